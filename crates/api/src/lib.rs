@@ -1,1 +1,22 @@
-//! Transom: api.
+//! One vocabulary for people's programs: what they ask ([`Command`], [`Query`]), what they are told ([`Event`]) and what they see
+//! ([`View`]). The same types stand behind `--json`, the daemon and the web worker.
+//!
+//! What always holds: everything here is plain data, serialises to self-describing JSON, and only grows: fields and variants are
+//! added, never changed. Ids are lower-case hexadecimal, times are milliseconds since 1970, addresses are `name@relay`.
+//! Deliberately absent: keys, ciphertext, and anything of the wire.
+
+mod command;
+mod event;
+mod problem;
+mod view;
+
+pub use command::{Command, Query};
+pub use event::{Envelope, Event};
+pub use problem::{Kind, Problem};
+pub use view::{
+    Account, Confirmation, Conversation, ConversationKind, Device, Invitation, LinkPreview, Member, Message,
+    MessageKind, MessageStatus, Role, SafetyNumber, Standing, View,
+};
+
+/// The version of this vocabulary; goes up when something is added.
+pub const VERSION: u32 = 1;

@@ -178,9 +178,9 @@ fn request_from_proto(request: client_frame::Request) -> Result<Request> {
                 .map(|sub| Ok(Subscription { log: id(&sub.log, "log")?, epoch: Epoch(sub.epoch), from: Seq(sub.from) }))
                 .collect::<Result<_>>()?,
         },
-        P::Unsubscribe(unsubscribe) => Request::Unsubscribe {
-            logs: unsubscribe.logs.iter().map(|log| id(log, "log")).collect::<Result<_>>()?,
-        },
+        P::Unsubscribe(unsubscribe) => {
+            Request::Unsubscribe { logs: unsubscribe.logs.iter().map(|log| id(log, "log")).collect::<Result<_>>()? }
+        }
         P::Signal(signal) => {
             Request::Signal { log: id(&signal.log, "log")?, epoch: Epoch(signal.epoch), body: signal.body }
         }
@@ -212,11 +212,9 @@ fn request_from_proto(request: client_frame::Request) -> Result<Request> {
         P::ClaimKeyPackage(claim) => {
             Request::ClaimKeyPackage { address: address(&claim.address)?, device: id(&claim.device, "device")? }
         }
-        P::Deposit(deposit) => Request::Deposit {
-            inbox: id(&deposit.inbox, "inbox")?,
-            id: id(&deposit.id, "id")?,
-            body: deposit.body,
-        },
+        P::Deposit(deposit) => {
+            Request::Deposit { inbox: id(&deposit.inbox, "inbox")?, id: id(&deposit.id, "id")?, body: deposit.body }
+        }
     })
 }
 
@@ -389,11 +387,9 @@ fn push_to_proto(push: &Push) -> push::Push {
             head: head.0,
         }),
         Push::Lagged { log, seq } => push::Push::Lagged(proto::Lagged { log: copied(&log.0), seq: seq.0 }),
-        Push::Signal { log, epoch, body } => push::Push::Signal(proto::PushedSignal {
-            log: copied(&log.0),
-            epoch: epoch.0,
-            body: body.clone(),
-        }),
+        Push::Signal { log, epoch, body } => {
+            push::Push::Signal(proto::PushedSignal { log: copied(&log.0), epoch: epoch.0, body: body.clone() })
+        }
         Push::EpochEnded { log, epoch } => {
             push::Push::EpochEnded(proto::EpochEnded { log: copied(&log.0), epoch: epoch.0 })
         }
@@ -414,9 +410,7 @@ fn push_from_proto(push: push::Push) -> Result<Push> {
         push::Push::Signal(signal) => {
             Push::Signal { log: id(&signal.log, "log")?, epoch: Epoch(signal.epoch), body: signal.body }
         }
-        push::Push::EpochEnded(ended) => {
-            Push::EpochEnded { log: id(&ended.log, "log")?, epoch: Epoch(ended.epoch) }
-        }
+        push::Push::EpochEnded(ended) => Push::EpochEnded { log: id(&ended.log, "log")?, epoch: Epoch(ended.epoch) },
         push::Push::GoingAway(going) => Push::GoingAway { retry_after_ms: going.retry_after_ms },
     })
 }

@@ -23,12 +23,14 @@ pub use address::{Address, AddressError, RelayName};
 pub use entry::{ChainHash, Entry, EntryKind, StampInput};
 pub use error::{Code, Error};
 pub use frame::{
-    ClientFrame, Hello, Lane, Limits, LogState, OpenLog, PROTOCOL_VERSION, Push, Request, Response,
-    ServerFrame, Subscription, WireError,
+    ClientFrame, Hello, Lane, Limits, LogState, OpenLog, PROTOCOL_VERSION, Push, Request, Response, ServerFrame,
+    Subscription, WireError,
 };
 pub use ids::{BlobId, BlobSecret, DeviceId, EntryId, Epoch, IdError, Incarnation, LogId, Nonce, Seq, UnixMillis};
 pub use proof::{EpochKey, EpochPublicKey, authenticate_input, verify_authenticate};
-pub use record::{AccountRecord, Device, DeviceCertificate, HPKE_KEY_BYTES, OfferedKeyPackage, RecordError, RecordHash};
+pub use record::{
+    AccountRecord, Device, DeviceCertificate, HPKE_KEY_BYTES, OfferedKeyPackage, RecordError, RecordHash,
+};
 pub use signed::{Label, SignatureError, Signed, sign, signing_input, verify};
 
 pub use bytes::Bytes;

@@ -199,7 +199,8 @@ impl Signed<AccountRecord> {
                 revoked: (device.revoked_ms != 0).then_some(UnixMillis(device.revoked_ms)),
             });
         }
-        let predecessor = RecordHash(raw.predecessor.as_ref().try_into().map_err(|_| RecordError::Field("predecessor"))?);
+        let predecessor =
+            RecordHash(raw.predecessor.as_ref().try_into().map_err(|_| RecordError::Field("predecessor"))?);
         if raw.version == 0 || (raw.version == 1) != (predecessor == RecordHash::default()) {
             return Err(RecordError::Field("version"));
         }

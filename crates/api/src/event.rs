@@ -1,0 +1,60 @@
+//! What a program is told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Conversation, Invitation, LinkPreview, Message, Problem};
+
+/// An event as it is printed, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`crate::VERSION`].
+    pub version: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Something happened. Emitted only after it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[allow(missing_docs)] // fields are named for what they hold
+pub enum Event {
+    /// The command of this number has had its effect. `conversation` and `message` name what it made, if it made something.
+    Done {
+        command: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        conversation: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// The command of this number will have no effect.
+    Failed { command: u64, problem: Problem },
+    /// The command of this number is at work; for people who wait.
+    Progress { command: u64, what: String },
+    /// A message is new here, from others or from another own device.
+    Message { message: Box<Message> },
+    /// A message's status or text changed.
+    MessageChanged { message: Box<Message> },
+    /// A conversation is new or changed: name, members, roles, state.
+    Conversation { conversation: Box<Conversation> },
+    /// Somebody who is not a contact invites.
+    Invitation { invitation: Box<Invitation> },
+    /// Something that the person should read: a new device, another identity, a history that differs.
+    Notice {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        conversation: Option<String>,
+        problem: Problem,
+    },
+    /// The code that the other device wants.
+    LinkCode { command: u64, code: String },
+    /// What the device behind a code will be able to do.
+    LinkRequest { command: u64, preview: Box<LinkPreview> },
+    /// This device is part of an account now.
+    Linked { address: String },
+    /// The account's devices changed.
+    Devices,
+    /// The connection to a relay came up or went down.
+    Connection { relay: String, up: bool },
+    /// All that was waiting at the relays has been fetched, as far as they are in reach.
+    CaughtUp,
+}

@@ -1,0 +1,235 @@
+//! What a program shows.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer to a [`crate::Query`], variant by variant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "view", content = "data", rename_all = "snake_case")]
+#[allow(missing_docs)] // each variant answers the query of its name
+pub enum View {
+    WhoAmI(Option<Account>),
+    Conversations(Vec<Conversation>),
+    Conversation(Box<Conversation>),
+    Messages(Vec<Message>),
+    Invitations(Vec<Invitation>),
+    Devices(Vec<Device>),
+    SafetyNumber(SafetyNumber),
+}
+
+/// The own account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// `name@relay`.
+    pub address: String,
+    /// This device's id.
+    pub device: String,
+    /// True if this device certifies the others.
+    pub certifies: bool,
+    /// Fingerprint of the account key, 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// The account is registered; `false` while that is still under way.
+    pub registered: bool,
+}
+
+/// A conversation is with one account, with several, or with oneself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum ConversationKind {
+    Direct,
+    Group,
+    Note,
+}
+
+/// What can be done with a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Being made: its log does not exist yet.
+    Starting,
+    /// A stranger's invitation that waits for a decision.
+    Requested,
+    /// In use.
+    Active,
+    /// Held: its log holds a commit that is not valid, or a member's identity is in conflict. Nothing is sent.
+    Held,
+    /// This account has left or was removed; what was read stays.
+    Left,
+}
+
+/// One conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// Its id.
+    pub id: String,
+    /// Direct, group or note.
+    pub kind: ConversationKind,
+    /// A group's name, the other's address, or "Note to self".
+    pub name: String,
+    /// What can be done with it.
+    pub standing: Standing,
+    /// The relay that keeps its log.
+    pub relay: String,
+    /// Messages not marked read.
+    pub unread: u32,
+    /// The newest message, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Message>,
+    /// The accounts in it.
+    pub members: Vec<Member>,
+    /// The MLS epoch that it is in.
+    pub epoch: u64,
+}
+
+/// What an account may do in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Writes, and adds devices of its own.
+    Member,
+    /// Also adds and removes members, renames the group.
+    Admin,
+    /// Also makes and unmakes admins and owners.
+    Owner,
+}
+
+/// How sure this device is that an account key belongs to its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirmation {
+    /// It is the own account.
+    Own,
+    /// Seen inside a group only; its relay has not been asked.
+    NotConfirmedYet,
+    /// Its relay says so, and it has not changed since it was first seen.
+    Confirmed,
+    /// The person has compared safety numbers.
+    Verified,
+    /// Two different keys were seen for the address.
+    Conflict,
+}
+
+/// An account in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// `name@relay`.
+    pub address: String,
+    /// What it may do.
+    pub role: Role,
+    /// How sure this device is of it.
+    pub confirmation: Confirmation,
+    /// How many of its devices take part.
+    pub devices: u32,
+}
+
+/// A device of the own account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its id.
+    pub id: String,
+    /// It is this one.
+    pub this: bool,
+    /// It certifies the others.
+    pub certifies: bool,
+    /// When it was added.
+    pub added: u64,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<u64>,
+}
+
+/// A stranger's invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// The conversation that one would join.
+    pub conversation: String,
+    /// Who invites.
+    pub from: String,
+    /// The relay that keeps the conversation.
+    pub relay: String,
+    /// A group's name, if it is a group and the relay is one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it came.
+    pub time: u64,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum MessageKind {
+    /// A text.
+    Text { text: String },
+    /// Something that this version does not know; `fallback` is what its sender's program offers instead.
+    Unknown { fallback: String },
+    /// Something that happened to the conversation, in words: "Alice added Bob".
+    System { text: String },
+}
+
+/// How far an own message has got; one from others is `received` or `read`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageStatus {
+    /// Stored here, on its way to the relay.
+    Sending,
+    /// The relay has it durably.
+    Sent,
+    /// It can't be delivered any more: one was removed, or the conversation is held.
+    Failed,
+    /// At least one device of every other account has it.
+    Delivered,
+    /// Every other account has seen it.
+    Read,
+    /// From others: not yet seen here.
+    Received,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its id (MIMI message id), the same for all members.
+    pub id: String,
+    /// Its conversation's id.
+    pub conversation: String,
+    /// Who wrote it.
+    pub from: String,
+    /// True if the own account wrote it, on whichever device.
+    pub own: bool,
+    /// The writer's clock.
+    pub sent: u64,
+    /// The relay's clock; 0 while it is on its way.
+    pub time: u64,
+    /// Its place in the log; 0 while it is on its way.
+    pub seq: u64,
+    /// How far it has got.
+    pub status: MessageStatus,
+    /// What it says.
+    #[serde(flatten)]
+    pub kind: MessageKind,
+    /// The message that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+}
+
+/// What is compared to make sure of one another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SafetyNumber {
+    /// The other account.
+    pub address: String,
+    /// 60 digits in twelve groups of five, the same on both sides.
+    pub digits: String,
+    /// What is known so far.
+    pub confirmation: Confirmation,
+}
+
+/// What lets a person decide whether to let a device in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPreview {
+    /// The code that was typed.
+    pub code: String,
+    /// Fingerprint of the new device's key, 16 hexadecimal digits; the new device shows the same.
+    pub fingerprint: String,
+    /// How many conversations it will be able to read from now on.
+    pub conversations: u32,
+}

@@ -1,0 +1,1 @@
+//! MLS (RFC 9420) in the engine's terms.
