@@ -83,14 +83,14 @@ pub struct LogInfo {
     pub created: u64,
 }
 
-/// Where a log's entries end for a reader, and whether `max_bytes` cut the page.
+/// Some entries of a log, and where they end for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// In log order.
     pub entries: Vec<Entry>,
     /// The log's last entry, or `until` if that was asked for and is earlier.
     pub head: u64,
-    /// There are entries up to `head` behind the last one here.
+    /// There are entries up to `head` behind the last one here: `max_bytes` cut the page.
     pub more: bool,
 }
 
@@ -112,6 +112,18 @@ pub enum Expect {
     Version(u64),
     /// Whatever is there.
     Any,
+}
+
+impl Expect {
+    /// The version that a put gives to a record which has `current` (0: it does not exist), or why it may not be put.
+    pub(crate) fn next_version(self, current: u64) -> Result<u64, StoreError> {
+        let met = match self {
+            Self::Absent => current == 0,
+            Self::Version(version) => current == version && version != 0,
+            Self::Any => true,
+        };
+        if met { Ok(current + 1) } else { Err(StoreError::Conflict { current }) }
+    }
 }
 
 /// Appends that share a pipe are applied in the order in which they were handed in, and once one of them is refused, so are all
@@ -223,11 +235,13 @@ pub trait Store: Send + Sync + 'static {
         max_bytes: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
-    /// Forgets a log and all that belongs to it. No error if there is none.
+    /// Forgets a log and all that belongs to it. No error if there is none. The id is free again.
     fn remove_log(&self, log: LogKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// One slice of retention: visits at most `max_logs` logs behind `cursor`, removes their entries of kind `kind` older than the
-    /// time given for it, and says where to go on (`None`: all were visited).
+    /// One slice of retention: visits at most `max_logs` logs (at least one) behind `cursor`, removes their entries of kind `kind`
+    /// older than the time given for it, and says where to go on (`None`: all were visited). Goes through a log from its front and
+    /// ends, for each kind, at the first entry that is young enough: times ascend, and where a clock was set back the rest goes with
+    /// a later sweep. A log whose entries are all gone keeps its head and its epochs.
     fn sweep(
         &self,
         cursor: Option<LogKey>,
@@ -262,7 +276,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<(Bytes, Record)>, StoreError>> + Send;
 
     /// Writes `bytes` at `offset` of the blob, which must be its length so far (`Conflict{current: length}` otherwise); durable when
-    /// it answers. With `last` the blob is complete and never changes again (`Exists` on a later write).
+    /// it answers, and the answer is the new length. With `last` the blob is complete and never changes again (`Exists` on a later
+    /// write).
     fn put_blob(
         &self,
         id: [u8; 32],
@@ -274,7 +289,7 @@ pub trait Store: Send + Sync + 'static {
     /// Length so far and whether it is complete; `None` if there is no such blob.
     fn blob(&self, id: [u8; 32]) -> impl Future<Output = Result<Option<(u64, bool)>, StoreError>> + Send;
 
-    /// At most `max` bytes of a complete blob from `offset` on.
+    /// At most `max` bytes of a complete blob from `offset` on; none behind its end. `NotFound` if it isn't there or not complete.
     fn get_blob(&self, id: [u8; 32], offset: u64, max: usize)
     -> impl Future<Output = Result<Bytes, StoreError>> + Send;
 
