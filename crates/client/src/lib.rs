@@ -1,1 +1,11 @@
-//! Transom: client.
+//! The shell around the engine: connections to relays, timers, blob transfers, and the handle that programs hold.
+//!
+//! What always holds: the engine lives on one thread and is fed one input at a time; nothing here looks into what requests,
+//! logs or blobs mean; the same inputs, times and random numbers give the same actions ([`driver`] names no runtime).
+//! Deliberately absent: cryptography, storage, and any decision about conversations (all of it is the engine's).
+
+mod backoff;
+pub mod driver;
+mod fault;
+
+pub use fault::Fault;

@@ -1,0 +1,3 @@
+//! The command `transom`.
+
+fn main() {}
