@@ -1,0 +1,563 @@
+//! One conversation's MLS group.
+
+use std::collections::BTreeMap;
+
+use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
+use openmls::prelude::{
+    ContentType, GroupId, JoinBuilder, KeyPackage, LeafNodeIndex, MlsGroup, MlsGroupStateError, MlsMessageBodyIn,
+    MlsMessageIn, PrivateMessageIn, ProcessMessageError, ProcessedMessageContent, ProcessedWelcome, Proposal,
+    ProtocolMessage, RatchetTreeIn, Sender, WelcomeError,
+};
+use openmls_traits::OpenMlsProvider as _;
+use wire::{
+    Bytes, DeviceCertificate, DeviceId, EpochPublicKey, LogId, RelayName, Signed, SigningKey, UnixMillis, signing_input,
+};
+use zeroize::Zeroizing;
+
+use super::incoming::{self, Incoming};
+use super::provider::DeviceSigner;
+use super::{
+    JoinError, LeafError, MlsError, ProcessError, Provider, ReceiveError, StorageError, config, key_package, leaf,
+    welcome,
+};
+
+/// One conversation. Kept in memory across calls; after a rolled-back transaction it is dropped and loaded again.
+pub struct Group {
+    mls: MlsGroup,
+    log: LogId,
+    suite: u16,
+    /// All members by leaf; follows the tree, so that certificates are verified once.
+    members: BTreeMap<u32, Member>,
+}
+
+/// A device in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its place in the tree; another device's after it was removed.
+    pub leaf: u32,
+    /// Who it is.
+    pub certificate: Signed<DeviceCertificate>,
+}
+
+/// What a secret of an epoch is for. Each has a label of its own in the MLS exporter (RFC 9420, section 8.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Derive {
+    /// The seed of the epoch's key pair, which opens the log.
+    Delivery,
+    /// The key that commits of this epoch are sealed under.
+    Envelope,
+    /// The key that signals of this epoch are sealed under.
+    Signal,
+    /// The external PSK of a successor of this log.
+    Succession,
+}
+
+impl Derive {
+    /// Every label, for the table of vectors.
+    pub const ALL: [Self; 4] = [Self::Delivery, Self::Envelope, Self::Signal, Self::Succession];
+
+    /// The label in the MLS exporter.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Delivery => "transom delivery",
+            Self::Envelope => "transom envelope",
+            Self::Signal => "transom signal",
+            Self::Succession => "transom succession",
+        }
+    }
+}
+
+/// The version of this protocol that is in the context of every derivation.
+const EXPORTER_VERSION: u32 = 1;
+
+/// The context of a derivation: (version, relay, log), each behind its length.
+pub(super) fn exporter_context(what: Derive, relay: &RelayName, log: LogId) -> Vec<u8> {
+    signing_input(what.label(), &[&EXPORTER_VERSION.to_be_bytes(), relay.as_str().as_bytes(), &log.0])
+}
+
+/// What an entry that isn't a commit says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// A member's message.
+    Message {
+        /// The sender.
+        leaf: u32,
+        /// What it says.
+        plaintext: Vec<u8>,
+    },
+    /// A member asks to leave; the next commit of anybody else carries it out, and until then nobody can send.
+    Leave {
+        /// Who.
+        leaf: u32,
+    },
+}
+
+/// What a commit is to do. Whoever has asked to leave goes with every commit.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// TLS-encoded key packages, one for each new device.
+    pub adds: Vec<Bytes>,
+    /// Leaves to remove.
+    pub removes: Vec<u32>,
+    /// A new state of the conversation.
+    pub state: Option<Vec<u8>>,
+    /// Replace the own keys in the tree, which heals a compromise of this device. Anything but an addition does so anyway.
+    pub update_path: bool,
+}
+
+/// A commit that is made and not carried out: [`Group::merge_staged`] once it has won, [`Group::drop_staged`] otherwise.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    /// The commit, an encoded PrivateMessage.
+    pub commit: Vec<u8>,
+    /// The epoch that it opens.
+    pub epoch: u64,
+    /// The public key that opens the log in that epoch.
+    pub next: EpochPublicKey,
+    /// For each new device, in the order of [`Change::adds`], a Welcome with its own secrets only.
+    pub welcomes: Vec<(DeviceId, Vec<u8>)>,
+    /// The encoded tree that the Welcomes need; there if somebody is added.
+    pub tree: Option<Vec<u8>>,
+}
+
+impl Group {
+    /// Makes the group of `log` with this device as its only member, in epoch 0.
+    pub fn create(
+        p: &Provider<'_>,
+        signer: &SigningKey,
+        certificate: &Signed<DeviceCertificate>,
+        log: LogId,
+        suite: u16,
+        state: &[u8],
+        now: UnixMillis,
+    ) -> Result<Self, MlsError> {
+        let ciphersuite = config::suite(suite)?;
+        key_package::own_certificate(signer, certificate, suite)?;
+        if p.storage().has_group(log)? {
+            return Err(MlsError::Exists);
+        }
+        let config = config::create(ciphersuite, config::capabilities(p.rand()), state, now)?;
+        let mls = MlsGroup::new_with_group_id(
+            p,
+            &DeviceSigner(signer),
+            &config,
+            GroupId::from_slice(&log.0),
+            leaf::credential(certificate),
+        )
+        .map_err(library)?;
+        let own = Member { leaf: 0, certificate: certificate.clone() };
+        Ok(Self { mls, log, suite, members: BTreeMap::from([(0, own)]) })
+    }
+
+    /// The group of `log`, as of the last flush and what this provider's transaction has changed since.
+    pub fn load(p: &Provider<'_>, log: LogId) -> Result<Option<Self>, MlsError> {
+        if p.storage().is_deferred(log) {
+            return Err(MlsError::Unsaved);
+        }
+        let Some(mls) = MlsGroup::load(p.storage(), &GroupId::from_slice(&log.0))? else { return Ok(None) };
+        let suite = mls.ciphersuite().into();
+        let members = read_members(&mls, suite, &BTreeMap::new())
+            .map_err(|(leaf, error)| MlsError::Library(format!("the stored leaf {leaf}: {error}")))?;
+        Ok(Some(Self { mls, log, suite, members }))
+    }
+
+    /// Forgets the group with all its keys.
+    pub fn delete(self, p: &Provider<'_>) -> Result<(), MlsError> {
+        Ok(p.storage().delete_group(self.log)?)
+    }
+
+    /// Joins by a Welcome and the tree that belongs to it. Every leaf's certificate is checked first; whether the inviter may
+    /// invite, and whether the conversation is welcome, is for the caller to say afterwards.
+    pub fn join(p: &Provider<'_>, signer: &SigningKey, welcome: &[u8], tree: &[u8]) -> Result<Self, JoinError> {
+        p.storage().attempt(|| join(p, signer, welcome, tree))
+    }
+
+    /// The log, which is also the MLS group id.
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> u64 {
+        self.mls.epoch().as_u64()
+    }
+
+    /// This device's leaf.
+    pub fn own_leaf(&self) -> u32 {
+        self.mls.own_leaf_index().u32()
+    }
+
+    /// The ciphersuite.
+    pub fn suite(&self) -> u16 {
+        self.suite
+    }
+
+    /// All members by leaf, this device among them.
+    pub fn members(&self) -> Vec<Member> {
+        self.members.values().cloned().collect()
+    }
+
+    /// The member at a leaf.
+    pub fn member(&self, leaf: u32) -> Option<&Member> {
+        self.members.get(&leaf)
+    }
+
+    /// False once a merged commit has removed this device.
+    pub fn is_active(&self) -> bool {
+        self.mls.is_active()
+    }
+
+    /// The state of the conversation: the bytes of our GroupContext extension.
+    pub fn state(&self) -> Vec<u8> {
+        config::state_of(self.mls.extensions()).map(<[u8]>::to_vec).unwrap_or_default()
+    }
+
+    /// A secret of the current epoch; the same for all members, and a different one for each purpose, relay and log.
+    pub fn secret(&self, p: &Provider<'_>, what: Derive, relay: &RelayName) -> Result<Zeroizing<[u8; 32]>, MlsError> {
+        let context = exporter_context(what, relay, self.log);
+        let secret =
+            self.mls.export_secret(p.crypto(), what.label(), &context, 32).map(Zeroizing::new).map_err(library)?;
+        let secret = secret.as_slice().try_into().map_err(|_| library("an export of another length"))?;
+        Ok(Zeroizing::new(secret))
+    }
+
+    /// Encrypts to all members. May be done while a commit of ours is staged: if that wins, the message is of the past epoch,
+    /// and void if it comes later in the log.
+    pub fn encrypt(&mut self, p: &Provider<'_>, signer: &SigningKey, plaintext: &[u8]) -> Result<Vec<u8>, MlsError> {
+        self.check_active()?;
+        if self.is_leaving() {
+            return Err(MlsError::Leaving);
+        }
+        if self.mls.has_pending_proposals() {
+            return Err(MlsError::ProposalsPending);
+        }
+        let message =
+            p.storage().deferring(|| self.mls.create_message(p, &DeviceSigner(signer), plaintext)).map_err(library)?;
+        message.to_bytes().map_err(library)
+    }
+
+    /// Decrypts an entry that isn't a commit.
+    pub fn receive(&mut self, p: &Provider<'_>, bytes: &[u8]) -> Result<Received, ReceiveError> {
+        let message = private_message(bytes).ok_or(ReceiveError::Unreadable)?;
+        if message.epoch().as_u64() != self.epoch() {
+            return Err(ReceiveError::Stale(message.epoch().as_u64()));
+        }
+        if message.content_type() == ContentType::Commit {
+            return Err(ReceiveError::Unreadable);
+        }
+        let processed =
+            p.storage().deferring(|| self.mls.process_message(p, ProtocolMessage::from(message))).map_err(|error| {
+                match error {
+                    ProcessMessageError::StorageError(error) => ReceiveError::Storage(error),
+                    ProcessMessageError::GroupStateError(MlsGroupStateError::UseAfterEviction) => ReceiveError::Removed,
+                    _ => ReceiveError::Unreadable,
+                }
+            })?;
+        let Sender::Member(sender) = processed.sender() else { return Err(ReceiveError::Unreadable) };
+        let leaf = sender.u32();
+        match processed.into_content() {
+            ProcessedMessageContent::ApplicationMessage(message) => {
+                Ok(Received::Message { leaf, plaintext: message.into_bytes() })
+            }
+            ProcessedMessageContent::OwnPrivateMessage => Err(ReceiveError::Own),
+            ProcessedMessageContent::ProposalMessage(proposal) => {
+                let leaves = matches!(proposal.proposal(), Proposal::Remove(remove) if remove.removed().u32() == leaf);
+                // A second request to leave says nothing new, and would give the next commit two of them.
+                if !leaves || self.leaving().any(|other| other == leaf) {
+                    return Err(ReceiveError::Refused { leaf });
+                }
+                self.mls.store_pending_proposal(p.storage(), *proposal)?;
+                Ok(Received::Leave { leaf })
+            }
+            _ => Err(ReceiveError::Refused { leaf }),
+        }
+    }
+
+    /// Asks to leave, once the own other devices were removed by a commit. From here on this device can neither send nor
+    /// commit; if an epoch ends without the request being carried out, it is made again in the next.
+    pub fn leave(&mut self, p: &Provider<'_>, signer: &SigningKey) -> Result<Vec<u8>, MlsError> {
+        self.check_active()?;
+        if self.staged() {
+            return Err(MlsError::Staged);
+        }
+        if self.is_leaving() {
+            return Err(MlsError::Leaving);
+        }
+        let message = self.mls.leave_group(p, &DeviceSigner(signer)).map_err(library)?;
+        message.to_bytes().map_err(library)
+    }
+
+    /// Members that have asked to leave in this epoch.
+    pub fn leaving(&self) -> impl Iterator<Item = u32> {
+        self.mls.pending_proposals().filter_map(|queued| match queued.proposal() {
+            Proposal::Remove(remove) => Some(remove.removed().u32()),
+            _ => None,
+        })
+    }
+
+    /// Makes a commit and keeps it pending. A change that does nothing else still replaces the own keys.
+    pub fn stage(
+        &mut self,
+        p: &Provider<'_>,
+        signer: &SigningKey,
+        change: Change,
+        relay: &RelayName,
+    ) -> Result<Staged, MlsError> {
+        self.check_active()?;
+        if self.staged() {
+            return Err(MlsError::Staged);
+        }
+        if self.is_leaving() {
+            return Err(MlsError::Leaving);
+        }
+        let (packages, devices) = self.check_adds(p, &change.adds)?;
+        let removes = self.check_removes(&change.removes)?;
+        let references = packages
+            .iter()
+            .map(|package| package.hash_ref(p.crypto()).map(|reference| reference.as_slice().to_vec()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(library)?;
+
+        let path = change.update_path || (packages.is_empty() && removes.is_empty() && change.state.is_none());
+        let mut builder =
+            self.mls.commit_builder().force_self_update(path).propose_removals(removes).propose_adds(packages);
+        if let Some(state) = &change.state {
+            builder = builder.propose_group_context_extensions(config::context(state)?).map_err(library)?;
+        }
+        let bundle = builder
+            .load_psks(p.storage())
+            .map_err(library)?
+            .build(p.rand(), p.crypto(), &DeviceSigner(signer), |_| true)
+            .map_err(library)?
+            .stage_commit(p)
+            .map_err(library)?;
+        let commit = bundle.commit().to_bytes().map_err(library)?;
+        let welcomes = match bundle.to_welcome_msg() {
+            Some(message) => split_welcomes(&message.to_bytes().map_err(library)?, &references, devices)?,
+            None => Vec::new(),
+        };
+
+        let pending = self.mls.pending_commit().ok_or(MlsError::NotStaged)?;
+        let next = incoming::next_delivery(p, pending, relay, self.log)?;
+        let tree = match welcomes.is_empty() {
+            true => None,
+            false => pending
+                .export_ratchet_tree(p.crypto(), self.mls.export_ratchet_tree())
+                .map_err(library)?
+                .map(|tree| tree.tls_serialize_detached())
+                .transpose()
+                .map_err(library)?,
+        };
+        Ok(Staged { commit, epoch: pending.epoch().as_u64(), next, welcomes, tree })
+    }
+
+    /// True while a commit of ours is pending; survives restarts.
+    pub fn staged(&self) -> bool {
+        self.mls.pending_commit().is_some()
+    }
+
+    /// Carries out the own commit, which was the first one of its epoch in the log.
+    pub fn merge_staged(&mut self, p: &Provider<'_>) -> Result<(), MlsError> {
+        if !self.staged() {
+            return Err(MlsError::NotStaged);
+        }
+        self.mls.merge_pending_commit(p).map_err(library)?;
+        self.refresh_members()
+    }
+
+    /// Forgets the own commit. Only if it is certain that nobody will ever see it: before it was handed out, or when the
+    /// epoch has ended with another one.
+    pub fn drop_staged(&mut self, p: &Provider<'_>) -> Result<(), MlsError> {
+        Ok(self.mls.clear_pending_commit(p.storage())?)
+    }
+
+    /// Reads the first commit of this epoch in the log, by somebody else. Changes nothing but the author's message keys:
+    /// [`Group::merge`] carries it out, and forgets an own commit that it has beaten.
+    pub fn process(&mut self, p: &Provider<'_>, commit: &[u8]) -> Result<Incoming, ProcessError> {
+        let message =
+            private_message(commit).ok_or_else(|| ProcessError::Invalid("it isn't a PrivateMessage".into()))?;
+        let epoch = message.epoch().as_u64();
+        if epoch != self.epoch() {
+            return Err(ProcessError::Stale(epoch));
+        }
+        if message.content_type() != ContentType::Commit {
+            return Err(ProcessError::Invalid("it isn't a commit".into()));
+        }
+        let processed = p
+            .storage()
+            .deferring(|| self.mls.process_message(p, ProtocolMessage::from(message)))
+            .map_err(|error| incoming::blame(error, epoch))?;
+        let Sender::Member(author) = processed.sender() else {
+            return Err(ProcessError::Invalid("its author isn't a member".into()));
+        };
+        let author = author.u32();
+        match processed.into_content() {
+            ProcessedMessageContent::StagedCommitMessage(staged) => {
+                incoming::inspect(&self.mls, &self.members, self.suite, author, staged)
+            }
+            ProcessedMessageContent::OwnPrivateMessage | ProcessedMessageContent::OwnPendingCommit => {
+                Err(ProcessError::Own)
+            }
+            _ => Err(ProcessError::Invalid("a proposal of a kind that is not used here".into())),
+        }
+    }
+
+    /// Carries out a commit of somebody else. Afterwards [`Group::is_active`] is false if it has removed this device.
+    pub fn merge(&mut self, p: &Provider<'_>, incoming: Incoming) -> Result<(), MlsError> {
+        if incoming.epoch != self.epoch().saturating_add(1) {
+            return Err(library("a commit of another epoch"));
+        }
+        self.mls.merge_staged_commit(p, *incoming.staged).map_err(library)?;
+        self.refresh_members()
+    }
+
+    pub(super) fn inner_mut(&mut self) -> &mut MlsGroup {
+        &mut self.mls
+    }
+
+    fn check_active(&self) -> Result<(), MlsError> {
+        if self.mls.is_active() { Ok(()) } else { Err(MlsError::Removed) }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving().any(|leaf| leaf == self.own_leaf())
+    }
+
+    fn check_adds(&self, p: &Provider<'_>, adds: &[Bytes]) -> Result<(Vec<KeyPackage>, Vec<DeviceId>), MlsError> {
+        let mut packages = Vec::with_capacity(adds.len());
+        let mut devices = Vec::with_capacity(adds.len());
+        for (index, bytes) in adds.iter().enumerate() {
+            let refuse = |source| MlsError::KeyPackage { index, source };
+            let (package, certificate) = key_package::parse(p, bytes).map_err(refuse)?;
+            if u16::from(package.ciphersuite()) != self.suite {
+                return Err(refuse(LeafError::Suite));
+            }
+            devices.push(certificate.device);
+            packages.push(package);
+        }
+        Ok((packages, devices))
+    }
+
+    fn check_removes(&self, removes: &[u32]) -> Result<Vec<LeafNodeIndex>, MlsError> {
+        let leaving: Vec<u32> = self.leaving().collect();
+        let mut indices = Vec::with_capacity(removes.len());
+        for &leaf in removes {
+            if leaf == self.own_leaf() {
+                return Err(MlsError::RemovesSelf);
+            }
+            if !self.members.contains_key(&leaf) {
+                return Err(MlsError::UnknownLeaf(leaf));
+            }
+            // Its own request is in every commit already, and one removal is all that RFC 9420, section 12.2, allows.
+            if !leaving.contains(&leaf) {
+                indices.push(LeafNodeIndex::new(leaf));
+            }
+        }
+        Ok(indices)
+    }
+
+    fn refresh_members(&mut self) -> Result<(), MlsError> {
+        self.members = read_members(&self.mls, self.suite, &self.members)
+            .map_err(|(leaf, error)| MlsError::Library(format!("the merged leaf {leaf}: {error}")))?;
+        Ok(())
+    }
+}
+
+fn join(p: &Provider<'_>, signer: &SigningKey, welcome: &[u8], tree: &[u8]) -> Result<Group, JoinError> {
+    let invalid = |why: &str| JoinError::Invalid(why.to_owned());
+    let message = MlsMessageIn::tls_deserialize_exact(welcome).map_err(|_| invalid("it can't be read"))?;
+    let MlsMessageBodyIn::Welcome(message) = message.extract() else { return Err(invalid("it isn't a Welcome")) };
+    let tree = RatchetTreeIn::tls_deserialize_exact(tree).map_err(|_| invalid("its tree can't be read"))?;
+    let suite: u16 = message.ciphersuite().into();
+    if !config::SUITES.contains(&suite) {
+        return Err(invalid("its ciphersuite isn't used here"));
+    }
+    let processed = ProcessedWelcome::new_from_welcome(p, &config::join(), message).map_err(join_error)?;
+    if !processed.psks().is_empty() {
+        return Err(invalid("it wants a pre-shared key"));
+    }
+    let own_leaf_node = processed.own_key_package().map(|package| package.leaf_node().clone());
+    let staged = JoinBuilder::new(p, processed)
+        .with_ratchet_tree(tree)
+        .skip_lifetime_validation()
+        .build()
+        .map_err(join_error)?;
+    let log = LogId::try_from(staged.group_context().group_id().as_slice())
+        .map_err(|_| invalid("its group id isn't a log's"))?;
+    if config::state_of(staged.group_context().extensions()).is_none() {
+        return Err(invalid("the group's extensions aren't the state alone"));
+    }
+    // RFC 9420, section 12.4.3.1: the own leaf is the one of the key package, bit for bit.
+    if own_leaf_node.is_none() || own_leaf_node.as_ref() != staged.own_leaf_node() {
+        return Err(invalid("the tree doesn't hold this device as it offered itself"));
+    }
+    if own_leaf_node.is_none_or(|leaf| leaf.signature_key().as_slice() != signer.verifying_key().as_bytes()) {
+        return Err(JoinError::NotForUs);
+    }
+    let mls = staged.into_group(p).map_err(join_error)?;
+    let members =
+        read_members(&mls, suite, &BTreeMap::new()).map_err(|(leaf, source)| JoinError::Leaf { leaf, source })?;
+    Ok(Group { mls, log, suite, members })
+}
+
+fn join_error(error: WelcomeError<StorageError>) -> JoinError {
+    match error {
+        WelcomeError::StorageError(error) => JoinError::Storage(error),
+        WelcomeError::NoMatchingKeyPackage | WelcomeError::JoinerSecretNotFound => JoinError::NotForUs,
+        WelcomeError::GroupAlreadyExists => JoinError::Exists,
+        error => JoinError::Invalid(error.to_string()),
+    }
+}
+
+/// The members of a tree; what `known` holds already with the same bytes is taken from there.
+fn read_members(
+    mls: &MlsGroup,
+    suite: u16,
+    known: &BTreeMap<u32, Member>,
+) -> Result<BTreeMap<u32, Member>, (u32, LeafError)> {
+    mls.members()
+        .map(|member| {
+            let leaf = member.index.u32();
+            let known = known.get(&leaf).filter(|known| {
+                member.signature_key == known.certificate.signature_key
+                    && leaf::credential(&known.certificate).credential == member.credential
+            });
+            let certificate = match known {
+                Some(known) => known.certificate.clone(),
+                None => leaf::certificate(&member.credential, &member.signature_key, suite)
+                    .map_err(|error| (leaf, error))?,
+            };
+            Ok((leaf, Member { leaf, certificate }))
+        })
+        .collect()
+}
+
+fn split_welcomes(
+    message: &[u8],
+    references: &[Vec<u8>],
+    devices: Vec<DeviceId>,
+) -> Result<Vec<(DeviceId, Vec<u8>)>, MlsError> {
+    let mut parts: BTreeMap<Vec<u8>, Vec<u8>> =
+        welcome::split(message).ok_or_else(|| library("its own Welcome can't be split"))?.into_iter().collect();
+    references
+        .iter()
+        .zip(devices)
+        .map(|(reference, device)| {
+            let part = parts.remove(reference).ok_or_else(|| library("a new device has no secrets in the Welcome"))?;
+            Ok((device, part))
+        })
+        .collect()
+}
+
+/// Handshakes and messages are PrivateMessages; a PublicMessage would show who sent it, and the library lets external ones
+/// past its wire format policy.
+fn private_message(bytes: &[u8]) -> Option<PrivateMessageIn> {
+    match MlsMessageIn::tls_deserialize_exact(bytes).ok()?.extract() {
+        MlsMessageBodyIn::PrivateMessage(message) => Some(message),
+        _ => None,
+    }
+}
+
+fn library(error: impl ToString) -> MlsError {
+    MlsError::Library(error.to_string())
+}
