@@ -1,1 +1,22 @@
-//! Transom: content.
+//! What members read: MIMI content (draft-ietf-mimi-content-08), the plaintext of a message, franking, attachments, padding.
+//!
+//! What always holds: bytes from another member never panic a parser and cost no more memory than a small multiple of their
+//! own length; each value has one encoding, and a parser refuses every other one; a `Debug` output shows nothing that a user
+//! wrote and no key (I10).
+//! Deliberately absent: the network, clocks, storage, MLS, and anything that the relay knows about. The relay may not depend
+//! on this crate, so "the relay can't parse what it carries" is checked when it is compiled.
+
+pub mod attachment;
+mod body;
+mod cbor;
+mod envelope;
+pub mod franking;
+mod markdown;
+pub mod mimi;
+pub mod padding;
+mod receipts;
+
+pub use body::{Body, MAX_TEXT_BYTES, UNKNOWN_CONTENT, interpret, receipts, text};
+pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES};
+pub use mimi::{ContentError, MAX_CONTENT_BYTES, MessageId, MimiContent, message_id};
+pub use receipts::{MAX_RANGES, Receipts};
