@@ -1,0 +1,65 @@
+//! Planted defects. A simulator that doesn't find them would not find the real ones either.
+//!
+//! What always holds: none is on unless a run names it, and one run has one at most.
+
+/// A planted defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mutant {
+    /// The store answers a write before it is durable.
+    AcknowledgeBeforeSync,
+    /// The store shows entries to subscribers before they are durable.
+    TailBeforeDurable,
+    /// The store takes an append of an epoch that has ended, and says so to the writer.
+    PastEpochAccepted,
+    /// A reader counts entries that stand behind the commit that ended their epoch.
+    VoidRuleOff,
+    /// A reader counts every entry, also repetitions of an id.
+    RetryWithoutIdCheck,
+    /// A writer whose commit lost sends the same commit again in the next epoch.
+    PendingCommitReused,
+    /// A reader moves its cursor before it has stored the message, and crashes in between.
+    CursorBeforeMessage,
+    /// A writer whose commit lost forgets what it wanted.
+    LostIntent,
+    /// A writer merges its own commit when it is acknowledged, and again when it reads it.
+    DoubleMerge,
+    /// The key of a log does not change when a member is removed.
+    RemovedKeyKept,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::AcknowledgeBeforeSync,
+        Self::TailBeforeDurable,
+        Self::PastEpochAccepted,
+        Self::VoidRuleOff,
+        Self::RetryWithoutIdCheck,
+        Self::PendingCommitReused,
+        Self::CursorBeforeMessage,
+        Self::LostIntent,
+        Self::DoubleMerge,
+        Self::RemovedKeyKept,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcknowledgeBeforeSync => "acknowledge-before-sync",
+            Self::TailBeforeDurable => "tail-before-durable",
+            Self::PastEpochAccepted => "past-epoch-accepted",
+            Self::VoidRuleOff => "void-rule-off",
+            Self::RetryWithoutIdCheck => "retry-without-id-check",
+            Self::PendingCommitReused => "pending-commit-reused",
+            Self::CursorBeforeMessage => "cursor-before-message",
+            Self::LostIntent => "lost-intent",
+            Self::DoubleMerge => "double-merge",
+            Self::RemovedKeyKept => "removed-key-kept",
+        }
+    }
+
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mutant| mutant.name() == name)
+    }
+}
