@@ -1,0 +1,3 @@
+//! The relay's integration tests: one binary, one module for each side of it.
+
+mod http;
