@@ -1,0 +1,261 @@
+//! How often what may be done, and who has used how much of it.
+//!
+//! A meter is one number, the "theoretical arrival time" of GCRA (ITU-T I.371): no counters to refill, nothing to run down, and it
+//! can be forgotten as soon as that time has passed. `Errands` is the seam: anonymous tokens will take the place of limits by
+//! connection and address range there.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use wire::{Code, Error, UnixMillis};
+
+/// So many at once, then one each `interval_us`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// How many may come at once after a pause.
+    pub burst: u32,
+    /// Microseconds in which one more is earned; 0 is no limit.
+    pub interval_us: u64,
+}
+
+impl Quota {
+    /// No limit.
+    pub const UNLIMITED: Self = Self { burst: u32::MAX, interval_us: 0 };
+
+    /// `burst` at once, `count` a second in the long run.
+    pub const fn per_second(burst: u32, count: u32) -> Self {
+        Self { burst, interval_us: 1_000_000 / count as u64 }
+    }
+
+    /// `burst` at once, `count` an hour in the long run.
+    pub const fn per_hour(burst: u32, count: u32) -> Self {
+        Self { burst, interval_us: 3_600_000_000 / count as u64 }
+    }
+}
+
+/// Every rate that the relay limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Appends, commits and signals of one connection.
+    pub appends_per_connection: Quota,
+    /// Appends, commits, deposits and signals of all into one log.
+    pub appends_per_log: Quota,
+    /// Look-ups, claims, deposits and creations of one connection.
+    pub errands_per_connection: Quota,
+    /// The same, and blobs begun, of one address range.
+    pub errands_per_range: Quota,
+    /// Key packages taken of one device.
+    pub claims_per_device: Quota,
+    /// Requests on the account lane of one connection.
+    pub account_per_connection: Quota,
+    /// Accounts registered from one address range.
+    pub registrations_per_range: Quota,
+    /// Rendezvous logs made from one address range.
+    pub rendezvous_per_range: Quota,
+    /// Proofs of logs or devices from one address range that did not verify.
+    pub failed_proofs_per_range: Quota,
+    /// Bytes of bodies kept of one log.
+    pub bytes_per_log: u64,
+}
+
+impl Default for Rates {
+    /// Generous to people, a bound for programs.
+    fn default() -> Self {
+        Self {
+            appends_per_connection: Quota::per_second(2_000, 200),
+            appends_per_log: Quota::per_second(4_000, 400),
+            errands_per_connection: Quota::per_second(2_000, 20),
+            errands_per_range: Quota::per_second(10_000, 50),
+            claims_per_device: Quota::per_hour(200, 200),
+            account_per_connection: Quota::per_second(500, 10),
+            registrations_per_range: Quota::per_hour(200, 100),
+            rendezvous_per_range: Quota::per_hour(60, 60),
+            failed_proofs_per_range: Quota::per_second(500, 1),
+            bytes_per_log: 1 << 30,
+        }
+    }
+}
+
+impl Rates {
+    /// No limits, for load generators that stand in for thousands of people from one address.
+    pub const UNLIMITED: Self = Self {
+        appends_per_connection: Quota::UNLIMITED,
+        appends_per_log: Quota::UNLIMITED,
+        errands_per_connection: Quota::UNLIMITED,
+        errands_per_range: Quota::UNLIMITED,
+        claims_per_device: Quota::UNLIMITED,
+        account_per_connection: Quota::UNLIMITED,
+        registrations_per_range: Quota::UNLIMITED,
+        rendezvous_per_range: Quota::UNLIMITED,
+        failed_proofs_per_range: Quota::UNLIMITED,
+        bytes_per_log: u64::MAX,
+    };
+}
+
+/// What one party has used of one quota.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Meter {
+    /// Microseconds since 1970 at which everything used so far is earned back.
+    earned_at: u64,
+}
+
+impl Meter {
+    /// Uses one; otherwise says how many milliseconds to wait.
+    pub(super) fn spend(&mut self, quota: Quota, now: UnixMillis) -> Result<(), u64> {
+        let at = self.check(quota, now)?;
+        self.earned_at = at;
+        Ok(())
+    }
+
+    /// Whether one could be used, without using it.
+    pub(super) fn has_one(self, quota: Quota, now: UnixMillis) -> Result<(), u64> {
+        self.check(quota, now).map(|_| ())
+    }
+
+    /// True if this meter says no more than a fresh one.
+    pub(super) fn is_idle(self, now: UnixMillis) -> bool {
+        self.earned_at <= now.0.saturating_mul(1000)
+    }
+
+    fn check(self, quota: Quota, now: UnixMillis) -> Result<u64, u64> {
+        let now = now.0.saturating_mul(1000);
+        let at = self.earned_at.max(now).saturating_add(quota.interval_us);
+        let allowed = now.saturating_add(quota.interval_us.saturating_mul(u64::from(quota.burst)));
+        if at <= allowed { Ok(at) } else { Err((at - allowed).div_ceil(1000)) }
+    }
+}
+
+/// "Too often" with the time to wait; `what` completes the sentence "too many … ".
+pub(super) fn limited(what: &str, wait_ms: u64) -> Error {
+    Error::new(Code::RateLimited, format!("too many {what} for now; try again after the time given"))
+        .retry_after(wait_ms)
+}
+
+/// What pays for errands: for now each connection and each address range has a budget.
+pub(super) struct Errands {
+    ranges: Meters<[u8; 8]>,
+}
+
+impl Errands {
+    pub(super) fn new() -> Self {
+        Self { ranges: Meters::new() }
+    }
+
+    /// Pays for one errand of a connection, whose own meter is `connection`, or of a request without one (a blob).
+    pub(super) fn spend(
+        &self,
+        now: UnixMillis,
+        rates: &Rates,
+        range: [u8; 8],
+        connection: Option<&mut Meter>,
+    ) -> Result<(), Error> {
+        if let Some(connection) = connection {
+            connection
+                .spend(rates.errands_per_connection, now)
+                .map_err(|wait| limited("errands on this connection", wait))?;
+        }
+        self.ranges
+            .spend(range, rates.errands_per_range, now)
+            .map_err(|wait| limited("errands from this network", wait))
+    }
+
+    pub(super) fn clean(&self, turn: usize, now: UnixMillis) {
+        self.ranges.clean(turn, now);
+    }
+}
+
+const SHARDS: usize = 16;
+
+/// The meters of many parties, forgotten one shard at a time once they are idle.
+pub(super) struct Meters<K> {
+    shards: [Mutex<HashMap<K, Meter>>; SHARDS],
+    hasher: std::hash::RandomState,
+}
+
+impl<K: Hash + Eq> Meters<K> {
+    pub(super) fn new() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: std::hash::RandomState::new() }
+    }
+
+    /// Uses one of `key`'s quota; otherwise says how many milliseconds to wait.
+    pub(super) fn spend(&self, key: K, quota: Quota, now: UnixMillis) -> Result<(), u64> {
+        if quota == Quota::UNLIMITED {
+            return Ok(());
+        }
+        self.shard(&key).entry(key).or_default().spend(quota, now)
+    }
+
+    /// Whether `key` has one left.
+    pub(super) fn has_one(&self, key: &K, quota: Quota, now: UnixMillis) -> Result<(), u64> {
+        self.shard(key).get(key).copied().unwrap_or_default().has_one(quota, now)
+    }
+
+    /// Forgets what is idle in one shard.
+    pub(super) fn clean(&self, turn: usize, now: UnixMillis) {
+        let mut shard = self.shards[turn % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        shard.retain(|_, meter| !meter.is_idle(now));
+        shard.shrink_to_fit();
+    }
+
+    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Meter>> {
+        use std::hash::BuildHasher;
+        let at = self.hasher.hash_one(key) as usize % SHARDS;
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_one_each_interval() {
+        let quota = Quota::per_second(3, 2);
+        let mut meter = Meter::default();
+        let now = UnixMillis(1_000_000);
+        for _ in 0..3 {
+            assert_eq!(meter.spend(quota, now), Ok(()));
+        }
+        assert_eq!(meter.spend(quota, now), Err(500));
+        assert_eq!(meter.spend(quota, now.plus(499)), Err(1));
+        assert_eq!(meter.spend(quota, now.plus(500)), Ok(()));
+        assert_eq!(meter.spend(quota, now.plus(500)), Err(500));
+        assert!(!meter.is_idle(now.plus(1999)));
+        assert!(meter.is_idle(now.plus(2000)));
+    }
+
+    #[test]
+    fn the_time_to_wait_is_enough() {
+        let quota = Quota::per_hour(5, 7);
+        let mut meter = Meter::default();
+        let mut now = UnixMillis(1);
+        for _ in 0..50 {
+            if let Err(wait) = meter.spend(quota, now) {
+                now = now.plus(wait);
+                assert_eq!(meter.spend(quota, now), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn unlimited_is_unlimited_and_costs_no_memory() {
+        let meters = Meters::new();
+        for _ in 0..10_000 {
+            assert_eq!(meters.spend(1u8, Quota::UNLIMITED, UnixMillis(5)), Ok(()));
+        }
+        assert!(meters.shard(&1).is_empty());
+    }
+
+    #[test]
+    fn idle_meters_are_forgotten() {
+        let meters = Meters::new();
+        for key in 0..100u32 {
+            assert_eq!(meters.spend(key, Quota::per_second(1, 1), UnixMillis(0)), Ok(()));
+        }
+        (0..SHARDS).for_each(|turn| meters.clean(turn, UnixMillis(999)));
+        assert!(meters.has_one(&7, Quota::per_second(1, 1), UnixMillis(999)).is_err());
+        (0..SHARDS).for_each(|turn| meters.clean(turn, UnixMillis(1000)));
+        assert!(meters.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));
+    }
+}
