@@ -2,6 +2,6 @@
 
 mod attachment;
 mod content;
-// mod corpus;
+mod corpus;
 mod interpret;
 mod vectors;
