@@ -15,6 +15,7 @@ use bytes::Bytes;
 pub mod conformance;
 pub mod fjall;
 pub mod memory;
+mod wait;
 
 /// Names a log.
 pub type LogKey = [u8; 16];
