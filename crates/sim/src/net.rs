@@ -363,4 +363,4 @@ impl Net {
 }
 
 /// All clients come from one address range: what it may do is not limited here.
-const PEER: Peer = Peer { range: [127, 0, 0, 0, 0, 0, 0, 0] };
+pub(crate) const PEER: Peer = Peer { range: [127, 0, 0, 0, 0, 0, 0, 0] };

@@ -73,6 +73,8 @@ struct PendingCommit {
 enum Phase {
     Closed,
     Opening,
+    /// Was too slow for a subscription: reads page by page, then subscribes again.
+    Reading,
     /// Subscribed; caught up when the cursor has reached this.
     Following(u64),
 }
@@ -173,6 +175,7 @@ impl Room {
 enum Asked {
     Open(RoomId),
     Subscribe,
+    Read(RoomId),
     Append(RoomId, EntryId, u32),
     Commit(RoomId, EntryId),
     /// Of a removed member, who must get nothing.
@@ -303,7 +306,7 @@ impl Client {
                     prepare_commit(*me, room, chance, *mutant, reports);
                     send_commit(*id, room, connection, net);
                 }
-                Phase::Opening | Phase::Following(_) => {}
+                Phase::Opening | Phase::Reading | Phase::Following(_) => {}
             }
         }
     }
@@ -357,6 +360,13 @@ impl Client {
             ServerFrame::Response { id, result } => {
                 let asked = connection.asked.remove(&id);
                 let asked = asked.ok_or_else(|| Violation::new("I9", "an answer to nothing that was asked"))?;
+                if let (Asked::Read(id), Ok(Response::Page { entries, .. })) = (asked, &result)
+                    && let Some(log) = self.rooms.get(&id).map(|room| room.log)
+                {
+                    for entry in entries {
+                        saw(log, entry)?;
+                    }
+                }
                 self.answered(link, asked, result, net, reports)?;
             }
             ServerFrame::Push(Push::Entries { log, entries, .. }) => {
@@ -369,10 +379,12 @@ impl Client {
                 }
             }
             ServerFrame::Push(Push::Lagged { log, .. }) => {
-                if let Some(room) = self.room_of(log).and_then(|id| self.rooms.get_mut(&id))
+                let mut rooms = self.rooms.iter_mut();
+                if let Some((id, room)) = rooms.find(|(_, room)| room.log == log)
                     && matches!(room.phase, Phase::Following(_))
                 {
-                    room.phase = Phase::Closed;
+                    room.phase = Phase::Reading;
+                    read(*id, room, connection, net);
                 }
             }
             ServerFrame::Push(_) => {}
@@ -408,6 +420,30 @@ impl Client {
                     self.lost(link);
                 }
             }
+            Asked::Read(id) => {
+                let (entries, head, more) = match result {
+                    Ok(Response::Page { entries, head, more }) => (entries, head, more),
+                    Ok(_) => return Err(Violation::new("I9", "an answer that doesn't fit what was asked")),
+                    Err(error) => {
+                        ensure!(error.code.is_transient(), "I2", "reading was refused: {error:?}");
+                        net.cut(link);
+                        self.lost(link);
+                        return Ok(());
+                    }
+                };
+                for entry in &entries {
+                    self.process(id, entry, reports)?;
+                }
+                let Some(room) = self.rooms.get_mut(&id).filter(|room| room.phase == Phase::Reading) else {
+                    return Ok(());
+                };
+                let Some(connection) = self.connections.get_mut(&room.relay) else { return Ok(()) };
+                if more {
+                    read(id, room, connection, net);
+                } else {
+                    follow(room, head.0, connection, net);
+                }
+            }
             Asked::Open(id) => {
                 let Some(room) = self.rooms.get_mut(&id) else { return Ok(()) };
                 let Some(connection) = self.connections.get_mut(&room.relay) else { return Ok(()) };
@@ -423,10 +459,7 @@ impl Client {
                 let state = state.ok_or_else(|| Violation::new("I9", "an answer that doesn't fit what was asked"))?;
                 match state.error {
                     None => {
-                        room.phase = Phase::Following(state.head.0);
-                        let from = Seq(room.cursor + 1);
-                        let subscription = Subscription { log: room.log, epoch: Epoch(room.group.epoch), from };
-                        connection.ask(net, Asked::Subscribe, Request::Subscribe { logs: vec![subscription] });
+                        follow(room, state.head.0, connection, net);
                     }
                     // The log is being created.
                     Some(Code::NotFound) if room.cursor == 0 => room.phase = Phase::Closed,
@@ -667,6 +700,17 @@ fn send_commit(id: RoomId, room: &mut Room, connection: &mut Connection, net: &m
         repost: false,
     };
     connection.ask(net, Asked::Commit(id, pending.id), commit);
+}
+
+fn follow(room: &mut Room, head: u64, connection: &mut Connection, net: &mut Net) {
+    room.phase = Phase::Following(head);
+    let subscription = Subscription { log: room.log, epoch: Epoch(room.group.epoch), from: Seq(room.cursor + 1) };
+    connection.ask(net, Asked::Subscribe, Request::Subscribe { logs: vec![subscription] });
+}
+
+fn read(id: RoomId, room: &Room, connection: &mut Connection, net: &mut Net) {
+    let (log, epoch, from) = (room.log, Epoch(room.group.epoch), Seq(room.cursor + 1));
+    connection.ask(net, Asked::Read(id), Request::Read { log, epoch, from, max_bytes: 1_000 });
 }
 
 fn open(group: &Group, hello: &Hello, relay: &RelayName, log: LogId, epoch: u64) -> OpenLog {

@@ -429,11 +429,11 @@ impl World {
                 self.down(link)?;
             }
             self.hand_over(0);
-            self.now = self.now.plus(250);
-            self.net.tick(self.now);
             if self.is_at_rest() {
                 return self.check();
             }
+            self.now = self.now.plus(250);
+            self.net.tick(self.now);
         }
         Err(Violation::new("live", format!("nothing comes to rest: {}", self.unrest())))
     }
