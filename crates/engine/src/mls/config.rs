@@ -3,7 +3,7 @@
 use openmls::prelude::{
     Capabilities, Ciphersuite, CredentialType, Extension, ExtensionType, Extensions, GroupContext, Lifetime,
     MlsGroupCreateConfig, MlsGroupJoinConfig, OpenMlsRand, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY,
-    SenderRatchetConfiguration, UnknownExtension,
+    RequiredCapabilitiesExtension, SenderRatchetConfiguration, UnknownExtension,
 };
 use wire::UnixMillis;
 
@@ -70,18 +70,26 @@ pub(super) fn capabilities(rand: &impl OpenMlsRand) -> Capabilities {
     .with_grease(rand)
 }
 
-/// The extensions of a group's context: the conversation's state and nothing else, so no external senders either.
+/// The extensions of a group's context: the conversation's state, the demand that every member understands it (RFC 9420,
+/// section 11.1), and nothing else, so no external senders either.
 pub(super) fn context(state: &[u8]) -> Result<Extensions<GroupContext>, MlsError> {
-    Extensions::single(Extension::Unknown(STATE_EXTENSION, UnknownExtension(state.to_vec())))
-        .map_err(|error| MlsError::Library(error.to_string()))
+    Extensions::from_vec(vec![
+        Extension::RequiredCapabilities(required_capabilities()),
+        Extension::Unknown(STATE_EXTENSION, UnknownExtension(state.to_vec())),
+    ])
+    .map_err(|error| MlsError::Library(error.to_string()))
 }
 
-/// The conversation's state, if it is the only extension.
+/// The conversation's state, if the extensions are those that [`context`] makes.
 pub(super) fn state_of(extensions: &Extensions<GroupContext>) -> Option<&[u8]> {
-    if extensions.iter().count() != 1 {
+    if extensions.iter().count() != 2 || extensions.required_capabilities() != Some(&required_capabilities()) {
         return None;
     }
     extensions.unknown(STATE_EXTENSION).map(|extension| extension.0.as_slice())
+}
+
+fn required_capabilities() -> RequiredCapabilitiesExtension {
+    RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(STATE_EXTENSION)], &[], &[CredentialType::Basic])
 }
 
 pub(super) fn join() -> MlsGroupJoinConfig {

@@ -1,6 +1,6 @@
 //! Key packages: what others need in order to add this device.
 
-use openmls::prelude::tls_codec::{DeserializeBytes, Serialize as _};
+use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::{KeyPackage, KeyPackageIn, KeyPackageRef, OpenMlsProvider as _, ProtocolVersion};
 use openmls_traits::storage::StorageProvider as _;
 use wire::{Device, DeviceCertificate, Signed, SigningKey, UnixMillis};
@@ -43,7 +43,7 @@ pub fn delete_key_package(p: &Provider<'_>, reference: &[u8]) -> Result<(), MlsE
         .tls_serialize(&mut encoded)
         .map_err(|error| MlsError::Library(error.to_string()))?;
     let reference =
-        KeyPackageRef::tls_deserialize_exact_bytes(&encoded).map_err(|error| MlsError::Library(error.to_string()))?;
+        KeyPackageRef::tls_deserialize_exact(&encoded).map_err(|error| MlsError::Library(error.to_string()))?;
     Ok(p.storage().delete_key_package(&reference)?)
 }
 
@@ -56,7 +56,7 @@ pub fn check_key_package(p: &Provider<'_>, bytes: &[u8], device: &Device) -> Res
 
 /// Reads a key package and checks everything that doesn't depend on a group.
 pub(super) fn parse(p: &Provider<'_>, bytes: &[u8]) -> Result<(KeyPackage, Signed<DeviceCertificate>), LeafError> {
-    let package = KeyPackageIn::tls_deserialize_exact_bytes(bytes)
+    let package = KeyPackageIn::tls_deserialize_exact(bytes)
         .map_err(|_| LeafError::Malformed)?
         .validate(p.crypto(), ProtocolVersion::Mls10)
         .map_err(|_| LeafError::Malformed)?;
