@@ -42,7 +42,7 @@ pub enum OpenError {
         known: u32,
     },
     /// Something in it is missing or isn't what was written. The disk's fault, or that of whoever changed it.
-    #[error("the data directory {dir} is damaged: {what}; nothing was changed, restore it from a backup")]
+    #[error("the data directory {dir} is damaged: {what}; restore it from a backup")]
     Damaged {
         /// The data directory.
         dir: PathBuf,
