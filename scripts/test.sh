@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# `make test`: installs, builds and checks everything, cheap stages first, and stops at the first one that fails.
+#   scripts/test.sh [STAGE...]     only these stages, in the order below
+# Each stage prints its seconds against its budget (the table in CONTRIBUTING.md); what a stage prints itself is kept in target/test.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+SEEDS="${SEEDS:-300}"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-$([ -t 1 ] && echo always || echo never)}"
+target="${CARGO_TARGET_DIR:-target}"
+logs="$target/test"
+mkdir -p "$logs"
+
+setup() { scripts/setup.sh test; }
+fmt() { cargo fmt --all --check; }
+arrows() { cargo test --workspace --locked --quiet --test arrows; }
+clippy() { cargo clippy --workspace --all-targets --locked --quiet -- -D warnings; }
+# The stage `arrows` enforces the same licences, bans and sources without it; installing it would cost more than all other stages.
+deny() { cargo deny --version >/dev/null 2>&1 || return 77; cargo deny --all-features check bans licenses sources; }
+# One build of every target, so that all stages behind it share one set of features and of artefacts.
+build() { cargo build --workspace --all-targets --locked --quiet; }
+unit() { cargo test --workspace --locked --quiet --lib --bins; }
+integration() { cargo test --workspace --locked --quiet --test '*'; }
+wasm() { scripts/wasm.sh check; }
+simulator() { "$target/debug/sim" run --seeds "$SEEDS"; }
+
+stages=(setup fmt arrows clippy deny build unit integration wasm simulator)
+wanted=("$@")
+[ "${#wanted[@]}" -gt 0 ] || wanted=("${stages[@]}")
+for name in "${wanted[@]}"; do
+	case " ${stages[*]} " in
+	*" $name "*) ;;
+	*)
+		echo "error: there is no stage '$name'; stages: ${stages[*]}" >&2
+		exit 64
+		;;
+	esac
+done
+
+budget() { sed -n "s/^| \`$1\` | *\([0-9]*\) |.*/\1/p" CONTRIBUTING.md 2>/dev/null | head -n 1; }
+
+passed=0 failed=0 skipped=0
+# Adds up what the runners of a stage said.
+count() {
+	local line
+	while read -r line; do
+		[[ $line =~ ([0-9]+)\ passed ]] && passed=$((passed + BASH_REMATCH[1]))
+		[[ $line =~ ([0-9]+)\ failed ]] && failed=$((failed + BASH_REMATCH[1]))
+		[[ $line =~ ([0-9]+)\ (ignored|skipped) ]] && skipped=$((skipped + BASH_REMATCH[1]))
+	done < <(sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ passed[;,] [0-9]+ failed')
+}
+
+SECONDS=0
+for name in "${stages[@]}"; do
+	case " ${wanted[*]} " in *" $name "*) ;; *) continue ;; esac
+	began=$SECONDS
+	code=0
+	"$name" >"$logs/$name.log" 2>&1 || code=$?
+	took=$((SECONDS - began))
+	limit=$(budget "$name")
+	note=
+	[ -z "$limit" ] || [ "$took" -le "$limit" ] || note="  over budget"
+	before=$failed
+	count "$logs/$name.log"
+	case $code in
+	0) printf '%-12s ok   %5d s of %4s s%s\n' "$name" "$took" "${limit:-?}" "$note" ;;
+	77) printf '%-12s -    not installed here; the stage `arrows` checks the same rules\n' "$name" ;;
+	*)
+		[ "$failed" -gt "$before" ] || failed=$((failed + 1))
+		printf '%-12s FAILED after %d s\n\n' "$name" "$took"
+		tail -n 80 "$logs/$name.log"
+		printf '\nThe stage `%s` failed. All that it said: %s\nTo run it alone: scripts/test.sh %s\n' "$name" "$logs/$name.log" "$name"
+		printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+		exit 1
+		;;
+	esac
+done
+limit=$(budget total)
+printf '%-12s      %5d s of %4s s\n' total "$SECONDS" "${limit:-?}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
