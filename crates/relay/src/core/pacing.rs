@@ -238,7 +238,7 @@ mod tests {
         assert!(matches!(pacing.arrive(NOW.plus(WINDOW_MS), ConnId(1), [0; 8]), Ok(Pace::Free)));
         let begun = pacing.arrive(NOW.plus(WINDOW_MS - 1), ConnId(1), [0; 8]);
         assert!(matches!(begun, Ok(Pace::Wait { due: Some(_), .. })));
-        assert!(pacing.is_idle(NOW) == false && Pacing::default().is_idle(NOW));
+        assert!(!pacing.is_idle(NOW) && Pacing::default().is_idle(NOW));
     }
 
     #[test]
