@@ -79,6 +79,16 @@ fn i9_server_frames_survive_their_corpus() {
         }
         seeds.push((format!("valid-{name}"), bytes.to_vec()));
     }
+    // A fuzzer's find: a name that loses one of its ports each time it is read would not come back as it was sent.
+    seeds.push((
+        "refused-relay-with-two-ports".into(),
+        data_encoding::BASE64
+            .decode(
+                b"CnAIARCA0JX/vDEaIA4ODg4ODg4ODg4ODg4ODg4ODg4ODg4ODg4ODjAODg4OIhByAAAAHBwcHBwcHBwcHBwcKg1lcmxheTo0NDM6NDQzMiII\
+                  gIAEEICAgAIY0A8gQChkMICAeYAQOIAQ+9MJQICw8fsc",
+            )
+            .unwrap(),
+    ));
     replay("wire_server_frame", seeds, |bytes| {
         let frame = ServerFrame::decode(bytes);
         frame.is_ok_and(|frame| ServerFrame::decode(frame.encode()) == Ok(frame))
