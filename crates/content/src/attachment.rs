@@ -225,10 +225,7 @@ pub struct Opener {
     stream: DecryptorBE32<ChaCha20Poly1305>,
     chunk: Vec<u8>,
     version: Option<u8>,
-    /// The file's length, once the first chunk has told it.
-    len: Option<u64>,
-    /// Bytes that have been under the seal so far, those of the length not counted.
-    seen: u64,
+    frame: Frame,
     hash: Sha256,
     failed: Option<OpenError>,
 }
@@ -240,8 +237,7 @@ impl Opener {
             stream: DecryptorBE32::new(&Key::from(key.0), &Default::default()),
             chunk: Vec::new(),
             version: None,
-            len: None,
-            seen: 0,
+            frame: Frame { len: None, seen: 0 },
             hash: Sha256::new(),
             failed: None,
         }
@@ -260,16 +256,13 @@ impl Opener {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let first = self.len.is_none();
         let payload = Payload { msg: &self.chunk, aad: &VERSION };
-        let stream = std::mem::replace(&mut self.stream, DecryptorBE32::new(&Key::default(), &Default::default()));
-        let last = Zeroizing::new(stream.decrypt_last(payload).map_err(|_| OpenError::Damaged)?);
-        if last.is_empty() && !first {
+        let last = Zeroizing::new(self.stream.decrypt_last(payload).map_err(|_| OpenError::Damaged)?);
+        if last.is_empty() {
             return Err(OpenError::Malformed);
         }
-        let bytes = self.unwrap(&last)?;
-        let len = self.len.ok_or(OpenError::Malformed)?;
-        if self.seen.checked_add(LENGTH_BYTES as u64) != Some(padded_len(len)) {
+        let bytes = self.frame.unwrap(&last)?;
+        if !self.frame.is_complete() {
             return Err(OpenError::Malformed);
         }
         Ok(Finished { bytes, hash: self.hash.finalize().into() })
@@ -290,7 +283,7 @@ impl Opener {
             if self.chunk.len() == SEALED_CHUNK_BYTES {
                 let payload = Payload { msg: &self.chunk, aad: &VERSION };
                 let next = Zeroizing::new(self.stream.decrypt_next(payload).map_err(|_| OpenError::Damaged)?);
-                file.extend(self.unwrap(&next)?);
+                file.extend(self.frame.unwrap(&next)?);
                 self.chunk.clear();
             }
             let (now, later) = piece.split_at(piece.len().min(SEALED_CHUNK_BYTES - self.chunk.len()));
@@ -299,7 +292,17 @@ impl Opener {
         }
         Ok(file)
     }
+}
 
+/// What is under the seal: the length, the file and the padding.
+struct Frame {
+    /// The file's length, once the first chunk has told it.
+    len: Option<u64>,
+    /// Bytes that there were behind the length so far.
+    seen: u64,
+}
+
+impl Frame {
     /// What of an opened chunk belongs to the file; checks the padding.
     fn unwrap(&mut self, opened: &[u8]) -> Result<Vec<u8>, OpenError> {
         let (len, rest) = match self.len {
@@ -317,5 +320,10 @@ impl Opener {
         }
         self.seen = self.seen.saturating_add(rest.len() as u64);
         Ok(file.to_vec())
+    }
+
+    /// True if there was as much padding as the length asks for.
+    fn is_complete(&self) -> bool {
+        self.len.is_some_and(|len| self.seen.checked_add(LENGTH_BYTES as u64) == Some(padded_len(len)))
     }
 }
