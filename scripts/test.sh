@@ -48,7 +48,9 @@ count() {
 		[[ $line =~ ([0-9]+)\ passed ]] && passed=$((passed + BASH_REMATCH[1]))
 		[[ $line =~ ([0-9]+)\ failed ]] && failed=$((failed + BASH_REMATCH[1]))
 		[[ $line =~ ([0-9]+)\ (ignored|skipped) ]] && skipped=$((skipped + BASH_REMATCH[1]))
-	done < <(sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ passed[;,] [0-9]+ failed')
+		# The simulator counts seeds: those that it ran through hold.
+		[[ $line =~ ^([0-9]+)\ seeds\ in ]] && passed=$((passed + BASH_REMATCH[1]))
+	done < <(sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ passed[;,] [0-9]+ failed|^[0-9]+ seeds in')
 }
 
 SECONDS=0
