@@ -69,7 +69,7 @@ impl FromStr for RelayName {
         };
         if let Some(port) = port {
             let number = port.parse::<u16>().map_err(|_| AddressError::Relay)?;
-            if number == 0 || port.starts_with(['0', '+']) {
+            if number == 0 || number == 443 || port.starts_with(['0', '+']) {
                 return Err(AddressError::Relay);
             }
         }

@@ -1,0 +1,157 @@
+//! Rows of the table `contacts`: accounts that this device has seen, and the key that it has pinned for each.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use wire::{AccountRecord, Address, Signed};
+
+use super::{fixed, fixed_opt, int, uint};
+use api::Confirmation;
+
+/// One account.
+#[derive(Debug, Clone)]
+pub(crate) struct Contact {
+    pub address: Address,
+    pub account_key: [u8; 32],
+    pub record: Option<Vec<u8>>,
+    pub version: u64,
+    pub confirmation: Confirmation,
+    pub other_key: Option<[u8; 32]>,
+    /// The person has chosen to be in touch with it.
+    pub known: bool,
+    pub blocked: bool,
+}
+
+const COLUMNS: &str = "address, account_key, record, version, confirmation, other_key, known, blocked";
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Contact> {
+    let address: String = row.get(0)?;
+    Ok(Contact {
+        address: address
+            .parse()
+            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e)))?,
+        account_key: fixed(row, 1)?,
+        record: row.get(2)?,
+        version: uint(row, 3)?,
+        confirmation: match row.get::<_, i64>(4)? {
+            1 => Confirmation::Confirmed,
+            2 => Confirmation::Verified,
+            3 => Confirmation::Conflict,
+            _ => Confirmation::NotConfirmedYet,
+        },
+        other_key: fixed_opt(row, 5)?,
+        known: row.get(6)?,
+        blocked: row.get(7)?,
+    })
+}
+
+fn number(confirmation: Confirmation) -> i64 {
+    match confirmation {
+        Confirmation::Own | Confirmation::NotConfirmedYet => 0,
+        Confirmation::Confirmed => 1,
+        Confirmation::Verified => 2,
+        Confirmation::Conflict => 3,
+    }
+}
+
+pub(crate) fn get(db: &Connection, address: &Address) -> rusqlite::Result<Option<Contact>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM contacts WHERE address = ?1"))?
+        .query_row([address.as_str()], from_row)
+        .optional()
+}
+
+/// All contacts whose name part is `name`.
+pub(crate) fn by_name(db: &Connection, name: &str) -> rusqlite::Result<Vec<Contact>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM contacts WHERE substr(address, 1, length(?1) + 1) = ?1 || '@' ORDER BY address"
+    ))?
+    .query_map([name], from_row)?
+    .collect()
+}
+
+pub(crate) fn put(db: &Connection, contact: &Contact) -> rusqlite::Result<()> {
+    db.prepare_cached(&format!("INSERT OR REPLACE INTO contacts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"))?
+        .execute(params![
+            contact.address.as_str(),
+            contact.account_key,
+            contact.record,
+            int(contact.version),
+            number(contact.confirmation),
+            contact.other_key,
+            contact.known,
+            contact.blocked
+        ])?;
+    Ok(())
+}
+
+/// What seeing an account's key tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is the one that is pinned, or the first one.
+    Expected,
+    /// Another one is pinned: the contact is in conflict now, if it was not before.
+    Conflict {
+        /// It was not known before.
+        new: bool,
+    },
+}
+
+/// A key was seen for an address, inside a group. Pins it if it is the first one.
+pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32]) -> rusqlite::Result<Seen> {
+    let Some(mut contact) = get(db, address)? else {
+        put(
+            db,
+            &Contact {
+                address: address.clone(),
+                account_key: *account_key,
+                record: None,
+                version: 0,
+                confirmation: Confirmation::NotConfirmedYet,
+                other_key: None,
+                known: false,
+                blocked: false,
+            },
+        )?;
+        return Ok(Seen::Expected);
+    };
+    if contact.account_key == *account_key {
+        return Ok(Seen::Expected);
+    }
+    let new = contact.other_key != Some(*account_key);
+    contact.confirmation = Confirmation::Conflict;
+    contact.other_key = Some(*account_key);
+    put(db, &contact)?;
+    Ok(Seen::Conflict { new })
+}
+
+/// A record was seen. From the account's own relay (`confirmed`) it confirms the pin. Lower versions are passed over.
+pub(crate) fn see_record(db: &Connection, record: &Signed<AccountRecord>, confirmed: bool) -> rusqlite::Result<Seen> {
+    let seen = see(db, &record.address, &record.account_key)?;
+    if seen != Seen::Expected {
+        return Ok(seen);
+    }
+    let Some(mut contact) = get(db, &record.address)? else { return Ok(seen) };
+    if record.version >= contact.version {
+        contact.version = record.version;
+        contact.record = Some(record.bytes().to_vec());
+    }
+    if confirmed && contact.confirmation == Confirmation::NotConfirmedYet {
+        contact.confirmation = Confirmation::Confirmed;
+    }
+    put(db, &contact)?;
+    Ok(seen)
+}
+
+/// The person wants to be in touch with this account.
+pub(crate) fn set_known(db: &Connection, address: &Address) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE contacts SET known = 1 WHERE address = ?1")?.execute([address.as_str()])?;
+    Ok(())
+}
+
+/// True if one of these accounts is in conflict.
+pub(crate) fn conflict_in(db: &Connection, conversation: &[u8; 16]) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached(
+        "SELECT c.address FROM members m JOIN contacts c ON c.address = m.address \
+         WHERE m.conversation = ?1 AND c.confirmation = 3 LIMIT 1",
+    )?
+    .query_row([conversation], |row| row.get(0))
+    .optional()
+}

@@ -1,0 +1,218 @@
+//! Rows of the tables `conversations` and `members`.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use wire::{ChainHash, Epoch, LogId, RelayName, Seq};
+
+use super::{fixed, int, uint};
+use crate::formats::Head;
+use api::{ConversationKind, Role, Standing};
+
+/// One conversation as it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Conversation {
+    pub id: LogId,
+    pub relay: RelayName,
+    pub kind: ConversationKind,
+    pub name: String,
+    /// The other account of a 1:1 conversation.
+    pub peer: Option<String>,
+    pub standing: Standing,
+    /// Why it is held, for people.
+    pub held: String,
+    pub inviter: String,
+    /// The relay has its log.
+    pub log_made: bool,
+    pub epoch: Epoch,
+    /// The last entry processed, and the hash head there.
+    pub cursor: Seq,
+    pub chain: ChainHash,
+    /// False after entries were lost to retention: heads can't be compared until the chain is known again.
+    pub chain_known: bool,
+    pub created: u64,
+    pub touched: u64,
+    /// When own keys were last updated.
+    pub updated: u64,
+    pub own_messages: u64,
+    pub last_receipt: u64,
+}
+
+impl Conversation {
+    pub(crate) fn head(&self) -> Head {
+        Head { seq: self.cursor, hash: self.chain }
+    }
+
+    /// Its log is followed: entries are fetched and epochs walk.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.log_made && matches!(self.standing, Standing::Starting | Standing::Requested | Standing::Active)
+    }
+}
+
+const COLUMNS: &str = "id, relay, kind, name, peer, standing, held, inviter, log_made, epoch, cursor, chain, chain_known, \
+                       created, touched, updated, own_messages, last_receipt";
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Conversation> {
+    let relay: String = row.get(1)?;
+    Ok(Conversation {
+        id: LogId(fixed(row, 0)?),
+        relay: relay
+            .parse()
+            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(e)))?,
+        kind: match row.get::<_, i64>(2)? {
+            0 => ConversationKind::Direct,
+            1 => ConversationKind::Group,
+            _ => ConversationKind::Note,
+        },
+        name: row.get(3)?,
+        peer: row.get(4)?,
+        standing: match row.get::<_, i64>(5)? {
+            0 => Standing::Starting,
+            1 => Standing::Requested,
+            2 => Standing::Active,
+            3 => Standing::Held,
+            _ => Standing::Left,
+        },
+        held: row.get(6)?,
+        inviter: row.get(7)?,
+        log_made: row.get(8)?,
+        epoch: Epoch(uint(row, 9)?),
+        cursor: Seq(uint(row, 10)?),
+        chain: ChainHash(fixed(row, 11)?),
+        chain_known: row.get(12)?,
+        created: uint(row, 13)?,
+        touched: uint(row, 14)?,
+        updated: uint(row, 15)?,
+        own_messages: uint(row, 16)?,
+        last_receipt: uint(row, 17)?,
+    })
+}
+
+fn kind_number(kind: ConversationKind) -> i64 {
+    match kind {
+        ConversationKind::Direct => 0,
+        ConversationKind::Group => 1,
+        ConversationKind::Note => 2,
+    }
+}
+
+fn standing_number(standing: Standing) -> i64 {
+    match standing {
+        Standing::Starting => 0,
+        Standing::Requested => 1,
+        Standing::Active => 2,
+        Standing::Held => 3,
+        Standing::Left => 4,
+    }
+}
+
+pub(crate) fn get(db: &Connection, id: LogId) -> rusqlite::Result<Option<Conversation>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM conversations WHERE id = ?1"))?
+        .query_row([id.0], from_row)
+        .optional()
+}
+
+/// All of them, the latest first.
+pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Conversation>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM conversations ORDER BY touched DESC, id"))?
+        .query_map([], from_row)?
+        .collect()
+}
+
+/// The 1:1 conversations with an account that are not over.
+pub(crate) fn direct_with(db: &Connection, peer: &str) -> rusqlite::Result<Vec<Conversation>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM conversations WHERE kind = 0 AND peer = ?1 AND standing != 4 ORDER BY standing DESC, id"
+    ))?
+    .query_map([peer], from_row)?
+    .collect()
+}
+
+pub(crate) fn put(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
+    db.prepare_cached(&format!(
+        "INSERT INTO conversations ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18) \
+         ON CONFLICT (id) DO UPDATE SET relay=excluded.relay, kind=excluded.kind, name=excluded.name, peer=excluded.peer, \
+         standing=excluded.standing, held=excluded.held, inviter=excluded.inviter, log_made=excluded.log_made, \
+         epoch=excluded.epoch, cursor=excluded.cursor, chain=excluded.chain, chain_known=excluded.chain_known, \
+         created=excluded.created, touched=excluded.touched, updated=excluded.updated, \
+         own_messages=excluded.own_messages, last_receipt=excluded.last_receipt"
+    ))?
+    .execute(params![
+        c.id.0,
+        c.relay.as_str(),
+        kind_number(c.kind),
+        c.name,
+        c.peer,
+        standing_number(c.standing),
+        c.held,
+        c.inviter,
+        c.log_made,
+        int(c.epoch.0),
+        int(c.cursor.0),
+        c.chain.0,
+        c.chain_known,
+        int(c.created),
+        int(c.touched),
+        int(c.updated),
+        int(c.own_messages),
+        int(c.last_receipt)
+    ])?;
+    Ok(())
+}
+
+/// An account of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub address: String,
+    pub account_key: [u8; 32],
+    pub role: Role,
+    pub devices: u32,
+}
+
+pub(crate) fn members(db: &Connection, id: LogId) -> rusqlite::Result<Vec<Member>> {
+    db.prepare_cached(
+        "SELECT address, account_key, role, devices FROM members WHERE conversation = ?1 ORDER BY role DESC, address",
+    )?
+    .query_map([id.0], |row| {
+        Ok(Member {
+            address: row.get(0)?,
+            account_key: fixed(row, 1)?,
+            role: match row.get::<_, i64>(2)? {
+                2 => Role::Owner,
+                1 => Role::Admin,
+                _ => Role::Member,
+            },
+            devices: row.get(3)?,
+        })
+    })?
+    .collect()
+}
+
+pub(crate) fn set_members(db: &Connection, id: LogId, members: &[Member]) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM members WHERE conversation = ?1")?.execute([id.0])?;
+    let mut insert = db.prepare_cached("INSERT INTO members VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for member in members {
+        let role = match member.role {
+            Role::Owner => 2,
+            Role::Admin => 1,
+            Role::Member => 0,
+        };
+        insert.execute(params![id.0, member.address, member.account_key, role, member.devices])?;
+    }
+    Ok(())
+}
+
+/// Notes that an entry counts. False if one of this id already did.
+pub(crate) fn count_entry(db: &Connection, id: LogId, entry: &[u8; 16]) -> rusqlite::Result<bool> {
+    let inserted = db.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2)")?.execute(params![id.0, entry])?;
+    Ok(inserted == 1)
+}
+
+/// True if an entry of this id already counted.
+pub(crate) fn has_counted(db: &Connection, id: LogId, entry: &[u8; 16]) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM seen WHERE conversation = ?1 AND entry = ?2")?.exists(params![id.0, entry])
+}
+
+/// One more entry that did not verify.
+pub(crate) fn count_void(db: &Connection, id: LogId) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE conversations SET voids = voids + 1 WHERE id = ?1")?.execute([id.0])?;
+    Ok(())
+}

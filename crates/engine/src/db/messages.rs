@@ -1,0 +1,268 @@
+//! Rows of the tables `messages`, `receipts` and `receipts_due`.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use wire::LogId;
+
+use super::{fixed, fixed_opt, int, uint};
+use api::{MessageKind, MessageStatus};
+
+/// One message as it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub id: [u8; 32],
+    pub conversation: LogId,
+    pub sender: String,
+    pub own: bool,
+    pub sent: u64,
+    pub time: u64,
+    pub seq: u64,
+    pub status: MessageStatus,
+    pub kind: MessageKind,
+    pub reply_to: Option<[u8; 32]>,
+    /// The MIMI content's bytes, for reports.
+    pub content: Vec<u8>,
+    /// What proves it to others: k_f, commitment, signature, stamp (docs/protocol.md, "Reports").
+    pub evidence: Vec<u8>,
+}
+
+const COLUMNS: &str = "id, conversation, sender, own, sent, time, seq, status, kind, text, reply_to, content, evidence";
+
+fn status_number(status: MessageStatus) -> i64 {
+    match status {
+        MessageStatus::Sending => 0,
+        MessageStatus::Sent => 1,
+        MessageStatus::Delivered => 2,
+        MessageStatus::Read => 3,
+        MessageStatus::Failed => 4,
+        MessageStatus::Received => 5,
+    }
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Message> {
+    let text: String = row.get(9)?;
+    Ok(Message {
+        id: fixed(row, 0)?,
+        conversation: LogId(fixed(row, 1)?),
+        sender: row.get(2)?,
+        own: row.get(3)?,
+        sent: uint(row, 4)?,
+        time: uint(row, 5)?,
+        seq: uint(row, 6)?,
+        status: match row.get::<_, i64>(7)? {
+            0 => MessageStatus::Sending,
+            1 => MessageStatus::Sent,
+            2 => MessageStatus::Delivered,
+            3 => MessageStatus::Read,
+            4 => MessageStatus::Failed,
+            _ => MessageStatus::Received,
+        },
+        kind: match row.get::<_, i64>(8)? {
+            0 => MessageKind::Text { text },
+            1 => MessageKind::Unknown { fallback: text },
+            _ => MessageKind::System { text },
+        },
+        reply_to: fixed_opt(row, 10)?,
+        content: row.get(11)?,
+        evidence: row.get(12)?,
+    })
+}
+
+/// Stores a message. False if its conversation has one of this id already.
+pub(crate) fn insert(db: &Connection, m: &Message) -> rusqlite::Result<bool> {
+    let (kind, text) = match &m.kind {
+        MessageKind::Text { text } => (0, text),
+        MessageKind::Unknown { fallback } => (1, fallback),
+        MessageKind::System { text } => (2, text),
+    };
+    let inserted = db
+        .prepare_cached(&format!(
+            "INSERT OR IGNORE INTO messages ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)"
+        ))?
+        .execute(params![
+            m.id,
+            m.conversation.0,
+            m.sender,
+            m.own,
+            int(m.sent),
+            int(m.time),
+            int(m.seq),
+            status_number(m.status),
+            kind,
+            text,
+            m.reply_to,
+            m.content,
+            m.evidence
+        ])?;
+    Ok(inserted == 1)
+}
+
+pub(crate) fn get(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqlite::Result<Option<Message>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND id = ?2"))?
+        .query_row(params![conversation.0, id], from_row)
+        .optional()
+}
+
+/// Messages whose id starts with these hexadecimal digits; at most two, to tell "unique" from "ambiguous".
+pub(crate) fn by_prefix(db: &Connection, conversation: LogId, prefix: &str) -> rusqlite::Result<Vec<Message>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND substr(lower(hex(id)), 1, length(?2)) = ?2 LIMIT 2"
+    ))?
+    .query_map(params![conversation.0, prefix], from_row)?
+    .collect()
+}
+
+/// The newest `limit` messages before `before`, oldest first.
+pub(crate) fn page(
+    db: &Connection,
+    conversation: LogId,
+    before: Option<&[u8; 32]>,
+    limit: u32,
+) -> rusqlite::Result<Vec<Message>> {
+    const PLACE: &str = "(CASE seq WHEN 0 THEN 9223372036854775807 ELSE seq END)";
+    let (place, n): (i64, i64) = match before {
+        None => (i64::MAX, i64::MAX),
+        Some(id) => db
+            .prepare_cached(&format!("SELECT {PLACE}, n FROM messages WHERE conversation = ?1 AND id = ?2"))?
+            .query_row(params![conversation.0, id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?
+            .unwrap_or((0, 0)),
+    };
+    let mut page: Vec<Message> = db
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND ({PLACE}, n) < (?2, ?3) \
+             ORDER BY {PLACE} DESC, n DESC LIMIT ?4"
+        ))?
+        .query_map(params![conversation.0, place, n, limit], from_row)?
+        .collect::<Result<_, _>>()?;
+    page.reverse();
+    Ok(page)
+}
+
+/// Messages that hold all words of `text`, the newest first.
+pub(crate) fn search(db: &Connection, text: &str, limit: u32) -> rusqlite::Result<Vec<Message>> {
+    // Each word quoted, so that what a person types is never FTS5 syntax; the last one may be the beginning of a word.
+    let mut query: Vec<String> = text.split_whitespace().map(|w| format!("\"{}\"", w.replace('"', "\"\""))).collect();
+    let Some(last) = query.last_mut() else { return Ok(Vec::new()) };
+    last.push('*');
+    let columns = COLUMNS.split(", ").map(|column| format!("m.{column}")).collect::<Vec<_>>().join(", ");
+    db.prepare_cached(&format!(
+        "SELECT {columns} FROM messages_text t JOIN messages m ON m.n = t.rowid WHERE messages_text MATCH ?1 \
+         ORDER BY m.n DESC LIMIT ?2"
+    ))?
+    .query_map(params![query.join(" "), limit], from_row)?
+    .collect()
+}
+
+/// An own message has its place in the log.
+pub(crate) fn set_sent(db: &Connection, conversation: LogId, id: &[u8; 32], seq: u64, time: u64) -> rusqlite::Result<bool> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE messages SET seq = ?3, time = ?4, status = CASE status WHEN 0 THEN 1 ELSE status END \
+             WHERE conversation = ?1 AND id = ?2 AND seq != ?3",
+        )?
+        .execute(params![conversation.0, id, int(seq), int(time)])?;
+    Ok(changed == 1)
+}
+
+pub(crate) fn set_status(db: &Connection, conversation: LogId, id: &[u8; 32], status: MessageStatus) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE messages SET status = ?3 WHERE conversation = ?1 AND id = ?2")?
+        .execute(params![conversation.0, id, status_number(status)])?;
+    Ok(())
+}
+
+pub(crate) fn set_evidence(db: &Connection, conversation: LogId, id: &[u8; 32], evidence: &[u8]) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE messages SET evidence = ?3 WHERE conversation = ?1 AND id = ?2")?
+        .execute(params![conversation.0, id, evidence])?;
+    Ok(())
+}
+
+pub(crate) fn unread(db: &Connection, conversation: LogId) -> rusqlite::Result<u32> {
+    db.prepare_cached("SELECT count(*) FROM messages WHERE conversation = ?1 AND status = 5")?
+        .query_row([conversation.0], |row| row.get(0))
+}
+
+/// Marks all received messages up to `seq` read; answers with their places.
+pub(crate) fn mark_read(db: &Connection, conversation: LogId, seq: u64) -> rusqlite::Result<Vec<u64>> {
+    db.prepare_cached(
+        "UPDATE messages SET status = 3 WHERE conversation = ?1 AND status = 5 AND seq <= ?2 RETURNING seq",
+    )?
+    .query_map(params![conversation.0, int(seq)], |row| uint(row, 0))?
+    .collect()
+}
+
+/// Notes that others are to hear of a message: level 1 delivered, 2 read.
+pub(crate) fn owe_receipt(db: &Connection, conversation: LogId, seq: u64, level: u8) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO receipts_due VALUES (?1, ?2, ?3)")?
+        .execute(params![conversation.0, int(seq), level])?;
+    Ok(())
+}
+
+/// Takes at most `limit` receipts of one level that are due.
+pub(crate) fn take_due(db: &Connection, conversation: LogId, level: u8, limit: u32) -> rusqlite::Result<Vec<u64>> {
+    let mut due: Vec<u64> = db
+        .prepare_cached(
+            "DELETE FROM receipts_due WHERE conversation = ?1 AND level = ?2 AND seq IN \
+             (SELECT seq FROM receipts_due WHERE conversation = ?1 AND level = ?2 ORDER BY seq LIMIT ?3) RETURNING seq",
+        )?
+        .query_map(params![conversation.0, level, limit], |row| uint(row, 0))?
+        .collect::<Result<_, _>>()?;
+    due.sort_unstable();
+    Ok(due)
+}
+
+/// Conversations that owe receipts.
+pub(crate) fn owing(db: &Connection) -> rusqlite::Result<Vec<LogId>> {
+    db.prepare_cached("SELECT DISTINCT conversation FROM receipts_due")?
+        .query_map([], |row| Ok(LogId(fixed(row, 0)?)))?
+        .collect()
+}
+
+/// Forgets what is owed in a conversation.
+pub(crate) fn forgive(db: &Connection, conversation: LogId) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM receipts_due WHERE conversation = ?1")?.execute([conversation.0])?;
+    Ok(())
+}
+
+/// An account has got own messages from `first` to `last`. Answers with the messages whose status that changed.
+pub(crate) fn receive_receipt(
+    db: &Connection,
+    conversation: LogId,
+    address: &str,
+    (first, last): (u64, u64),
+    level: u8,
+    others: u32,
+) -> rusqlite::Result<Vec<Message>> {
+    let own: Vec<Message> = db
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND own = 1 AND status IN (0, 1, 2) \
+             AND seq BETWEEN max(?2, 1) AND ?3 ORDER BY seq"
+        ))?
+        .query_map(params![conversation.0, int(first), int(last)], from_row)?
+        .collect::<Result<_, _>>()?;
+    let mut changed = Vec::new();
+    for mut message in own {
+        db.prepare_cached(
+            "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO UPDATE SET level = max(level, excluded.level)",
+        )?
+        .execute(params![conversation.0, int(message.seq), address, level])?;
+        let (delivered, read): (u32, u32) = db
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(level = 2), 0) FROM receipts WHERE conversation = ?1 AND seq = ?2",
+            )?
+            .query_row(params![conversation.0, int(message.seq)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let status = if read >= others {
+            MessageStatus::Read
+        } else if delivered >= others {
+            MessageStatus::Delivered
+        } else {
+            continue;
+        };
+        if status != message.status {
+            set_status(db, conversation, &message.id, status)?;
+            message.status = status;
+            changed.push(message);
+        }
+    }
+    Ok(changed)
+}

@@ -1,0 +1,203 @@
+//! The state of a conversation that all members share: one GroupContext extension, changed by commits (protocol section 1,
+//! "State of the conversation").
+//!
+//! A CBOR map with a version. Keys that this version does not know are kept as they are: a commit of an older client must not
+//! drop what a newer one has put there.
+
+use std::collections::BTreeMap;
+
+use minicbor::data::Type;
+use minicbor::{Decoder, Encoder};
+
+use crate::formats::FormatError;
+
+/// Largest encoding, in bytes.
+pub(crate) const MAX_BYTES: usize = 8 * 1024;
+/// Longest name, in bytes.
+pub(crate) const MAX_NAME: usize = 256;
+
+const VERSION: u64 = 1;
+
+/// What a conversation is for its members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GroupKind {
+    Direct = 0,
+    Group = 1,
+}
+
+/// MIMI room policy's `logging_policy`. Set when the conversation is created, never changed (property A2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoggingPolicy {
+    Forbidden = 0,
+}
+
+/// The shared state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConversationState {
+    pub kind: GroupKind,
+    pub name: String,
+    /// Account keys.
+    pub owners: Vec<[u8; 32]>,
+    pub admins: Vec<[u8; 32]>,
+    pub logging: LoggingPolicy,
+    unknown: BTreeMap<u64, Vec<u8>>,
+}
+
+impl ConversationState {
+    /// The state of a new conversation; its creator is its owner.
+    pub(crate) fn new(kind: GroupKind, name: &str, owners: Vec<[u8; 32]>) -> Self {
+        Self {
+            kind,
+            name: name.to_owned(),
+            owners,
+            admins: Vec::new(),
+            logging: LoggingPolicy::Forbidden,
+            unknown: BTreeMap::new(),
+        }
+    }
+
+    /// What `account` may do. In a 1:1 conversation both are equal.
+    pub(crate) fn role(&self, account: &[u8; 32]) -> api::Role {
+        if self.owners.contains(account) {
+            api::Role::Owner
+        } else if self.admins.contains(account) {
+            api::Role::Admin
+        } else {
+            api::Role::Member
+        }
+    }
+
+    /// Gives `account` a role.
+    pub(crate) fn set_role(&mut self, account: [u8; 32], role: api::Role) {
+        self.owners.retain(|key| *key != account);
+        self.admins.retain(|key| *key != account);
+        match role {
+            api::Role::Owner => self.owners.push(account),
+            api::Role::Admin => self.admins.push(account),
+            api::Role::Member => {}
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::new(Vec::new());
+        let known = 6;
+        let mut write = || -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+            out.map(known + self.unknown.len() as u64)?;
+            out.u64(0)?.u64(VERSION)?;
+            out.u64(1)?.u64(self.kind as u64)?;
+            out.u64(2)?.str(&self.name)?;
+            for (key, accounts) in [(3, &self.owners), (4, &self.admins)] {
+                out.u64(key)?.array(accounts.len() as u64)?;
+                for account in accounts {
+                    out.bytes(account)?;
+                }
+            }
+            out.u64(5)?.u64(self.logging as u64)?;
+            for (key, value) in &self.unknown {
+                out.u64(*key)?;
+                out.writer_mut().extend_from_slice(value);
+            }
+            Ok(())
+        };
+        write().expect("encoding into memory can't fail");
+        out.into_writer()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(FormatError);
+        }
+        Self::read(bytes).map_err(|_| FormatError)?.ok_or(FormatError)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Option<Self>, minicbor::decode::Error> {
+        let mut input = Decoder::new(bytes);
+        let Some(entries) = input.map()? else { return Ok(None) };
+        let (mut version, mut kind, mut name, mut logging) = (None, None, None, None);
+        let (mut owners, mut admins) = (Vec::new(), Vec::new());
+        let mut unknown = BTreeMap::new();
+        let mut last = None;
+        for _ in 0..entries {
+            let key = input.u64()?;
+            // Ascending keys: one state has one encoding, so that "unchanged" can be seen from the bytes.
+            if last.is_some_and(|last| key <= last) {
+                return Ok(None);
+            }
+            last = Some(key);
+            match key {
+                0 => version = Some(input.u64()?),
+                1 => {
+                    kind = match input.u64()? {
+                        0 => Some(GroupKind::Direct),
+                        1 => Some(GroupKind::Group),
+                        _ => return Ok(None),
+                    }
+                }
+                2 => name = Some(input.str()?.to_owned()),
+                3 | 4 => {
+                    let Some(count) = input.array()? else { return Ok(None) };
+                    let list = if key == 3 { &mut owners } else { &mut admins };
+                    for _ in 0..count {
+                        let Ok(account) = <[u8; 32]>::try_from(input.bytes()?) else { return Ok(None) };
+                        list.push(account);
+                    }
+                }
+                5 => {
+                    logging = match input.u64()? {
+                        0 => Some(LoggingPolicy::Forbidden),
+                        _ => return Ok(None),
+                    }
+                }
+                _ => {
+                    let from = input.position();
+                    if input.datatype()? == Type::Break {
+                        return Ok(None);
+                    }
+                    input.skip()?;
+                    unknown.insert(key, bytes[from..input.position()].to_vec());
+                }
+            }
+        }
+        if input.position() != bytes.len() || version.is_none_or(|version| version < VERSION) {
+            return Ok(None);
+        }
+        let (Some(kind), Some(name), Some(logging)) = (kind, name, logging) else { return Ok(None) };
+        if name.len() > MAX_NAME {
+            return Ok(None);
+        }
+        Ok(Some(Self { kind, name, owners, admins, logging, unknown }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_comes_back_and_keeps_what_it_does_not_know() {
+        let mut state = ConversationState::new(GroupKind::Group, "Family", vec![[1; 32]]);
+        state.set_role([2; 32], api::Role::Admin);
+        state.unknown.insert(40, minicbor::to_vec(("later", 7)).unwrap());
+        let bytes = state.encode();
+        assert_eq!(ConversationState::decode(&bytes), Ok(state.clone()));
+        assert_eq!(ConversationState::decode(&bytes).unwrap().encode(), bytes);
+        assert_eq!(state.role(&[1; 32]), api::Role::Owner);
+        assert_eq!(state.role(&[2; 32]), api::Role::Admin);
+        assert_eq!(state.role(&[3; 32]), api::Role::Member);
+    }
+
+    #[test]
+    fn hostile_state_is_refused() {
+        let good = ConversationState::new(GroupKind::Group, "x", vec![]).encode();
+        for at in 0..good.len() {
+            let _ = ConversationState::decode(&good[..at]).unwrap_err();
+        }
+        let long = ConversationState::new(GroupKind::Group, &"x".repeat(MAX_NAME + 1), vec![]).encode();
+        assert!(ConversationState::decode(&long).is_err());
+        assert!(ConversationState::decode(&[0xbf; 9000]).is_err());
+        // A logging policy that this version does not know is not "forbidden".
+        let mut other = good;
+        *other.last_mut().unwrap() = 1;
+        assert!(ConversationState::decode(&other).is_err());
+    }
+}

@@ -1,0 +1,400 @@
+//! The account lane: registration, authentication, the own record, key packages, the inbox.
+
+use api::{Event, Kind, Problem};
+use rusqlite::params;
+use wire::{
+    AccountRecord, Bytes, Code, Entry, Label, LogId, OfferedKeyPackage, Request, Response, Seq, Signed, sign,
+};
+
+use super::{Ask, Done, State, Turn};
+use crate::db;
+use crate::formats::{self, Deposit};
+use crate::identity::{META, Me, NewDevice};
+use crate::io::{CommandId, Lane, Rejection, Route};
+use crate::mls;
+
+/// How long an offered key package may be used.
+const KEY_PACKAGE_LIFE_MS: u64 = 90 * 86_400_000;
+/// The last-resort package is replaced after this time.
+const LAST_RESORT_LIFE_MS: u64 = 7 * 86_400_000;
+/// Key packages that one request carries: some 2.7 kB each.
+const KEY_PACKAGE_BATCH: usize = 10;
+
+/// The account lane's connection as it is now.
+#[derive(Default)]
+pub(super) struct AccountRun {
+    authenticated: bool,
+    pub(super) inbox_caught_up: bool,
+    inbox_head: Seq,
+    /// `api::Event::CaughtUp` was emitted on this connection.
+    pub(super) reported_caught_up: bool,
+    put_in_flight: bool,
+    /// The command that registers.
+    pub(super) registering: Option<CommandId>,
+    /// The command that waits for the newest record to be published.
+    pub(super) publishing: Vec<CommandId>,
+}
+
+impl State {
+    pub(super) fn account_route(&self) -> Option<Route> {
+        self.me.as_ref().map(|me| Route { relay: me.address.relay().clone(), lane: Lane::Account })
+    }
+
+    pub(super) fn register(&mut self, turn: &mut Turn<'_>, command: CommandId, address: &str) -> Done<Result<(), Problem>> {
+        if let Some(me) = &self.me {
+            return Ok(Err(Problem::new(
+                Kind::Conflict,
+                format!("This profile already belongs to {}.", me.address),
+                "",
+                "Use another profile for another account.",
+            )));
+        }
+        let address = match super::resolve::address(address) {
+            Ok(address) => address,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let device = NewDevice::generate(&mut turn.rng);
+        let me = device.found_account(address, &mls::SUITES, turn.now, &mut turn.rng);
+        me.save(turn.db)?;
+        let relay = me.address.relay().clone();
+        self.me = Some(me);
+        self.wait(command, super::waits::WaitFor { by_hand: true, ..Default::default() });
+        self.account.registering = Some(command);
+        self.want(turn, Route { relay, lane: Lane::Account }, true);
+        Ok(Ok(()))
+    }
+
+    pub(super) fn account_link_up(&mut self, turn: &mut Turn<'_>) -> Done {
+        let kept = std::mem::take(&mut self.account);
+        self.account = AccountRun { registering: kept.registering, publishing: kept.publishing, ..Default::default() };
+        let Some(me) = &self.me else { return Ok(()) };
+        if me.registered() {
+            self.authenticate(turn);
+        } else if let Some(route) = self.account_route() {
+            let request = Request::Register { record: me.record.bytes().clone(), invite: String::new() };
+            self.ask(turn, route, request, Ask::Register);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_registered(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
+        let Some(me) = &mut self.me else { return Ok(()) };
+        let error = match result {
+            Ok(_) => {
+                me.set_registered();
+                me.save(turn.db)?;
+                self.authenticate(turn);
+                return Ok(());
+            }
+            // The next connection tries again.
+            Err(Rejection::Lost) => return Ok(()),
+            Err(Rejection::Refused(error)) => error,
+        };
+        if error.code.is_transient() {
+            turn.wake_at(turn.now.plus(error.retry_after_ms.max(1_000)));
+            return Ok(());
+        }
+        let address = me.address.clone();
+        let problem = match error.code {
+            Code::AlreadyExists => Problem::new(
+                Kind::Conflict,
+                format!("The address {address} is taken."),
+                "",
+                "Choose another name, or link this device to the account if it is yours.",
+            ),
+            _ => refusal(&format!("The relay did not register {address}."), &error),
+        };
+        if let Some(route) = self.account_route() {
+            self.want(turn, route, false);
+        }
+        self.me = None;
+        db::remove_meta(turn.db, META)?;
+        match self.account.registering.take() {
+            Some(command) => self.fail(turn, command, problem),
+            None => turn.event(Event::Notice { conversation: None, problem }),
+        }
+        Ok(())
+    }
+
+    fn authenticate(&mut self, turn: &mut Turn<'_>) {
+        let Some(route) = self.account_route() else { return };
+        let (Some(me), Some(link)) = (&self.me, self.links.get(&route)) else { return };
+        let device = me.device();
+        let signature = sign(
+            &me.signer,
+            Label::Authenticate,
+            &[&link.hello.nonce.0, route.relay.as_str().as_bytes(), me.address.as_str().as_bytes(), &device.0],
+        );
+        let request = Request::Authenticate { address: me.address.clone(), device, signature };
+        self.ask(turn, route, request, Ask::Authenticate);
+    }
+
+    pub(super) fn on_authenticated(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
+        match result {
+            Ok(_) => {
+                self.account.authenticated = true;
+                self.subscribe_inbox(turn)?;
+                self.publish_record(turn);
+                if let Some(route) = self.account_route() {
+                    self.ask(turn, route, Request::CountKeyPackages, Ask::CountKeyPackages);
+                }
+                Ok(())
+            }
+            Err(Rejection::Lost) => Ok(()),
+            Err(Rejection::Refused(error)) => {
+                if !error.code.is_transient() {
+                    let problem = refusal("The relay does not accept this device.", &error);
+                    turn.event(Event::Notice { conversation: None, problem });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Brings the newest own record to the relay, if it is not there.
+    pub(super) fn publish_record(&mut self, turn: &mut Turn<'_>) {
+        let (Some(me), Some(route)) = (&self.me, self.account_route()) else { return };
+        if self.account.authenticated && !me.published() && !self.account.put_in_flight {
+            self.account.put_in_flight = true;
+            let version = me.record.version;
+            let request = Request::PutRecord { record: me.record.bytes().clone() };
+            self.ask(turn, route, request, Ask::PutRecord { version });
+        }
+    }
+
+    pub(super) fn on_record_put(&mut self, turn: &mut Turn<'_>, version: u64, result: Result<Response, Rejection>) -> Done {
+        self.account.put_in_flight = false;
+        let Some(me) = &mut self.me else { return Ok(()) };
+        match result {
+            Ok(_) => {
+                if me.record.version == version {
+                    me.set_published();
+                    me.save(turn.db)?;
+                }
+                for command in std::mem::take(&mut self.account.publishing) {
+                    self.settle(command);
+                }
+                turn.event(Event::Devices);
+                self.record_published(turn)
+            }
+            Err(Rejection::Lost) => Ok(()),
+            Err(Rejection::Refused(error)) if error.code.is_transient() => {
+                turn.wake_at(turn.now.plus(error.retry_after_ms.max(1_000)));
+                Ok(())
+            }
+            Err(Rejection::Refused(error)) => {
+                let problem = refusal("The relay did not take the new list of your devices.", &error);
+                for command in std::mem::take(&mut self.account.publishing) {
+                    self.fail(turn, command, problem.clone());
+                }
+                turn.event(Event::Notice { conversation: None, problem });
+                Ok(())
+            }
+        }
+    }
+
+    /// What time alone may have made possible.
+    pub(super) fn drive_account(&mut self, turn: &mut Turn<'_>) -> Done {
+        let up = self.account_route().is_some_and(|route| self.links.contains_key(&route));
+        let registering = self.asked.values().any(|ask| matches!(ask, Ask::Register | Ask::Authenticate));
+        if up && !self.account.authenticated && !registering {
+            return self.account_link_up(turn);
+        }
+        self.publish_record(turn);
+        Ok(())
+    }
+
+    pub(super) fn on_key_packages_counted(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
+        let Ok(Response::KeyPackageCount { count, last_resort_used }) = result else { return Ok(()) };
+        let target = self.options.key_packages;
+        let last_resort: Option<i64> = turn
+            .db
+            .prepare_cached("SELECT max(created) FROM key_packages WHERE last_resort = 1 AND uploaded = 1")?
+            .query_row([], |row| row.get(0))?;
+        let renew = last_resort_used
+            || last_resort.is_none_or(|created| turn.now.0.saturating_sub(created.max(0) as u64) > LAST_RESORT_LIFE_MS);
+        let missing = if count < target.div_ceil(2).max(1) { (target - count) as usize } else { 0 };
+        if missing == 0 && !renew {
+            return self.registration_complete(turn);
+        }
+        self.put_key_packages(turn, missing, renew)
+    }
+
+    fn put_key_packages(&mut self, turn: &mut Turn<'_>, missing: usize, last_resort: bool) -> Done {
+        let (Some(me), Some(route)) = (&self.me, self.account_route()) else { return Ok(()) };
+        let Some(certificate) = me.certificate().cloned() else { return Ok(()) };
+        let signer = me.signer.clone();
+        let mut references = Vec::new();
+        let mut make = |turn: &mut Turn<'_>, last_resort: bool| -> Done<Bytes> {
+            let suite = self.options.suite;
+            let (package, reference) = mls::key_package(&turn.mls, &signer, &certificate, suite, turn.now, last_resort)?;
+            let expires = turn.now.plus(KEY_PACKAGE_LIFE_MS);
+            let offered = OfferedKeyPackage { package: package.into(), expires }.sign(&signer).bytes().clone();
+            turn.db.prepare_cached("INSERT INTO key_packages VALUES (?1, ?2, ?3, 0, ?4)")?.execute(params![
+                reference,
+                offered.as_ref(),
+                last_resort,
+                db::int(turn.now.0)
+            ])?;
+            references.push(reference);
+            Ok(offered)
+        };
+        let mut packages = Vec::new();
+        for _ in 0..missing.min(KEY_PACKAGE_BATCH) {
+            packages.push(make(turn, false)?);
+        }
+        let last_resort = if last_resort { Some(make(turn, true)?) } else { None };
+        let request = Request::PutKeyPackages { packages, last_resort, replace: false };
+        self.ask(turn, route, request, Ask::PutKeyPackages { references });
+        Ok(())
+    }
+
+    pub(super) fn on_key_packages_put(
+        &mut self,
+        turn: &mut Turn<'_>,
+        references: Vec<Vec<u8>>,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        match result {
+            Ok(response) => {
+                for reference in references {
+                    turn.db
+                        .prepare_cached("UPDATE key_packages SET uploaded = 1 WHERE reference = ?1")?
+                        .execute([reference])?;
+                }
+                // Until the relay has enough of them.
+                self.registration_complete(turn)?;
+                match response {
+                    Response::KeyPackageCount { count, .. } if count < self.options.key_packages => {
+                        self.put_key_packages(turn, (self.options.key_packages - count) as usize, false)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            // The packages stay here: the relay may have them after all.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// After registering, the device looks itself up as others would, before it says that it is done.
+    fn registration_complete(&mut self, turn: &mut Turn<'_>) -> Done {
+        if self.account.registering.is_some() && !self.asked.values().any(|ask| matches!(ask, Ask::LookUpSelf)) {
+            if let Some(me) = &self.me {
+                let address = me.address.clone();
+                let route = self.errand(address.relay());
+                self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_self_looked_up(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
+        let (Some(me), Some(command)) = (&self.me, self.account.registering) else { return Ok(()) };
+        match result {
+            Ok(Response::Record(record)) if record == *me.record.bytes() => {
+                self.account.registering = None;
+                self.settle(command);
+            }
+            Ok(_) => {
+                self.account.registering = None;
+                let problem = Problem::new(
+                    Kind::Trust,
+                    "The relay shows others another account under your address.",
+                    "It answered a look-up of your address with a record that this device did not make.",
+                    "Do not use this relay; tell whoever runs it.",
+                );
+                self.fail(turn, command, problem);
+            }
+            Err(_) => turn.wake_at(turn.now.plus(1_000)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn subscribe_inbox(&mut self, turn: &mut Turn<'_>) -> Done {
+        let (Some(me), Some(route)) = (&self.me, self.account_route()) else { return Ok(()) };
+        let from = Seq(me.inbox_cursor()).next();
+        // A small read first: it says where the inbox ends, which a subscription without entries would not.
+        self.ask(turn, route.clone(), Request::ReadInbox { from, max_bytes: 0 }, Ask::SubscribeInbox);
+        self.ask(turn, route, Request::SubscribeInbox { from }, Ask::Ignored);
+        Ok(())
+    }
+
+    pub(super) fn on_inbox_subscribed(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
+        if let Ok(Response::Page { head, .. }) = result {
+            self.account.inbox_head = self.account.inbox_head.max(head);
+            self.check_inbox(turn)?;
+        }
+        Ok(())
+    }
+
+    fn check_inbox(&mut self, turn: &mut Turn<'_>) -> Done {
+        let cursor = self.me.as_ref().map_or(0, Me::inbox_cursor);
+        if cursor >= self.account.inbox_head.0 {
+            self.account.inbox_caught_up = true;
+            self.report_caught_up(turn)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn inbox_entries(&mut self, turn: &mut Turn<'_>, log: LogId, entries: Vec<Entry>, head: Seq) -> Done {
+        if self.me.as_ref().is_none_or(|me| me.inbox() != log) {
+            return Ok(());
+        }
+        self.account.inbox_head = self.account.inbox_head.max(head);
+        for entry in entries {
+            let Some(me) = &mut self.me else { return Ok(()) };
+            if entry.seq.0 <= me.inbox_cursor() {
+                continue;
+            }
+            me.set_inbox_cursor(entry.seq.0);
+            me.save(turn.db)?;
+            // Anybody may leave anything in an inbox: what can't be opened or read is passed over.
+            let Ok(plain) = me.open_deposit(&entry.body) else { continue };
+            match formats::decode::<Deposit>(&plain) {
+                Ok(Deposit::Invitation(invitation)) => self.on_invitation(turn, *invitation, entry.time)?,
+                Ok(Deposit::Rejoin(rejoin)) => self.on_rejoin(turn, *rejoin)?,
+                Err(_) => {}
+            }
+        }
+        self.check_inbox(turn)
+    }
+
+    /// A record that travelled with a commit or an invitation.
+    pub(super) fn see_record(&mut self, turn: &mut Turn<'_>, bytes: &[u8], confirmed: bool) -> Done<Option<Signed<AccountRecord>>> {
+        let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(bytes)) else { return Ok(None) };
+        if let Some(me) = &mut self.me {
+            if record.address == me.address {
+                if me.update_record(record.clone()) {
+                    me.save(turn.db)?;
+                    turn.event(Event::Devices);
+                }
+                return Ok(Some(record));
+            }
+        }
+        if let db::contacts::Seen::Conflict { new: true } = db::contacts::see_record(turn.db, &record, confirmed)? {
+            self.conflict_notice(turn, record.address.as_str());
+        }
+        Ok(Some(record))
+    }
+
+    pub(super) fn conflict_notice(&mut self, turn: &mut Turn<'_>, address: &str) {
+        turn.event(Event::Notice {
+            conversation: None,
+            problem: Problem::new(
+                Kind::Trust,
+                format!("{address} appears with another identity than the one that this device knows."),
+                "Either the account was made anew, or somebody pretends to be it. Nothing is sent to its conversations.",
+                "Compare safety numbers with its owner, then accept the new identity or block it.",
+            ),
+        });
+    }
+}
+
+/// A relay's refusal in words: what we wanted, then what the relay says.
+pub(super) fn refusal(what: &str, error: &wire::Error) -> Problem {
+    let next = match error.retry_after_ms {
+        0 => String::new(),
+        millis => format!("Try again in {} seconds.", millis.div_ceil(1000)),
+    };
+    Problem::new(Kind::Refused, what, format!("It says: {}.", error.detail.trim_end_matches('.')), next)
+}

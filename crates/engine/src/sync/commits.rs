@@ -1,0 +1,534 @@
+//! Commits in conversations' logs: whose they are, whether they are valid, and what they change.
+//!
+//! Validity is pure (protocol rule 6): a function of the group's state and the commit's bytes. What depends on look-ups or on time
+//! never makes a commit invalid.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::{ConversationKind, Event, Kind, Problem, Role, Standing};
+use rusqlite::params;
+use wire::{AccountRecord, Bytes, Entry, EntryId, Epoch, Label, LogId, Signed, sign, verify};
+
+use super::{Done, LogRun, State, Turn};
+use crate::db::contacts::{self, Seen};
+use crate::db::conversations::{self, Conversation, Member};
+use crate::db::{messages, outbox};
+use crate::formats::{self, CommitEnvelope};
+use crate::mls::{self, Derive, Group, Incoming, MlsError, ProcessError};
+use crate::state::{ConversationState, GroupKind};
+
+/// Why a commit was refused.
+enum Refusal {
+    /// It can't be opened or attributed: nobody can be blamed, but the relay has moved on with it.
+    Junk,
+    /// Invalid for every member; its author is known.
+    Invalid(String),
+    /// This device alone can't follow.
+    OnlyMe,
+}
+
+impl State {
+    /// True if the entry counts.
+    pub(super) fn commit_entry(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, entry: &Entry) -> Done<bool> {
+        let id = conversation.id;
+        if let Some(pending) = outbox::pending_commit(turn.db, id)? {
+            if pending.entry == entry.id && entry.body == pending.body && entry.next == Some(pending.next) {
+                self.own_commit_won(turn, conversation, entry, &pending)?;
+                return Ok(true);
+            }
+        }
+        let outcome = self
+            .with_group(turn, id, |state, turn, group| state.foreign_commit(turn, conversation, group, entry))?
+            .unwrap_or(Err(Refusal::OnlyMe));
+        match outcome {
+            Ok(true) => {
+                self.removed_from(turn, conversation)?;
+                return Ok(true);
+            }
+            Ok(false) => {}
+            Err(Refusal::Junk) => {
+                self.hold(
+                    turn,
+                    id,
+                    "Somebody has ended this conversation's epoch with bytes that nobody can read.",
+                    "Whoever did it could write here; who it was can't be told.",
+                )?;
+                return Ok(false);
+            }
+            Err(Refusal::Invalid(why)) => {
+                self.hold(turn, id, "A member has changed this conversation in a way that is not allowed.", &why)?;
+                return Ok(false);
+            }
+            Err(Refusal::OnlyMe) => {
+                self.ask_to_rejoin(turn, conversation)?;
+                return Ok(false);
+            }
+        }
+        if planted!(PendingCommitReused) {
+            return Ok(true);
+        }
+        // Our own commit, if one was on its way, has lost: its intent is looked at again on top of the winner's change.
+        outbox::remove_pending_commit(turn.db, id)?;
+        if planted!(LostIntent) {
+            for row in outbox::intents(turn.db, id)? {
+                outbox::remove_intent(turn.db, row.n)?;
+            }
+        }
+        self.epoch_changed(turn, id)?;
+        Ok(true)
+    }
+
+    /// `Ok(true)`: it was valid and removed this device.
+    fn foreign_commit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        group: &mut Group,
+        entry: &Entry,
+    ) -> Done<Result<bool, Refusal>> {
+        let Some(next) = entry.next else { return Ok(Err(Refusal::Junk)) };
+        let header = formats::commit_header(conversation.id, entry.epoch, entry.id, &next);
+        let key = group.secret(&turn.mls, Derive::Envelope, &conversation.relay)?;
+        let Ok(plain) = formats::open(&key, &header, &entry.body) else { return Ok(Err(Refusal::Junk)) };
+        let Ok(envelope) = formats::decode::<CommitEnvelope>(&plain) else { return Ok(Err(Refusal::Junk)) };
+        let Some(author) = group.member(envelope.leaf).map(|member| member.certificate.clone()) else {
+            return Ok(Err(Refusal::Junk));
+        };
+        let hash = formats::hash(&envelope.commit);
+        let parts = formats::commit_parts(&conversation.relay, &header, &hash);
+        if verify(&author.signature_key, Label::CommitEnvelope, &parts, &envelope.signature).is_err() {
+            return Ok(Err(Refusal::Junk));
+        }
+        // From here on the author is known, whatever comes.
+        self.compare_heads(turn, conversation, envelope.head_seq, &envelope.head, author.address.as_str())?;
+        let incoming = match group.process(&turn.mls, &envelope.commit) {
+            Ok(incoming) => incoming,
+            Err(ProcessError::Storage(error)) => return Err(MlsError::from(error).into()),
+            Err(ProcessError::OnlyMe(_)) => return Ok(Err(Refusal::OnlyMe)),
+            Err(ProcessError::Removed) => return Ok(Ok(true)),
+            Err(error) => return Ok(Err(Refusal::Invalid(format!("{}: {error}.", author.address)))),
+        };
+        if incoming.author != envelope.leaf {
+            return Ok(Err(Refusal::Invalid(format!("{} signed another member's commit.", author.address))));
+        }
+        if incoming.next_delivery(&turn.mls, &conversation.relay, conversation.id)?.is_some_and(|key| key != next) {
+            return Ok(Err(Refusal::Invalid(format!("{} gave the relay a key that is not the group's.", author.address))));
+        }
+        let record = envelope.record.as_deref().and_then(|r| Signed::<AccountRecord>::parse(Bytes::copy_from_slice(r)).ok());
+        if let Err(why) = judge(group, &incoming, record.as_ref()) {
+            return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address))));
+        }
+        let removes_self = incoming.removes_self;
+        let story = story(group, &incoming);
+        let added: Vec<_> = incoming.added.iter().map(|member| member.certificate.device).collect();
+        if !removes_self {
+            group.merge(&turn.mls, incoming)?;
+        }
+        if let Some(bytes) = envelope.record.as_deref() {
+            self.see_record(turn, bytes, false)?;
+        }
+        self.forget_readds(turn, conversation.id, &added)?;
+        for line in story {
+            self.system_message(turn, conversation, &line)?;
+        }
+        Ok(Ok(removes_self))
+    }
+
+    /// Seals a staged commit for the log (protocol rule 7).
+    pub(super) fn seal_commit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        group: &Group,
+        staged: &mls::Staged,
+        entry: EntryId,
+        record: Option<Vec<u8>>,
+    ) -> Done<Option<Vec<u8>>> {
+        let Some(me) = &self.me else { return Ok(None) };
+        let header = formats::commit_header(conversation.id, conversation.epoch, entry, &staged.next);
+        let hash = formats::hash(&staged.commit);
+        let parts = formats::commit_parts(&conversation.relay, &header, &hash);
+        let head = conversation.head();
+        let envelope = CommitEnvelope {
+            version: 1,
+            leaf: group.own_leaf(),
+            commit: staged.commit.clone().into(),
+            sent: turn.now.0,
+            signature: sign(&me.signer, Label::CommitEnvelope, &parts).to_vec().into(),
+            head_seq: if conversation.chain_known { head.seq.0 } else { 0 },
+            head: head.hash.0.to_vec().into(),
+            record: record.map(Into::into),
+        };
+        let key = group.secret(&turn.mls, Derive::Envelope, &conversation.relay)?;
+        let nonce = turn.random();
+        Ok(formats::seal(&key, nonce, &header, &formats::encode(&envelope)).ok())
+    }
+
+    fn own_commit_won(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        entry: &Entry,
+        pending: &outbox::PendingCommit,
+    ) -> Done {
+        let id = conversation.id;
+        let story = self.own_story(turn, id, pending.intent)?;
+        self.with_group(turn, id, |_, turn, group| {
+            group.merge_staged(&turn.mls)?;
+            Ok(())
+        })?;
+        outbox::remove_pending_commit(turn.db, id)?;
+        if let Some(mut now) = conversations::get(turn.db, id)? {
+            now.updated = turn.now.0;
+            if now.standing == Standing::Starting {
+                now.standing = Standing::Active;
+            }
+            now.touched = now.touched.max(entry.time.0);
+            conversations::put(turn.db, &now)?;
+        }
+        for line in story {
+            self.system_message(turn, conversation, &line)?;
+        }
+        self.send_welcomes(turn, id, pending)?;
+        self.epoch_changed(turn, id)?;
+        self.intent_committed(turn, id, pending.intent)
+    }
+
+    /// The group is in a new epoch: its row, its members, its log and what waits follow.
+    pub(super) fn epoch_changed(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        // What was encrypted for the ended epoch and is not in the log never will be (protocol rule 3).
+        outbox::unseal_all(turn.db, id)?;
+        self.refresh(turn, id)?;
+        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        let run = self.logs.entry(id).or_default();
+        *run = LogRun { head: run.head, pipe: run.pipe, ..LogRun::default() };
+        let relay = conversation.relay.clone();
+        self.open_log(turn, id, &relay)?;
+        self.drive_intents(turn, id)
+    }
+
+    /// Brings a conversation's row and members in line with its group, and tells programs.
+    pub(super) fn refresh(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        let Some((epoch, state, leaves)) = self.with_group(turn, id, |_, _, group| {
+            Ok((group.epoch(), group.state(), group.members()))
+        })?
+        else {
+            return Ok(());
+        };
+        let Some(mut conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        let Ok(state) = ConversationState::decode(&state) else {
+            return Err(crate::EngineError::Inconsistent("the state of a group in use"));
+        };
+        conversation.epoch = Epoch(epoch);
+        let mut members: BTreeMap<String, Member> = BTreeMap::new();
+        for leaf in &leaves {
+            let (address, account_key) = (leaf.certificate.address.clone(), leaf.certificate.account_key);
+            members
+                .entry(address.as_str().to_owned())
+                .or_insert_with(|| Member {
+                    address: address.as_str().to_owned(),
+                    account_key,
+                    role: state.role(&account_key),
+                    devices: 0,
+                })
+                .devices += 1;
+        }
+        let me = self.me.as_ref().map(|me| me.address.clone());
+        for leaf in &leaves {
+            if me.as_ref() == Some(&leaf.certificate.address) {
+                continue;
+            }
+            let seen = contacts::see(turn.db, &leaf.certificate.address, &leaf.certificate.account_key)?;
+            if seen == (Seen::Conflict { new: true }) {
+                self.conflict_notice(turn, leaf.certificate.address.as_str());
+            }
+        }
+        if state.kind == GroupKind::Direct {
+            let other = members.keys().find(|address| me.as_ref().is_none_or(|me| me.as_str() != *address)).cloned();
+            if let Some(other) = other.or(conversation.peer.take()) {
+                conversation.name.clone_from(&other);
+                conversation.peer = Some(other);
+            }
+        } else if conversation.kind == ConversationKind::Group {
+            conversation.name.clone_from(&state.name);
+        }
+        conversations::put(turn.db, &conversation)?;
+        let members: Vec<Member> = members.into_values().collect();
+        conversations::set_members(turn.db, id, &members)?;
+        self.conversation_changed(turn, id)
+    }
+
+    /// Tells programs about a conversation.
+    pub(super) fn conversation_changed(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        if let (Some(me), Some(conversation)) = (&self.me, conversations::get(turn.db, id)?) {
+            let view = crate::view::conversation(turn.db, me, &conversation)?;
+            turn.event(Event::Conversation { conversation: Box::new(view) });
+        }
+        Ok(())
+    }
+
+    /// This device is no member any more.
+    pub(super) fn removed_from(&mut self, turn: &mut Turn<'_>, conversation: &Conversation) -> Done {
+        let problem = Problem::new(
+            Kind::Forbidden,
+            format!("You are no longer in “{}”.", conversation.name),
+            "",
+            "What you have read stays here; nothing new arrives.",
+        );
+        self.end_conversation(turn, conversation.id, &problem)
+    }
+
+    /// Forgets the keys of a conversation that is over; what was read stays.
+    pub(super) fn end_conversation(&mut self, turn: &mut Turn<'_>, id: LogId, problem: &Problem) -> Done {
+        if !planted!(RemovedKeyKept) {
+            self.with_group(turn, id, |_, _, _| Ok(()))?;
+            if let Some(group) = self.groups.remove(&id) {
+                group.delete(&turn.mls)?;
+            }
+        }
+        outbox::remove_pending_commit(turn.db, id)?;
+        messages::forgive(turn.db, id)?;
+        if let Some(mut conversation) = conversations::get(turn.db, id)? {
+            conversation.standing = Standing::Left;
+            conversations::put(turn.db, &conversation)?;
+            let relay = conversation.relay.clone();
+            self.unfollow(turn, id, &relay);
+        }
+        self.fail_outbox(turn, id, problem)?;
+        for row in outbox::intents(turn.db, id)? {
+            outbox::remove_intent(turn.db, row.n)?;
+            self.gathers.remove(&row.n);
+            if self.is_leave(&row) {
+                self.intent_settled(row.n, None);
+            } else {
+                self.intent_failed(turn, row.n, problem);
+            }
+        }
+        self.conversation_changed(turn, id)
+    }
+
+    /// Nothing more is processed or sent in a conversation, and the person is told why.
+    pub(super) fn hold(&mut self, turn: &mut Turn<'_>, id: LogId, what: &str, why: &str) -> Done {
+        let Some(mut conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        if conversation.standing == Standing::Held {
+            return Ok(());
+        }
+        conversation.standing = Standing::Held;
+        conversation.held = format!("{what} {why}");
+        conversations::put(turn.db, &conversation)?;
+        let relay = conversation.relay.clone();
+        self.unfollow(turn, id, &relay);
+        let problem = Problem::new(
+            Kind::Trust,
+            what,
+            why,
+            "Nothing more is sent here, and your messages are kept. Start a new conversation with the others.",
+        );
+        for row in outbox::list(turn.db, id, 0, usize::MAX >> 1)? {
+            if let Some(message) = row.message {
+                self.message_failed(turn, &message, &problem);
+            }
+        }
+        for row in outbox::intents(turn.db, id)? {
+            self.intent_failed(turn, row.n, &problem);
+        }
+        turn.event(Event::Notice { conversation: Some(id.to_string()), problem });
+        self.conversation_changed(turn, id)
+    }
+
+    /// Own keys in each group are renewed every week, or every hour a leaf if that is longer, or after 1,000 own messages.
+    pub(super) fn drive_updates(&mut self, turn: &mut Turn<'_>) -> Done {
+        const WEEK: u64 = 7 * 86_400_000;
+        const HOUR: u64 = 3_600_000;
+        let due: Vec<LogId> = turn
+            .db
+            .prepare_cached(
+                "SELECT c.id FROM conversations c WHERE c.standing = 2 AND c.epoch > 0 AND (c.own_messages >= 1000 OR \
+                 c.updated + max(?2, ?3 * (SELECT coalesce(sum(devices), 0) FROM members m WHERE m.conversation = c.id)) <= ?1)",
+            )?
+            .query_map(params![turn.now.0 as i64, WEEK as i64, HOUR as i64], |row| {
+                Ok(LogId(crate::db::fixed(row, 0)?))
+            })?
+            .collect::<Result<_, _>>()?;
+        for id in due {
+            self.intend_update(turn, id)?;
+        }
+        turn.wake_at(turn.now.plus(HOUR));
+        Ok(())
+    }
+}
+
+/// Who may do what (protocol rule 6, and the state's own rules). `Err` says what is not allowed.
+fn judge(group: &Group, incoming: &Incoming, record: Option<&Signed<AccountRecord>>) -> Result<(), String> {
+    let before = ConversationState::decode(&group.state()).map_err(|_| "the state before it can't be read".to_owned())?;
+    let author = group.member(incoming.author).ok_or("its author is no member")?.certificate.account_key;
+    let role = match before.kind {
+        // In a 1:1 conversation both are equal, and nobody else comes in.
+        GroupKind::Direct => Role::Member,
+        GroupKind::Group => before.role(&author),
+    };
+    let accounts: BTreeSet<[u8; 32]> = group.members().iter().map(|m| m.certificate.account_key).collect();
+    for member in &incoming.added {
+        let account = member.certificate.account_key;
+        if !accounts.contains(&account) && role < Role::Admin && !(before.kind == GroupKind::Direct && accounts.len() == 1) {
+            return Err("only admins may add somebody".into());
+        }
+    }
+    for member in &incoming.removed {
+        let account = member.certificate.account_key;
+        let comes_back = incoming.added.iter().any(|added| added.certificate.device == member.certificate.device);
+        let revoked = record.is_some_and(|record| {
+            record.account_key == account
+                && record.device(member.certificate.device).is_some_and(|device| device.revoked.is_some())
+        });
+        let allowed = account == author
+            || comes_back
+            || revoked
+            || (role >= Role::Admin && (before.role(&account) < Role::Owner || role == Role::Owner));
+        if !allowed {
+            return Err("its author may not remove that member".into());
+        }
+    }
+    let Some(after) = &incoming.state else { return Ok(()) };
+    if *after == group.state() {
+        return Ok(());
+    }
+    let after = ConversationState::decode(after).map_err(|_| "the state that it sets can't be read".to_owned())?;
+    judge_state(&before, &after, role)
+}
+
+fn judge_state(before: &ConversationState, after: &ConversationState, role: Role) -> Result<(), String> {
+    if before.logging != after.logging || before.kind != after.kind {
+        return Err("what a conversation is can't be changed".into());
+    }
+    if role < Role::Admin {
+        return Err("only admins may change the group".into());
+    }
+    let sorted = |list: &[[u8; 32]]| list.iter().copied().collect::<BTreeSet<_>>();
+    let roles_change =
+        sorted(&before.owners) != sorted(&after.owners) || sorted(&before.admins) != sorted(&after.admins);
+    if roles_change && role < Role::Owner {
+        return Err("only owners may change roles".into());
+    }
+    if !before.owners.is_empty() && after.owners.is_empty() {
+        return Err("a group keeps at least one owner".into());
+    }
+    Ok(())
+}
+
+/// What a commit did, in words for the conversation.
+fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
+    let name = |leaf: u32| group.member(leaf).map(|m| m.certificate.address.to_string()).unwrap_or_default();
+    let author = name(incoming.author);
+    let accounts: BTreeSet<_> = group.members().iter().map(|m| m.certificate.account_key).collect();
+    let mut lines = Vec::new();
+    let mut told = BTreeSet::new();
+    for member in &incoming.added {
+        let certificate = &member.certificate;
+        if !told.insert(certificate.account_key) {
+            continue;
+        }
+        if accounts.contains(&certificate.account_key) {
+            let back = incoming.removed.iter().any(|m| m.certificate.device == certificate.device);
+            if !back {
+                lines.push(format!("{} has a new device.", certificate.address));
+            }
+        } else {
+            lines.push(format!("{author} added {}.", certificate.address));
+        }
+    }
+    let gone: BTreeSet<_> = incoming.removed.iter().chain(&incoming.left).map(|m| m.leaf).collect();
+    let staying: BTreeSet<_> = group
+        .members()
+        .iter()
+        .filter(|m| !gone.contains(&m.leaf))
+        .chain(&incoming.added)
+        .map(|m| m.certificate.account_key)
+        .collect();
+    let mut told = BTreeSet::new();
+    for (list, verb) in [(&incoming.removed, "removed"), (&incoming.left, "left")] {
+        for member in list {
+            let certificate = &member.certificate;
+            if staying.contains(&certificate.account_key) || !told.insert(certificate.account_key) {
+                continue;
+            }
+            lines.push(match verb {
+                "removed" => format!("{author} removed {}.", certificate.address),
+                _ => format!("{} left.", certificate.address),
+            });
+        }
+    }
+    let before = ConversationState::decode(&group.state());
+    let after = incoming.state.as_deref().map(ConversationState::decode);
+    if let (Ok(before), Some(Ok(after))) = (before, after) {
+        lines.extend(state_story(&author, &before, &after, &|key| {
+            group.members().iter().find(|m| m.certificate.account_key == *key).map(|m| m.certificate.address.to_string())
+        }));
+    }
+    lines
+}
+
+/// What changed between two states, in words.
+pub(super) fn state_story(
+    author: &str,
+    before: &ConversationState,
+    after: &ConversationState,
+    name: &dyn Fn(&[u8; 32]) -> Option<String>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    if before.name != after.name {
+        lines.push(format!("{author} named the group “{}”.", after.name));
+    }
+    let mut accounts: Vec<[u8; 32]> = [&before.owners, &before.admins, &after.owners, &after.admins]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    for account in accounts {
+        let role = after.role(&account);
+        if let (true, Some(who)) = (before.role(&account) != role, name(&account)) {
+            let role = match role {
+                Role::Owner => "an owner",
+                Role::Admin => "an admin",
+                Role::Member => "a member",
+            };
+            lines.push(format!("{author} made {who} {role}."));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(owners: &[u8], admins: &[u8]) -> ConversationState {
+        let mut state = ConversationState::new(GroupKind::Group, "x", owners.iter().map(|n| [*n; 32]).collect());
+        state.admins = admins.iter().map(|n| [*n; 32]).collect();
+        state
+    }
+
+    #[test]
+    fn rule_6_roles_decide_who_may_change_what() {
+        let before = state(&[1], &[2]);
+        let mut renamed = before.clone();
+        renamed.name = "y".into();
+        assert!(judge_state(&before, &renamed, Role::Admin).is_ok());
+        assert!(judge_state(&before, &renamed, Role::Member).is_err());
+        let promoted = state(&[1], &[2, 3]);
+        assert!(judge_state(&before, &promoted, Role::Admin).is_err());
+        assert!(judge_state(&before, &promoted, Role::Owner).is_ok());
+        assert!(judge_state(&before, &state(&[], &[1, 2]), Role::Owner).is_err());
+    }
+
+    #[test]
+    fn state_changes_are_told_in_words() {
+        let names = |key: &[u8; 32]| Some(format!("n{}", key[0]));
+        let mut after = state(&[1, 2], &[]);
+        after.name = "y".into();
+        let lines = state_story("alice", &state(&[1], &[2]), &after, &names);
+        assert_eq!(lines, ["alice named the group “y”.", "alice made n2 an owner."]);
+    }
+}

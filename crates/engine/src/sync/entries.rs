@@ -1,0 +1,307 @@
+//! Entries of conversations' logs, processed in log order, each once.
+
+use api::{Event, Kind, MessageKind, MessageStatus, Problem, Standing};
+use content::{Body, Envelope, MimiContent, franking, interpret, message_id};
+use wire::{Entry, EntryKind, Label, LogId, RelayName, Seq, verify};
+
+use super::{Done, State, Turn};
+use crate::db::conversations::{self, Conversation};
+use crate::db::messages::{self, Message};
+use crate::db::outbox;
+use crate::mls::{Group, ReceiveError, Received};
+
+/// Receipts are sent in conversations of at most this many accounts.
+pub(super) const RECEIPT_ACCOUNTS: usize = 32;
+
+impl State {
+    pub(super) fn log_entries(
+        &mut self,
+        turn: &mut Turn<'_>,
+        relay: &RelayName,
+        log: LogId,
+        entries: Vec<Entry>,
+        head: Seq,
+    ) -> Done {
+        let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
+        // Only the relay that keeps a log may speak for it.
+        if conversation.relay != *relay || !conversation.is_followed() {
+            return Ok(());
+        }
+        if let Some(run) = self.logs.get_mut(&log) {
+            run.head = run.head.max(head);
+        }
+        let mut conversation = conversation;
+        for entry in entries {
+            if entry.seq <= conversation.cursor {
+                continue;
+            }
+            if entry.prev > conversation.cursor {
+                if !self.hole_seen_before(log, conversation.cursor) {
+                    conversations::put(turn.db, &conversation)?;
+                    return self.resubscribe(turn, log);
+                }
+                self.entries_are_gone(turn, &mut conversation)?;
+            }
+            conversation.chain = conversation.chain.after(&entry);
+            conversation.cursor = entry.seq;
+            // Written before the entry is looked at, so that whatever it does to the conversation's row builds on it.
+            conversations::put(turn.db, &conversation)?;
+            if conversation.chain_known {
+                crate::db::heads::put(turn.db, log, conversation.cursor, conversation.chain)?;
+            }
+            self.entry(turn, &conversation, &entry)?;
+            match conversations::get(turn.db, log)? {
+                Some(now) if now.is_followed() => conversation = now,
+                _ => return Ok(()),
+            }
+        }
+        if self.is_caught_up(&conversation) {
+            self.drive_receipts(turn)?;
+            self.pump(turn, log)?;
+            self.drive_intents(turn, log)?;
+            self.report_caught_up(turn)?;
+        }
+        Ok(())
+    }
+
+    /// The log was read again and begins behind the cursor: retention has taken what was between.
+    fn entries_are_gone(&mut self, turn: &mut Turn<'_>, conversation: &mut Conversation) -> Done {
+        conversation.chain_known = false;
+        self.system_message(
+            turn,
+            conversation,
+            "Some messages were sent while this device was away for too long; the relay no longer keeps them.",
+        )
+    }
+
+    fn entry(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, entry: &Entry) -> Done {
+        let log = conversation.id;
+        let stale = entry.epoch != conversation.epoch && !planted!(VoidRuleOff);
+        if stale || conversations::has_counted(turn.db, log, &entry.id.0)? {
+            // Void by protocol rule 1 (strict epochs) or rule 3 (the first of an id counts).
+            conversations::count_void(turn.db, log)?;
+            return Ok(());
+        }
+        let counts = match entry.kind {
+            EntryKind::Message => self.message_entry(turn, conversation, entry)?,
+            EntryKind::Commit => self.commit_entry(turn, conversation, entry)?,
+            EntryKind::Deposit => false,
+        };
+        if counts {
+            conversations::count_entry(turn.db, log, &entry.id.0)?;
+        } else {
+            conversations::count_void(turn.db, log)?;
+        }
+        Ok(())
+    }
+
+    /// True if the entry counts.
+    fn message_entry(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, entry: &Entry) -> Done<bool> {
+        let log = conversation.id;
+        if let Some(row) = outbox::by_entry(turn.db, log, &entry.id)? {
+            let same = row.sealed.as_ref().is_some_and(|s| s.body == entry.body && s.commitment == entry.commitment);
+            if same {
+                return self.own_entry(turn, conversation, entry, &row);
+            }
+            // Somebody took our id: ours will be void if it is in the log, so it goes out again under another one.
+            outbox::unseal(turn.db, row.n)?;
+            if let Some(run) = self.logs.get_mut(&log) {
+                run.sent_up_to = run.sent_up_to.min(row.n - 1);
+            }
+        }
+        let received =
+            self.with_group(turn, log, |_, turn, group| match group.receive(&turn.mls, &entry.body) {
+                Ok(received) => Ok(Some(received)),
+                Err(ReceiveError::Storage(error)) => Err(crate::mls::MlsError::from(error).into()),
+                Err(_) => Ok(None),
+            })?;
+        match received.flatten() {
+            Some(Received::Message { leaf, plaintext }) => {
+                self.with_group(turn, log, |state, turn, group| {
+                    state.plaintext(turn, conversation, group, entry, leaf, &plaintext)
+                })
+                .map(|counts| counts.unwrap_or(false))
+            }
+            Some(Received::Leave { leaf }) => {
+                // Whoever is to send next carries it out; so that it happens at all, each waits its turn and then does.
+                let delay = self
+                    .with_group(turn, log, |_, _, group| {
+                        let place = group.members().iter().filter(|m| m.leaf < group.own_leaf() && m.leaf != leaf).count();
+                        Ok(place as u64)
+                    })?
+                    .unwrap_or(0);
+                self.intend_tidy(turn, log, delay * 3_000)?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn own_entry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        entry: &Entry,
+        row: &outbox::Outgoing,
+    ) -> Done<bool> {
+        if let Some(message) = row.message {
+            self.message_sent(turn, conversation.id, &message, entry.seq, entry.time, &entry.stamp)?;
+        }
+        outbox::remove(turn.db, row.n)?;
+        if row.leaving {
+            let problem = Problem::new(Kind::Conflict, format!("You have left “{}”.", conversation.name), "", "");
+            self.end_conversation(turn, conversation.id, &problem)?;
+            return Ok(true);
+        }
+        if let Some(mut now) = conversations::get(turn.db, conversation.id)? {
+            now.own_messages += 1;
+            now.touched = now.touched.max(entry.time.0);
+            conversations::put(turn.db, &now)?;
+        }
+        Ok(true)
+    }
+
+    /// A member's message, decrypted: checks what it claims (protocol section 5), then stores it.
+    fn plaintext(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        group: &Group,
+        entry: &Entry,
+        leaf: u32,
+        plaintext: &[u8],
+    ) -> Done<bool> {
+        let Some(sender) = group.member(leaf) else { return Ok(false) };
+        let certificate = sender.certificate.clone();
+        let Ok(envelope) = Envelope::decode(plaintext) else { return Ok(false) };
+        if !franking::verify(&envelope.franking_key, &envelope.content, &entry.commitment) {
+            return Ok(false);
+        }
+        let (epoch, sent) = (entry.epoch.0.to_be_bytes(), envelope.sent.to_be_bytes());
+        let parts = super::outbox::message_parts(
+            conversation.relay.as_str(),
+            &conversation.id,
+            &epoch,
+            &entry.id,
+            &entry.commitment,
+            &sent,
+        );
+        if verify(&certificate.signature_key, Label::Message, &parts, &envelope.signature).is_err() {
+            return Ok(false);
+        }
+        self.compare_heads(turn, conversation, envelope.head_seq, &envelope.head_hash, certificate.address.as_str())?;
+        let Ok(content) = MimiContent::decode(&envelope.content) else { return Ok(false) };
+        let address = certificate.address.clone();
+        let own = self.me.as_ref().is_some_and(|me| me.account_key() == certificate.account_key);
+        let kind = match interpret(&content) {
+            Body::Text { text } => MessageKind::Text { text },
+            Body::Unknown { fallback } => MessageKind::Unknown { fallback },
+            Body::Receipts(receipts) => {
+                self.receipts_received(turn, conversation, &address, own, &receipts)?;
+                return Ok(true);
+            }
+        };
+        if self.ignores(turn, conversation, &address)? {
+            return Ok(true);
+        }
+        let id = message_id(
+            &sender_uri(address.as_str()),
+            &room_uri(conversation),
+            &content.salt,
+            &envelope.content,
+        );
+        let message = Message {
+            id: id.0,
+            conversation: conversation.id,
+            sender: address.as_str().to_owned(),
+            own,
+            sent: envelope.sent,
+            time: entry.time.0,
+            seq: entry.seq.0,
+            status: if own { MessageStatus::Sent } else { MessageStatus::Received },
+            kind,
+            reply_to: content.in_reply_to.map(|id| id.0),
+            content: envelope.content.clone(),
+            evidence: super::outbox::evidence(&entry.id, entry.epoch, &envelope, &entry.commitment, &entry.stamp),
+        };
+        if messages::insert(turn.db, &message)? {
+            turn.event(Event::Message { message: Box::new(crate::view::message(&message)) });
+            if let Some(mut now) = conversations::get(turn.db, conversation.id)? {
+                now.touched = now.touched.max(entry.time.0);
+                conversations::put(turn.db, &now)?;
+            }
+            if !own && conversation.standing == Standing::Active {
+                messages::owe_receipt(turn.db, conversation.id, entry.seq.0, 1)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a blocked account writes in a 1:1 conversation is not shown.
+    fn ignores(&self, turn: &Turn<'_>, conversation: &Conversation, address: &wire::Address) -> Done<bool> {
+        Ok(conversation.kind == api::ConversationKind::Direct
+            && crate::db::contacts::get(turn.db, address)?.is_some_and(|contact| contact.blocked))
+    }
+
+    /// Compares the history that another member had seen with ours (protocol rule 8).
+    pub(super) fn compare_heads(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        seq: u64,
+        hash: &[u8],
+        address: &str,
+    ) -> Done {
+        let known = crate::db::heads::get(turn.db, conversation.id, seq)?;
+        if seq == 0 || known.is_none_or(|known| known.as_slice() == hash) {
+            return Ok(());
+        }
+        crate::db::heads::keep_evidence(turn.db, conversation.id, seq, hash, address, turn.now.0)?;
+        turn.event(Event::Notice {
+            conversation: Some(conversation.id.to_string()),
+            problem: Problem::new(
+                Kind::Trust,
+                format!("The relay {} showed you and {address} different histories of this conversation.", conversation.relay),
+                "What it keeps for this conversation is not the same for all members.",
+                "Compare what you have read with the others, and move the conversation to a relay that you trust.",
+            ),
+        });
+        Ok(())
+    }
+
+    /// Something that happened to the conversation, in words.
+    pub(super) fn system_message(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, text: &str) -> Done {
+        let id: [u8; 32] = turn.random();
+        let message = Message {
+            id,
+            conversation: conversation.id,
+            sender: String::new(),
+            own: false,
+            sent: turn.now.0,
+            time: turn.now.0,
+            seq: conversation.cursor.0,
+            status: MessageStatus::Read,
+            kind: MessageKind::System { text: text.to_owned() },
+            reply_to: None,
+            content: Vec::new(),
+            evidence: Vec::new(),
+        };
+        if messages::insert(turn.db, &message)? {
+            turn.event(Event::Message { message: Box::new(crate::view::message(&message)) });
+        }
+        Ok(())
+    }
+}
+
+/// The sender as message ids know it (MIMI URIs).
+pub(super) fn sender_uri(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((name, relay)) => format!("mimi://{relay}/u/{name}"),
+        None => format!("mimi:///u/{address}"),
+    }
+}
+
+/// The room as message ids know it.
+pub(super) fn room_uri(conversation: &Conversation) -> String {
+    format!("mimi://{}/r/{}", conversation.relay, conversation.id)
+}

@@ -1,0 +1,630 @@
+//! Intents: what somebody wants of a group. A commit is only the attempt to carry one out; when it loses a race, the intent is
+//! looked at again on top of the winner's change, and carried out or reported, never lost (I3).
+
+use std::collections::BTreeSet;
+
+use api::{ConversationKind, Event, Kind, Problem, Role, Standing};
+use serde::{Deserialize, Serialize};
+use wire::{Bytes, Code, DeviceId, EntryId, LogId, Request, Response};
+
+use super::gather::Gathered;
+use super::{Ask, Done, State, Turn};
+use crate::db::conversations::{self, Conversation};
+use crate::db::messages;
+use crate::db::outbox::{self, IntentRow, PendingCommit};
+use crate::formats::{self, PendingInvite, Rejoin};
+use crate::io::Rejection;
+use crate::mls::{Change, Group, MlsError};
+use crate::state::{ConversationState, GroupKind};
+
+/// Devices that one commit adds at most: a commit of this size stays below every relay's limit.
+const ADDS: usize = 400;
+
+/// What somebody wants.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Intent {
+    /// Make the log, and bring these accounts in.
+    Create { members: Vec<String> },
+    /// Bring these accounts in.
+    Add { members: Vec<String> },
+    /// Bring in the own devices that are missing.
+    AddOwnDevices,
+    /// Take an account out.
+    Remove { member: String },
+    /// Take own revoked devices out.
+    RemoveOwnDevices { devices: Vec<[u8; 16]> },
+    /// Another name.
+    Rename { name: String },
+    /// Another role.
+    SetRole { member: String, role: Role },
+    /// Fresh own keys.
+    Update,
+    /// Carry out what others have asked for: to leave.
+    Tidy,
+    /// Add a device again that can't follow; CBOR of its request.
+    Readd { rejoin: Vec<u8> },
+    /// Go, with all own devices.
+    Leave,
+}
+
+/// What an intent comes to, given the group as it is now.
+enum Plan {
+    /// It is so already.
+    Nothing,
+    /// It no longer applies, or never did.
+    Impossible(Problem),
+    /// Something is under way; whoever finishes it drives the intents again.
+    Wait,
+    /// Not now; try again after so many milliseconds.
+    Later(u64),
+    /// Make this commit.
+    Commit(Box<Attempt>),
+}
+
+#[derive(Default)]
+struct Attempt {
+    change: Change,
+    invites: Vec<Gathered>,
+    /// The own account record, where the change of devices needs it.
+    record: Option<Vec<u8>>,
+}
+
+impl State {
+    /// Notes an intent; it is carried out when its turn comes.
+    pub(super) fn intend(&mut self, turn: &mut Turn<'_>, id: LogId, intent: &Intent, after_ms: u64) -> Done<i64> {
+        let json = serde_json::to_vec(intent).map_err(|_| crate::EngineError::Inconsistent("an intent"))?;
+        let not_before = if after_ms == 0 { 0 } else { turn.now.plus(after_ms).0 };
+        if after_ms > 0 {
+            turn.wake_at(turn.now.plus(after_ms));
+        }
+        Ok(outbox::push_intent(turn.db, id, &json, not_before)?)
+    }
+
+    /// Somebody has asked to leave: one commit of anybody carries it out.
+    pub(super) fn intend_tidy(&mut self, turn: &mut Turn<'_>, id: LogId, after_ms: u64) -> Done {
+        let there = |row: &IntentRow| matches!(serde_json::from_slice(&row.intent), Ok(Intent::Tidy));
+        let rows = outbox::intents(turn.db, id)?;
+        match rows.iter().find(|row| there(row)) {
+            Some(row) if after_ms == 0 && row.not_before > turn.now.0 => outbox::delay_intent(turn.db, row.n, 0)?,
+            Some(_) => return Ok(()),
+            None => {
+                self.intend(turn, id, &Intent::Tidy, after_ms)?;
+            }
+        }
+        if after_ms == 0 { self.drive_intents(turn, id) } else { Ok(()) }
+    }
+
+    pub(super) fn intend_update(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        let rows = outbox::intents(turn.db, id)?;
+        if rows.iter().any(|row| matches!(serde_json::from_slice(&row.intent), Ok(Intent::Update))) {
+            return Ok(());
+        }
+        self.intend(turn, id, &Intent::Update, 0)?;
+        self.drive_intents(turn, id)
+    }
+
+    pub(super) fn is_leave(&self, row: &IntentRow) -> bool {
+        matches!(serde_json::from_slice(&row.intent), Ok(Intent::Leave))
+    }
+
+    /// Carries out what can be carried out in a conversation now.
+    pub(super) fn drive_intents(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        loop {
+            let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+            if !matches!(conversation.standing, Standing::Starting | Standing::Active) {
+                return Ok(());
+            }
+            if let Some(pending) = outbox::pending_commit(turn.db, id)? {
+                return self.send_pending(turn, &conversation, pending);
+            }
+            let rows = outbox::intents(turn.db, id)?;
+            let now = turn.now.0;
+            for row in rows.iter().filter(|row| row.not_before > now) {
+                turn.wake_at(wire::UnixMillis(row.not_before));
+            }
+            let Some(row) = rows.into_iter().find(|row| row.not_before <= turn.now.0) else { return Ok(()) };
+            match self.plan(turn, &conversation, &row)? {
+                Plan::Nothing => {
+                    self.intent_carried_out(turn, id, row.n)?;
+                }
+                Plan::Impossible(problem) => self.intent_impossible(turn, &conversation, row.n, &problem)?,
+                Plan::Wait => return Ok(()),
+                Plan::Later(after) => {
+                    outbox::delay_intent(turn.db, row.n, turn.now.plus(after).0)?;
+                    turn.wake_at(turn.now.plus(after));
+                }
+                Plan::Commit(attempt) => {
+                    if !self.is_caught_up(&conversation) {
+                        return Ok(());
+                    }
+                    if !self.stage(turn, &conversation, &row, *attempt)? {
+                        continue;
+                    }
+                }
+            }
+        }
+    }
+
+    fn plan(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, row: &IntentRow) -> Done<Plan> {
+        let Ok(intent) = serde_json::from_slice::<Intent>(&row.intent) else {
+            return Ok(Plan::Impossible(Problem::new(Kind::Bug, "An intent of another version can't be read.", "", "")));
+        };
+        let outline = self.with_group(turn, conversation.id, |state, turn, group| {
+            state.outline(turn, conversation, group, &intent)
+        })?;
+        let outline = match outline {
+            Some(Ok(outline)) => outline,
+            Some(Err(plan)) => return Ok(plan),
+            None => return Ok(Plan::Impossible(gone(conversation))),
+        };
+        let invites = match self.gather(turn, row, &outline.add)? {
+            super::gather::State::Complete(invites) => invites,
+            super::gather::State::Waiting => return Ok(Plan::Wait),
+            super::gather::State::Later(after) => return Ok(Plan::Later(after)),
+            super::gather::State::Impossible(problem) => return Ok(Plan::Impossible(problem)),
+        };
+        if !conversation.log_made {
+            return self.make_log(turn, conversation, row.n);
+        }
+        let mut change = outline.change;
+        let mut invites = invites;
+        if let Some(rejoin) = outline.rejoin {
+            match super::gather::rejoined(&rejoin) {
+                Some(invite) => invites.push(invite),
+                None => return Ok(Plan::Nothing),
+            }
+        }
+        change.adds.extend(invites.iter().map(|invite| invite.package.clone()));
+        let empty = change.adds.is_empty() && change.removes.is_empty() && change.state.is_none() && !change.update_path;
+        if empty {
+            return Ok(Plan::Nothing);
+        }
+        Ok(Plan::Commit(Box::new(Attempt { change, invites, record: outline.record })))
+    }
+
+    /// What the intent comes to but for key packages: whom to add, and the rest of the change.
+    fn outline(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        group: &mut Group,
+        intent: &Intent,
+    ) -> Done<Result<Outline, Plan>> {
+        let Some(me) = &self.me else { return Ok(Err(Plan::Wait)) };
+        let Ok(before) = ConversationState::decode(&group.state()) else {
+            return Err(crate::EngineError::Inconsistent("the state of a group in use"));
+        };
+        let own = me.account_key();
+        let role = if before.kind == GroupKind::Direct { Role::Member } else { before.role(&own) };
+        let members = group.members();
+        let leaves = |address: &str| -> Vec<u32> {
+            members.iter().filter(|m| m.certificate.address.as_str() == address).map(|m| m.leaf).collect()
+        };
+        let key_of = |address: &str| {
+            members.iter().find(|m| m.certificate.address.as_str() == address).map(|m| m.certificate.account_key)
+        };
+        let others: Vec<u32> = members
+            .iter()
+            .filter(|m| m.certificate.account_key == own && m.leaf != group.own_leaf())
+            .map(|m| m.leaf)
+            .collect();
+        let own_missing: Vec<DeviceId> = me
+            .record
+            .active()
+            .map(|device| device.certificate.device)
+            .filter(|device| !members.iter().any(|m| m.certificate.device == *device))
+            .collect();
+        let mut outline = Outline::default();
+        if self.clock_is_off() && matches!(intent, Intent::Create { .. } | Intent::Add { .. }) {
+            return Ok(Err(Plan::Later(60_000)));
+        }
+        let nobody = |who: &str| Plan::Impossible(not_a_member(who, conversation));
+        let forbidden = |what: &str, who: &str| Plan::Impossible(forbidden(what, who));
+        match intent {
+            Intent::Create { members: wanted } | Intent::Add { members: wanted } => {
+                if matches!(intent, Intent::Add { .. }) && role < Role::Admin {
+                    return Ok(Err(forbidden("add somebody to this group", "admins")));
+                }
+                for address in wanted.iter().filter(|address| leaves(address).is_empty()) {
+                    outline.add.insert(address.clone(), None);
+                }
+                if matches!(intent, Intent::Create { .. }) && !own_missing.is_empty() {
+                    outline.add.insert(me.address.to_string(), Some(own_missing));
+                }
+            }
+            Intent::AddOwnDevices => {
+                if !own_missing.is_empty() {
+                    outline.add.insert(me.address.to_string(), Some(own_missing));
+                    outline.record = Some(me.record.bytes().to_vec());
+                }
+            }
+            Intent::Remove { member } => {
+                let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
+                if role < Role::Admin || (before.role(&account) == Role::Owner && role < Role::Owner) {
+                    return Ok(Err(forbidden("remove this member", if role < Role::Admin { "admins" } else { "owners" })));
+                }
+                outline.change.removes = leaves(member);
+                let mut after = before.clone();
+                after.set_role(account, Role::Member);
+                // Whoever may not change roles leaves the list as it is: a role without a member gives nobody a right.
+                if role == Role::Owner && after != before && !after.owners.is_empty() {
+                    outline.change.state = Some(after.encode());
+                }
+            }
+            Intent::RemoveOwnDevices { devices } => {
+                outline.change.removes = members
+                    .iter()
+                    .filter(|m| m.certificate.account_key == own && devices.contains(&m.certificate.device.0))
+                    .map(|m| m.leaf)
+                    .collect();
+                outline.record = Some(me.record.bytes().to_vec());
+            }
+            Intent::Rename { name } => {
+                if role < Role::Admin {
+                    return Ok(Err(forbidden("rename this group", "admins")));
+                }
+                if before.name != *name {
+                    let mut after = before.clone();
+                    after.name.clone_from(name);
+                    outline.change.state = Some(after.encode());
+                }
+            }
+            Intent::SetRole { member, role: wanted } => {
+                let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
+                if role < Role::Owner {
+                    return Ok(Err(forbidden("change roles in this group", "owners")));
+                }
+                let mut after = before.clone();
+                after.set_role(account, *wanted);
+                if after.owners.is_empty() {
+                    return Ok(Err(Plan::Impossible(Problem::new(
+                        Kind::Forbidden,
+                        "A group keeps at least one owner.",
+                        "",
+                        "Make somebody else an owner first.",
+                    ))));
+                }
+                if after.role(&account) != before.role(&account) {
+                    outline.change.state = Some(after.encode());
+                }
+            }
+            Intent::Update => outline.change.update_path = true,
+            Intent::Tidy => outline.change.update_path = group.leaving().next().is_some(),
+            Intent::Readd { rejoin } => {
+                let Ok(request) = formats::decode::<Rejoin>(rejoin) else { return Ok(Err(Plan::Nothing)) };
+                let leaf = members.iter().find(|m| m.certificate.device.0.as_slice() == request.device.as_slice());
+                let Some(leaf) = leaf else { return Ok(Err(Plan::Nothing)) };
+                outline.change.removes = vec![leaf.leaf];
+                outline.rejoin = Some(request);
+            }
+            Intent::Leave => {
+                let accounts: BTreeSet<_> = members.iter().map(|m| m.certificate.account_key).collect();
+                let last_owner = before.owners == [own] && accounts.len() > 1;
+                if last_owner {
+                    // Somebody has to be able to look after the group: the first admin, else whoever is longest in the tree.
+                    let heir = before.admins.iter().copied().find(|admin| accounts.contains(admin));
+                    let heir = heir.or_else(|| members.iter().map(|m| m.certificate.account_key).find(|key| *key != own));
+                    if let Some(heir) = heir {
+                        let mut after = before.clone();
+                        after.set_role(heir, Role::Owner);
+                        after.set_role(own, Role::Member);
+                        outline.change.state = Some(after.encode());
+                    }
+                }
+                outline.change.removes = others;
+                if outline.change.removes.is_empty() && outline.change.state.is_none() {
+                    if accounts.len() == 1 {
+                        return Ok(Err(Plan::Impossible(gone(conversation))));
+                    }
+                    let queued = outbox::list(turn.db, conversation.id, 0, usize::MAX >> 1)?.iter().any(|row| row.leaving);
+                    if !queued {
+                        outbox::push(turn.db, conversation.id, None, &[], turn.now.0, true)?;
+                    }
+                    return Ok(Err(Plan::Wait));
+                }
+            }
+        }
+        Ok(Ok(outline))
+    }
+
+    /// Any relay's clock is more than an hour from ours.
+    fn clock_is_off(&self) -> bool {
+        self.links.values().any(|link| link.clock_is_off)
+    }
+
+    /// The relay doesn't have the log yet.
+    fn make_log(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, intent: i64) -> Done<Plan> {
+        let id = conversation.id;
+        if self.asked.values().any(|ask| matches!(ask, Ask::Create { log, .. } if *log == id)) {
+            return Ok(Plan::Wait);
+        }
+        let next = self.with_group(turn, id, |_, turn, group| {
+            Ok(Self::delivery_key(turn, group, &conversation.relay)?.public())
+        })?;
+        let Some(next) = next else { return Ok(Plan::Impossible(gone(conversation))) };
+        let route = self.errand(&conversation.relay);
+        let request = Request::Create { log: id, epoch: conversation.epoch, next };
+        self.ask(turn, route, request, Ask::Create { log: id, intent });
+        Ok(Plan::Wait)
+    }
+
+    pub(super) fn on_created(
+        &mut self,
+        turn: &mut Turn<'_>,
+        log: LogId,
+        intent: i64,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        let Some(mut conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
+        match result {
+            // The id is random: if it is taken, an earlier answer to us was lost.
+            Ok(_) => {}
+            Err(Rejection::Refused(error)) if error.code == Code::AlreadyExists => {}
+            Err(Rejection::Refused(error)) if !error.code.is_transient() => {
+                let problem = super::account::refusal("The relay did not make the conversation.", &error);
+                return self.intent_impossible(turn, &conversation, intent, &problem);
+            }
+            Err(rejection) => {
+                let after = retry_after(&rejection, 1_000);
+                outbox::delay_intent(turn.db, intent, turn.now.plus(after).0)?;
+                turn.wake_at(turn.now.plus(after));
+                self.progress(turn, intent, &format!("waiting for {}", conversation.relay));
+                return Ok(());
+            }
+        }
+        conversation.log_made = true;
+        // A conversation with oneself alone, or a group of one, needs no first commit.
+        if conversation.kind == ConversationKind::Note {
+            conversation.standing = Standing::Active;
+        }
+        conversations::put(turn.db, &conversation)?;
+        let relay = conversation.relay.clone();
+        self.open_log(turn, log, &relay)?;
+        self.drive_intents(turn, log)
+    }
+
+    /// Stages the commit and hands it out. False if the attempt can't be staged and the intent must be looked at again.
+    fn stage(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, row: &IntentRow, attempt: Attempt) -> Done<bool> {
+        let Some(me) = &self.me else { return Ok(true) };
+        let signer = me.signer.clone();
+        let id = conversation.id;
+        let Attempt { mut change, mut invites, record } = attempt;
+        invites.truncate(ADDS);
+        change.adds.truncate(ADDS);
+        let relay = conversation.relay.clone();
+        let staged = self.with_group(turn, id, |_, turn, group| {
+            if group.staged() {
+                group.drop_staged(&turn.mls)?;
+            }
+            match group.stage(&turn.mls, &signer, change, &relay) {
+                Ok(staged) => Ok(Ok(staged)),
+                Err(MlsError::KeyPackage { index, .. }) => Ok(Err(index)),
+                Err(error) => Err(error.into()),
+            }
+        })?;
+        let staged = match staged {
+            None => return Ok(false),
+            Some(Ok(staged)) => staged,
+            Some(Err(index)) => {
+                let who = invites.get(index).map(|invite| invite.address.clone()).unwrap_or_default();
+                self.gathers.remove(&row.n);
+                let problem = Problem::new(
+                    Kind::Trust,
+                    format!("{who} can't be added."),
+                    "What one of its devices offers is not what its account has signed.",
+                    "Ask its owner to update Transom there.",
+                );
+                self.intent_impossible(turn, conversation, row.n, &problem)?;
+                return Ok(false);
+            }
+        };
+        let entry = EntryId(turn.random());
+        let body = self.with_group(turn, id, |state, turn, group| {
+            state.seal_commit(turn, conversation, group, &staged, entry, record)
+        })?;
+        let Some(Some(body)) = body else { return Ok(true) };
+        let invites: Vec<PendingInvite> = staged
+            .welcomes
+            .iter()
+            .filter_map(|(device, welcome)| {
+                let invite = invites.iter().find(|invite| invite.device == *device)?;
+                Some(PendingInvite {
+                    record: invite.record.to_vec().into(),
+                    device: device.0.to_vec().into(),
+                    welcome: welcome.clone().into(),
+                    readd: invite.readd,
+                })
+            })
+            .collect();
+        let pending = PendingCommit {
+            intent: row.n,
+            epoch: conversation.epoch,
+            entry,
+            next: staged.next,
+            body,
+            welcomes: zeroize::Zeroizing::new(formats::encode(&invites)),
+            tree: staged.tree,
+        };
+        outbox::set_pending_commit(turn.db, id, &pending)?;
+        self.send_pending(turn, conversation, pending)?;
+        Ok(true)
+    }
+
+    fn send_pending(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, pending: PendingCommit) -> Done {
+        if !self.is_caught_up(conversation) || pending.epoch != conversation.epoch {
+            return Ok(());
+        }
+        let Some(run) = self.logs.get_mut(&conversation.id) else { return Ok(()) };
+        if run.commit_in_flight || run.ended {
+            return Ok(());
+        }
+        if run.pause_until > turn.now {
+            turn.wake_at(run.pause_until);
+            return Ok(());
+        }
+        run.commit_in_flight = true;
+        let request = Request::Commit {
+            log: conversation.id,
+            epoch: pending.epoch,
+            id: pending.entry,
+            next: pending.next,
+            body: Bytes::from(pending.body),
+            end_watches: false,
+            repost: false,
+        };
+        self.ask(turn, Self::logs_route(conversation), request, Ask::Commit { log: conversation.id });
+        Ok(())
+    }
+
+    pub(super) fn on_committed(&mut self, turn: &mut Turn<'_>, log: LogId, result: Result<Response, Rejection>) -> Done {
+        let Some(run) = self.logs.get_mut(&log) else { return Ok(()) };
+        match result {
+            // Won: the entry itself comes with the log, behind all that precedes it, and only then is it merged.
+            Ok(_) => run.ended = true,
+            Err(Rejection::Lost) => {}
+            Err(Rejection::Refused(error)) => {
+                run.commit_in_flight = false;
+                match error.code {
+                    // The winner's commit is on its way.
+                    Code::StaleEpoch => run.ended = true,
+                    Code::NotOpened => run.opened = None,
+                    Code::TooLarge | Code::Malformed => {
+                        if let (Some(pending), Some(conversation)) =
+                            (outbox::pending_commit(turn.db, log)?, conversations::get(turn.db, log)?)
+                        {
+                            outbox::remove_pending_commit(turn.db, log)?;
+                            self.with_group(turn, log, |_, turn, group| Ok(group.drop_staged(&turn.mls)?))?;
+                            let problem = super::account::refusal("The change was not made.", &error);
+                            self.intent_impossible(turn, &conversation, pending.intent, &problem)?;
+                        }
+                    }
+                    _ => {
+                        let pause = error.retry_after_ms.max(500);
+                        run.pause_until = turn.now.plus(pause);
+                        turn.wake_at(turn.now.plus(pause));
+                    }
+                }
+            }
+        }
+        self.pump(turn, log)
+    }
+
+    /// The intent's commit is in the log. Some take several: all devices of a large group, or the own other devices before
+    /// oneself; these are looked at again.
+    pub(super) fn intent_committed(&mut self, turn: &mut Turn<'_>, id: LogId, intent: i64) -> Done {
+        let row = outbox::intent(turn.db, intent)?;
+        match row.and_then(|row| serde_json::from_slice::<Intent>(&row.intent).ok()) {
+            Some(Intent::Leave | Intent::Add { .. } | Intent::Create { .. }) => {
+                self.gathers.remove(&intent);
+                self.drive_intents(turn, id)
+            }
+            _ => self.intent_carried_out(turn, id, intent),
+        }
+    }
+
+    /// Nothing of the intent is left to do.
+    fn intent_carried_out(&mut self, turn: &mut Turn<'_>, id: LogId, intent: i64) -> Done {
+        let row = outbox::intent(turn.db, intent)?;
+        let intent_is = row.as_ref().and_then(|row| serde_json::from_slice::<Intent>(&row.intent).ok());
+        if let Some(Intent::Create { .. }) = intent_is {
+            if let Some(mut conversation) = conversations::get(turn.db, id)? {
+                if conversation.standing == Standing::Starting {
+                    conversation.standing = Standing::Active;
+                    conversations::put(turn.db, &conversation)?;
+                    self.conversation_changed(turn, id)?;
+                }
+            }
+        }
+        outbox::remove_intent(turn.db, intent)?;
+        self.gathers.remove(&intent);
+        self.intent_settled(intent, None);
+        self.pump(turn, id)
+    }
+
+    /// The intent no longer applies: whoever asked is told why.
+    fn intent_impossible(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, intent: i64, problem: &Problem) -> Done {
+        let id = conversation.id;
+        let row = outbox::intent(turn.db, intent)?;
+        if row.as_ref().is_some_and(|row| self.is_leave(row)) {
+            return self.end_conversation(turn, id, problem);
+        }
+        outbox::remove_intent(turn.db, intent)?;
+        self.gathers.remove(&intent);
+        self.intent_failed(turn, intent, problem);
+        if conversation.standing == Standing::Starting {
+            // Nothing of it exists outside of this device but, at most, an empty log.
+            self.fail_outbox(turn, id, problem)?;
+            self.end_conversation(turn, id, problem)?;
+            if messages::page(turn.db, id, None, 1)?.is_empty() {
+                turn.db.prepare_cached("DELETE FROM conversations WHERE id = ?1")?.execute([id.0])?;
+                turn.db.prepare_cached("DELETE FROM members WHERE conversation = ?1")?.execute([id.0])?;
+            }
+        } else {
+            let notice = problem.clone();
+            turn.event(Event::Notice { conversation: Some(id.to_string()), problem: notice });
+        }
+        Ok(())
+    }
+
+    /// What an own commit is about to do, in words, before it is merged.
+    pub(super) fn own_story(&mut self, turn: &mut Turn<'_>, id: LogId, intent: i64) -> Done<Vec<String>> {
+        let Some(row) = outbox::intent(turn.db, intent)? else { return Ok(Vec::new()) };
+        let Ok(intent) = serde_json::from_slice::<Intent>(&row.intent) else { return Ok(Vec::new()) };
+        let kind = conversations::get(turn.db, id)?.map(|c| c.kind);
+        Ok(match intent {
+            Intent::Create { members } | Intent::Add { members } if kind == Some(ConversationKind::Group) => {
+                members.iter().map(|member| format!("You added {member}.")).collect()
+            }
+            Intent::Remove { member } => vec![format!("You removed {member}.")],
+            Intent::Rename { name } => vec![format!("You named the group “{name}”.")],
+            Intent::SetRole { member, role } => {
+                let role = match role {
+                    Role::Owner => "an owner",
+                    Role::Admin => "an admin",
+                    Role::Member => "a member",
+                };
+                vec![format!("You made {member} {role}.")]
+            }
+            Intent::AddOwnDevices => vec!["You added a device.".into()],
+            Intent::RemoveOwnDevices { .. } => vec!["You removed a device.".into()],
+            Intent::Tidy => self
+                .with_group(turn, id, |_, _, group| {
+                    let leaving: BTreeSet<u32> = group.leaving().collect();
+                    let gone = group.members().into_iter().filter(|m| leaving.contains(&m.leaf));
+                    Ok(gone.map(|m| format!("{} left.", m.certificate.address)).collect())
+                })?
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        })
+    }
+}
+
+/// An intent but for key packages.
+#[derive(Default)]
+pub(super) struct Outline {
+    /// Accounts to add: all their devices, or just these.
+    pub(super) add: std::collections::BTreeMap<String, Option<Vec<DeviceId>>>,
+    change: Change,
+    record: Option<Vec<u8>>,
+    pub(super) rejoin: Option<Rejoin>,
+}
+
+/// When to try again.
+pub(super) fn retry_after(rejection: &Rejection, base: u64) -> u64 {
+    match rejection {
+        Rejection::Refused(error) if error.retry_after_ms > 0 => error.retry_after_ms,
+        _ => base,
+    }
+}
+
+fn gone(conversation: &Conversation) -> Problem {
+    Problem::new(Kind::Conflict, format!("“{}” is over.", conversation.name), "", "")
+}
+
+fn not_a_member(who: &str, conversation: &Conversation) -> Problem {
+    Problem::new(Kind::NotFound, format!("{who} is not in “{}”.", conversation.name), "", "")
+}
+
+fn forbidden(what: &str, who: &str) -> Problem {
+    Problem::new(Kind::Forbidden, format!("You can't {what}."), format!("Only {who} can."), "Ask one of them.")
+}

@@ -1,0 +1,493 @@
+//! Invitations and requests to be added again: what goes into inboxes and what is found there.
+
+use api::{ConversationKind, Event, Invitation as InvitationView, Kind, Problem, Standing};
+use content::attachment::{self, AttachmentKey};
+use rusqlite::{OptionalExtension, params};
+use wire::{
+    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceId, EntryId, Epoch, Label, LogId, Request, Response, Seq,
+    Signed, UnixMillis, sign, verify,
+};
+
+use super::intents::Intent;
+use super::{Ask, Done, Moving, State, Turn};
+use crate::db::conversations::{self, Conversation};
+use crate::db::outbox::{self, NewDeposit, PendingCommit, Upload};
+use crate::db::{contacts, int, uint};
+use crate::formats::{self, Deposit, Invitation, PendingInvite, Rejoin};
+use crate::identity::seal_deposit;
+use crate::io::{Job, Rejection, TransferFailure, TransferState};
+use crate::mls::{self, Group, JoinError};
+use crate::state::{ConversationState, GroupKind};
+
+/// Largest tree that is fetched, in bytes: that of 1,024 accounts with several devices each.
+const MAX_TREE: u64 = 32 * 1024 * 1024;
+/// A request to be added again is valid for this time.
+const REJOIN_LIFE_MS: u64 = 7 * 86_400_000;
+/// Members that are asked to add this device again.
+const REJOIN_ASKED: usize = 3;
+/// Tries before a deposit is given up: the receiver's relay has been away for days then.
+const DEPOSIT_TRIES: u32 = 40;
+
+impl State {
+    /// Hands what the new devices need to the outbox, in the transaction that merges the commit which adds them.
+    pub(super) fn send_welcomes(&mut self, turn: &mut Turn<'_>, id: LogId, pending: &PendingCommit) -> Done {
+        let Ok(invites) = formats::decode::<Vec<PendingInvite>>(&pending.welcomes) else {
+            return Err(crate::EngineError::Inconsistent("welcomes of a pending commit"));
+        };
+        let (Some(tree), false) = (&pending.tree, invites.is_empty()) else { return Ok(()) };
+        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        let key = AttachmentKey::random(&mut turn.rng);
+        let blob = BlobId(turn.random());
+        let upload = Upload {
+            blob,
+            relay: conversation.relay.to_string(),
+            secret: BlobSecret(turn.random()),
+            body: attachment::seal(&key, tree),
+        };
+        outbox::push_upload(turn.db, &upload)?;
+        for invite in invites {
+            self.deposit_invitation(turn, &conversation, &invite, blob, &key)?;
+        }
+        self.drive_uploads(turn)
+    }
+
+    fn deposit_invitation(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        invite: &PendingInvite,
+        tree: BlobId,
+        tree_key: &AttachmentKey,
+    ) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&invite.record)) else { return Ok(()) };
+        let Ok(device) = formats::array::<16>(&invite.device) else { return Ok(()) };
+        let Some(device) = record.device(DeviceId(device)) else { return Ok(()) };
+        let mut invitation = Invitation {
+            version: 1,
+            relay: conversation.relay.to_string(),
+            log: conversation.id.0.to_vec().into(),
+            seq: conversation.cursor.0,
+            head: conversation.chain.0.to_vec().into(),
+            welcome: invite.welcome.clone(),
+            tree: tree.0.to_vec().into(),
+            tree_key: tree_key.as_bytes().to_vec().into(),
+            record: me.record.bytes().to_vec().into(),
+            device: me.device().0.to_vec().into(),
+            signature: Vec::new().into(),
+        };
+        invitation.signature =
+            sign(&me.signer, Label::Invitation, &[&invitation.parts(device.inbox)]).to_vec().into();
+        let plain = formats::encode(&Deposit::Invitation(Box::new(invitation)));
+        let Ok(body) = seal_deposit(device, &plain, &mut turn.rng) else { return Ok(()) };
+        let spread = turn.below(self.options.deposit_spread_ms);
+        let entry = EntryId(turn.random());
+        outbox::push_deposit(
+            turn.db,
+            &NewDeposit {
+                conversation: conversation.id,
+                relay: record.address.relay().as_str(),
+                inbox: device.inbox,
+                entry,
+                body: &body,
+                blob: Some(&tree),
+                not_before: turn.now.plus(spread).0,
+            },
+        )?;
+        Ok(())
+    }
+
+    /// Uploads the trees that are not up yet.
+    pub(super) fn drive_uploads(&mut self, turn: &mut Turn<'_>) -> Done {
+        for upload in outbox::uploads(turn.db)? {
+            let moving = self.moving.values().any(|moving| matches!(moving, Moving::Upload { blob } if *blob == upload.blob));
+            let Ok(relay) = upload.relay.parse() else { continue };
+            if !moving {
+                let job = Job::Upload { blob: upload.blob, secret: upload.secret, bytes: upload.body.into() };
+                self.move_blob(turn, relay, job, Moving::Upload { blob: upload.blob });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_uploaded(&mut self, turn: &mut Turn<'_>, blob: BlobId, state: TransferState) -> Done {
+        match state {
+            TransferState::Failed(TransferFailure::Unreachable) => {
+                turn.wake_at(turn.now.plus(2_000));
+                Ok(())
+            }
+            // Refused for good: the invitations that speak of it can't be followed, which their receivers will say.
+            _ => {
+                outbox::remove_upload(turn.db, &blob)?;
+                self.drive_deposits(turn)
+            }
+        }
+    }
+
+    /// Leaves what is due in inboxes, each on a connection of its own.
+    pub(super) fn drive_deposits(&mut self, turn: &mut Turn<'_>) -> Done {
+        for row in outbox::deposits(turn.db)? {
+            if self.asked.values().any(|ask| matches!(ask, Ask::Deposit { row: n } if *n == row.n)) {
+                continue;
+            }
+            if row.not_before > turn.now.0 {
+                turn.wake_at(UnixMillis(row.not_before));
+                continue;
+            }
+            let Ok(relay) = row.relay.parse() else {
+                outbox::remove_deposit(turn.db, row.n)?;
+                continue;
+            };
+            let route = self.errand(&relay);
+            let request = Request::Deposit { inbox: row.inbox, id: row.entry, body: row.body.into() };
+            self.ask(turn, route, request, Ask::Deposit { row: row.n });
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_deposited(&mut self, turn: &mut Turn<'_>, n: i64, result: Result<Response, Rejection>) -> Done {
+        let Some(row) = outbox::deposits(turn.db)?.into_iter().find(|row| row.n == n) else { return Ok(()) };
+        let again = match &result {
+            Ok(_) => None,
+            Err(Rejection::Refused(error)) if !error.code.is_transient() => None,
+            Err(rejection) => Some(super::intents::retry_after(rejection, 1_000 << row.attempts.min(10))),
+        };
+        match again {
+            Some(after) if row.attempts < DEPOSIT_TRIES => {
+                outbox::delay_deposit(turn.db, n, turn.now.plus(after).0)?;
+                turn.wake_at(turn.now.plus(after));
+            }
+            _ => {
+                outbox::remove_deposit(turn.db, n)?;
+                self.deposit_settled(row.conversation);
+                if let Err(Rejection::Refused(error)) = result {
+                    if error.code != Code::NotFound {
+                        let problem = super::account::refusal("An invitation could not be delivered.", &error);
+                        turn.event(Event::Notice { conversation: Some(row.conversation.to_string()), problem });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An invitation was found in the own inbox.
+    pub(super) fn on_invitation(&mut self, turn: &mut Turn<'_>, invitation: Invitation, time: UnixMillis) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let inbox = me.inbox();
+        let Some((record, log)) = verified(&invitation, inbox) else { return Ok(()) };
+        let own = record.account_key == me.account_key();
+        self.see_record(turn, record.bytes(), false)?;
+        let contact = contacts::get(turn.db, &record.address)?;
+        if contact.as_ref().is_some_and(|contact| contact.blocked) {
+            return Ok(());
+        }
+        let trusted = own
+            || contact.is_some_and(|contact| {
+                contact.known && contact.confirmation != api::Confirmation::Conflict
+            });
+        // Whoever was in the conversation before has taken its invitation already.
+        let was_in = conversations::get(turn.db, log)?.is_some_and(|c| c.standing != Standing::Requested);
+        turn.db
+            .prepare_cached("INSERT OR REPLACE INTO invitations VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![
+                log.0,
+                record.address.as_str(),
+                invitation.relay,
+                formats::encode(&invitation),
+                int(time.0),
+                trusted || was_in
+            ])?;
+        self.drive_invitations(turn)?;
+        let known_relay = self.uses_relay(turn, &invitation.relay)?;
+        if !trusted && !was_in && !known_relay {
+            turn.event(Event::Invitation {
+                invitation: Box::new(InvitationView {
+                    conversation: log.to_string(),
+                    from: record.address.to_string(),
+                    relay: invitation.relay,
+                    name: None,
+                    time: time.0,
+                }),
+            });
+        }
+        Ok(())
+    }
+
+    /// This device follows something at that relay already, so that it learns nothing new from one log more.
+    fn uses_relay(&self, turn: &Turn<'_>, relay: &str) -> Done<bool> {
+        if self.me.as_ref().is_some_and(|me| me.address.relay().as_str() == relay) {
+            return Ok(true);
+        }
+        Ok(turn
+            .db
+            .prepare_cached("SELECT 1 FROM conversations WHERE relay = ?1 AND standing IN (1, 2) LIMIT 1")?
+            .exists([relay])?)
+    }
+
+    /// Fetches the trees of invitations that may be followed.
+    pub(super) fn drive_invitations(&mut self, turn: &mut Turn<'_>) -> Done {
+        let rows: Vec<(LogId, Vec<u8>, bool)> = turn
+            .db
+            .prepare_cached("SELECT conversation, invitation, accepted FROM invitations ORDER BY conversation")?
+            .query_map([], |row| Ok((LogId(crate::db::fixed(row, 0)?), row.get(1)?, row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        for (id, bytes, accepted) in rows {
+            let Ok(invitation) = formats::decode::<Invitation>(&bytes) else { continue };
+            if !accepted && !self.uses_relay(turn, &invitation.relay)? {
+                continue;
+            }
+            // Still in it as far as this device knows: the log will say that it was removed first.
+            if conversations::get(turn.db, id)?.is_some_and(|c| c.is_followed()) {
+                continue;
+            }
+            let moving = self.moving.values().any(|m| matches!(m, Moving::Tree { conversation } if *conversation == id));
+            let (Ok(relay), Ok(blob)) = (invitation.relay.parse(), formats::array(&invitation.tree)) else { continue };
+            if !moving {
+                let job = Job::Download { blob: BlobId(blob), max_bytes: MAX_TREE };
+                self.move_blob(turn, relay, job, Moving::Tree { conversation: id });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_tree(&mut self, turn: &mut Turn<'_>, id: LogId, state: TransferState) -> Done {
+        let row: Option<(String, Vec<u8>, u64, bool)> = turn
+            .db
+            .prepare_cached("SELECT sender, invitation, time, accepted FROM invitations WHERE conversation = ?1")?
+            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, uint(row, 2)?, row.get(3)?)))
+            .optional()?;
+        let Some((sender, bytes, time, accepted)) = row else { return Ok(()) };
+        let sealed = match state {
+            TransferState::Done(sealed) => sealed,
+            TransferState::Failed(TransferFailure::Unreachable) => {
+                turn.wake_at(turn.now.plus(2_000));
+                return Ok(());
+            }
+            _ => return self.invitation_is_void(turn, id, &sender, "What it needs is no longer at the relay."),
+        };
+        let Ok(invitation) = formats::decode::<Invitation>(&bytes) else { return Ok(()) };
+        let tree = formats::array(&invitation.tree_key)
+            .ok()
+            .and_then(|key| attachment::open(&AttachmentKey::from_bytes(key), &sealed).ok());
+        let Some(tree) = tree else {
+            return self.invitation_is_void(turn, id, &sender, "What it needs does not verify.");
+        };
+        let invitation_row = InvitationRow { id, sender, time, accepted };
+        self.join(turn, &invitation_row, &invitation, &tree)
+    }
+
+    fn join(&mut self, turn: &mut Turn<'_>, row: &InvitationRow, invitation: &Invitation, tree: &[u8]) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let (signer, own_address) = (me.signer.clone(), me.address.to_string());
+        let id = row.id;
+        // Only a conversation that is over, or that this device can't follow, gets here with a group.
+        self.with_group(turn, id, |_, _, _| Ok(()))?;
+        if let Some(old) = self.groups.remove(&id) {
+            old.delete(&turn.mls)?;
+        }
+        let group = match Group::join(&turn.mls, &signer, &invitation.welcome, tree) {
+            Ok(group) if group.log() == id => group,
+            Ok(_) => return self.invitation_is_void(turn, id, &row.sender, "It is for another conversation."),
+            Err(JoinError::Storage(error)) => return Err(mls::MlsError::from(error).into()),
+            Err(JoinError::NotForUs) => {
+                return self.invitation_is_void(turn, id, &row.sender, "It is for keys that this device no longer has.");
+            }
+            Err(_) => return self.invitation_is_void(turn, id, &row.sender, "It does not verify."),
+        };
+        let Ok(state) = ConversationState::decode(&group.state()) else {
+            group.delete(&turn.mls)?;
+            return self.invitation_is_void(turn, id, &row.sender, "It is of a kind that this version does not know.");
+        };
+        let others = group.members().iter().any(|m| m.certificate.address.as_str() != own_address);
+        let kind = match state.kind {
+            GroupKind::Group => ConversationKind::Group,
+            GroupKind::Direct if others => ConversationKind::Direct,
+            GroupKind::Direct => ConversationKind::Note,
+        };
+        let (Ok(relay), Ok(head)) = (invitation.relay.parse(), formats::array(&invitation.head)) else { return Ok(()) };
+        let before = conversations::get(turn.db, id)?;
+        let conversation = Conversation {
+            id,
+            relay,
+            kind,
+            name: if kind == ConversationKind::Note { "Note to self".into() } else { state.name.clone() },
+            peer: (kind == ConversationKind::Direct).then(|| row.sender.clone()),
+            standing: if row.accepted { Standing::Active } else { Standing::Requested },
+            held: String::new(),
+            inviter: row.sender.clone(),
+            log_made: true,
+            epoch: Epoch(group.epoch()),
+            cursor: Seq(invitation.seq),
+            chain: ChainHash(head),
+            chain_known: true,
+            created: before.as_ref().map_or(turn.now.0, |before| before.created),
+            touched: row.time,
+            updated: turn.now.0,
+            own_messages: 0,
+            last_receipt: 0,
+        };
+        conversations::put(turn.db, &conversation)?;
+        turn.touch(id);
+        self.groups.insert(id, group);
+        turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
+        outbox::unseal_all(turn.db, id)?;
+        self.logs.insert(id, super::LogRun::default());
+        self.refresh(turn, id)?;
+        if !row.accepted {
+            turn.event(Event::Invitation {
+                invitation: Box::new(InvitationView {
+                    conversation: id.to_string(),
+                    from: row.sender.clone(),
+                    relay: conversation.relay.to_string(),
+                    name: (kind == ConversationKind::Group).then(|| state.name.clone()),
+                    time: row.time,
+                }),
+            });
+        }
+        self.merge_directs(turn, id)?;
+        let relay = conversation.relay.clone();
+        self.open_log(turn, id, &relay)?;
+        self.report_caught_up(turn)
+    }
+
+    /// Two 1:1 conversations made at the same moment: both sides go on in the one with the lower hash of its id.
+    fn merge_directs(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        let Some(peer) = conversation.peer.filter(|_| conversation.standing != Standing::Requested) else { return Ok(()) };
+        let all = conversations::direct_with(turn.db, &peer)?;
+        let Some(winner) = all
+            .iter()
+            .filter(|c| matches!(c.standing, Standing::Active | Standing::Starting))
+            .min_by_key(|c| formats::hash(&c.id.0))
+            .map(|c| c.id)
+        else {
+            return Ok(());
+        };
+        for loser in all.iter().filter(|c| c.id != winner && matches!(c.standing, Standing::Active | Standing::Starting)) {
+            outbox::move_to(turn.db, loser.id, winner)?;
+        }
+        self.pump(turn, winner)
+    }
+
+    fn invitation_is_void(&mut self, turn: &mut Turn<'_>, id: LogId, sender: &str, why: &str) -> Done {
+        turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
+        turn.event(Event::Notice {
+            conversation: None,
+            problem: Problem::new(
+                Kind::Trust,
+                format!("An invitation of {sender} can't be followed."),
+                why,
+                "Ask to be invited again.",
+            ),
+        });
+        self.report_caught_up(turn)
+    }
+
+    /// This device alone can't follow a conversation: asks members that it knows to add it again.
+    pub(super) fn ask_to_rejoin(&mut self, turn: &mut Turn<'_>, conversation: &Conversation) -> Done {
+        let id = conversation.id;
+        let Some(me) = &self.me else { return Ok(()) };
+        let Some(certificate) = me.certificate().cloned() else { return Ok(()) };
+        let (signer, record, device) = (me.signer.clone(), me.record.bytes().to_vec(), me.device());
+        let (package, _) = mls::key_package(&turn.mls, &signer, &certificate, self.options.suite, turn.now, false)?;
+        let mut asked = 0;
+        for member in conversations::members(turn.db, id)? {
+            let Ok(address) = member.address.parse() else { continue };
+            let Some(bytes) = contacts::get(turn.db, &address)?.and_then(|contact| contact.record) else { continue };
+            let Ok(target) = Signed::<AccountRecord>::parse(bytes.into()) else { continue };
+            for other in target.active() {
+                let mut rejoin = Rejoin {
+                    version: 1,
+                    relay: conversation.relay.to_string(),
+                    log: id.0.to_vec().into(),
+                    package: package.clone().into(),
+                    record: record.clone().into(),
+                    device: device.0.to_vec().into(),
+                    time: turn.now.0,
+                    signature: Vec::new().into(),
+                };
+                rejoin.signature = sign(&signer, Label::Rejoin, &[&rejoin.parts(other.inbox)]).to_vec().into();
+                let plain = formats::encode(&Deposit::Rejoin(Box::new(rejoin)));
+                let Ok(body) = seal_deposit(other, &plain, &mut turn.rng) else { continue };
+                let entry = EntryId(turn.random());
+                outbox::push_deposit(
+                    turn.db,
+                    &NewDeposit {
+                        conversation: id,
+                        relay: target.address.relay().as_str(),
+                        inbox: other.inbox,
+                        entry,
+                        body: &body,
+                        blob: None,
+                        // One after the other: if the first answers, the others need not.
+                        not_before: turn.now.plus(asked * 60_000).0,
+                    },
+                )?;
+                asked += 1;
+            }
+            if asked as usize >= REJOIN_ASKED {
+                break;
+            }
+        }
+        self.drive_deposits(turn)?;
+        self.hold(
+            turn,
+            id,
+            "This device can't follow a change of this conversation.",
+            if asked > 0 { "It has asked the others to add it again; that happens by itself." } else { "" },
+        )
+    }
+
+    /// Another member asks to be added again.
+    pub(super) fn on_rejoin(&mut self, turn: &mut Turn<'_>, rejoin: Rejoin) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let inbox = me.inbox();
+        let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)) else { return Ok(()) };
+        let (Ok(device), Ok(log)) = (formats::array(&rejoin.device), formats::array(&rejoin.log)) else { return Ok(()) };
+        let Some(device) = record.active().find(|d| d.certificate.device == DeviceId(device)) else { return Ok(()) };
+        let signed = verify(&device.certificate.signature_key, Label::Rejoin, &[&rejoin.parts(inbox)], &rejoin.signature);
+        let age = turn.now.since(UnixMillis(rejoin.time)).max(UnixMillis(rejoin.time).since(turn.now));
+        let log = LogId(log);
+        let fits = mls::check_key_package(&turn.mls, &rejoin.package, device).is_ok();
+        let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
+        let member = conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
+        if signed.is_err() || !fits || age > REJOIN_LIFE_MS || !member || conversation.standing != Standing::Active {
+            return Ok(());
+        }
+        self.intend(turn, log, &Intent::Readd { rejoin: formats::encode(&rejoin) }, 0)?;
+        self.drive_intents(turn, log)
+    }
+
+    /// These devices were added again by somebody: their requests are answered.
+    pub(super) fn forget_readds(&mut self, turn: &mut Turn<'_>, id: LogId, added: &[DeviceId]) -> Done {
+        for row in outbox::intents(turn.db, id)? {
+            let Ok(Intent::Readd { rejoin }) = serde_json::from_slice(&row.intent) else { continue };
+            let Ok(rejoin) = formats::decode::<Rejoin>(&rejoin) else { continue };
+            if added.iter().any(|device| device.0.as_slice() == rejoin.device.as_slice()) {
+                outbox::remove_intent(turn.db, row.n)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An invitation that is being followed.
+struct InvitationRow {
+    id: LogId,
+    sender: String,
+    time: u64,
+    accepted: bool,
+}
+
+/// An invitation whose signature fits: who made it, and for which log.
+fn verified(invitation: &Invitation, inbox: LogId) -> Option<(Signed<AccountRecord>, LogId)> {
+    let record = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&invitation.record)).ok()?;
+    let device = DeviceId(formats::array(&invitation.device).ok()?);
+    let device = record.active().find(|d| d.certificate.device == device)?;
+    let key = &device.certificate.signature_key;
+    verify(key, Label::Invitation, &[&invitation.parts(inbox)], &invitation.signature).ok()?;
+    let _: wire::RelayName = invitation.relay.parse().ok()?;
+    let log = LogId(formats::array(&invitation.log).ok()?);
+    Some((record, log))
+}

@@ -1,0 +1,316 @@
+//! Connections: which ones are wanted, and what happens when one comes up, goes down or says something on its own.
+
+use wire::{Code, Epoch, Hello, LogId, LogState, OpenLog, PROTOCOL_VERSION, Push, RelayName, Request, Response, Seq, Subscription};
+
+use super::{Ask, Done, Link, LogRun, State, Turn};
+use crate::db::conversations;
+use crate::io::{Lane, Output, Rejection, Route};
+
+/// Clocks further apart than this are off (protocol section 2).
+const CLOCK_TOLERANCE_MS: u64 = 3_600_000;
+/// Logs that one `Open` or `Subscribe` names.
+const BATCH: usize = 100;
+
+impl State {
+    /// Wants a connection, or lets it go.
+    pub(super) fn want(&mut self, turn: &mut Turn<'_>, route: Route, wanted: bool) {
+        if self.wanted.get(&route).copied().unwrap_or(false) != wanted {
+            self.wanted.insert(route.clone(), wanted);
+            turn.output(Output::Connect { route, wanted });
+        }
+    }
+
+    /// Wants all connections that the database has a use for.
+    pub(super) fn connect_all(&mut self, turn: &mut Turn<'_>) -> Done {
+        if let Some(me) = &self.me {
+            let route = Route { relay: me.address.relay().clone(), lane: Lane::Account };
+            self.want(turn, route, true);
+        }
+        for conversation in conversations::all(turn.db)? {
+            if conversation.is_followed() {
+                self.want(turn, Self::logs_route(&conversation), true);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn link_up(&mut self, turn: &mut Turn<'_>, route: Route, hello: Hello) -> Done {
+        let clock_is_off =
+            hello.time.since(turn.now) > CLOCK_TOLERANCE_MS || turn.now.since(hello.time) > CLOCK_TOLERANCE_MS;
+        if hello.version != PROTOCOL_VERSION {
+            // The shell refuses such a relay before it gets here.
+            return Ok(());
+        }
+        if clock_is_off {
+            turn.event(api::Event::Notice {
+                conversation: None,
+                problem: api::Problem::new(
+                    api::Kind::Local,
+                    format!("This computer's clock and that of {} are more than an hour apart.", route.relay),
+                    "Nobody can be added to a conversation until they agree.",
+                    "Check the date, the time and the time zone of this computer.",
+                ),
+            });
+        }
+        let lane = route.lane;
+        let relay = route.relay.clone();
+        if matches!(lane, Lane::Account | Lane::Logs) {
+            turn.event(api::Event::Connection { relay: relay.to_string(), up: true });
+        }
+        self.links.insert(route, Link { hello, clock_is_off });
+        match lane {
+            Lane::Account => self.account_link_up(turn),
+            Lane::Logs => {
+                let followed: Vec<LogId> = conversations::all(turn.db)?
+                    .into_iter()
+                    .filter(|c| c.relay == relay && c.is_followed())
+                    .map(|c| c.id)
+                    .collect();
+                for id in &followed {
+                    self.logs.insert(*id, LogRun::default());
+                }
+                if followed.is_empty() {
+                    self.report_caught_up(turn)?;
+                }
+                self.open_logs(turn, &relay, &followed)
+            }
+            Lane::Rendezvous => self.rendezvous_up(turn),
+            Lane::Errand(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn link_down(&mut self, turn: &mut Turn<'_>, route: &Route) -> Done {
+        self.links.remove(route);
+        match route.lane {
+            Lane::Logs => {
+                for conversation in conversations::all(turn.db)? {
+                    if conversation.relay == route.relay {
+                        self.logs.remove(&conversation.id);
+                    }
+                }
+            }
+            Lane::Account => self.account = super::account::AccountRun::default(),
+            Lane::Rendezvous | Lane::Errand(_) => {}
+        }
+        if matches!(route.lane, Lane::Account | Lane::Logs) {
+            turn.event(api::Event::Connection { relay: route.relay.to_string(), up: false });
+        }
+        Ok(())
+    }
+
+    /// Proves the current epoch's key of these logs on the connection of `relay`.
+    pub(super) fn open_logs(&mut self, turn: &mut Turn<'_>, relay: &RelayName, ids: &[LogId]) -> Done {
+        let route = Route { relay: relay.clone(), lane: Lane::Logs };
+        let Some(nonce) = self.links.get(&route).map(|link| link.hello.nonce) else { return Ok(()) };
+        for batch in ids.chunks(BATCH) {
+            let mut logs = Vec::with_capacity(batch.len());
+            for id in batch {
+                let opened = self.with_group(turn, *id, |_, turn, group| {
+                    let epoch = Epoch(group.epoch());
+                    let signature = Self::delivery_key(turn, group, relay)?.open(&nonce, relay, *id, epoch);
+                    Ok(OpenLog { log: *id, epoch, signature })
+                })?;
+                if let Some(open) = opened {
+                    self.logs.entry(*id).or_default().opening = Some(open.epoch);
+                    logs.push(open);
+                }
+            }
+            if !logs.is_empty() {
+                let epochs = logs.iter().map(|open| (open.log, open.epoch)).collect();
+                let ask = Ask::Open { epochs, relay: relay.clone() };
+                self.ask(turn, route.clone(), Request::Open { logs }, ask);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a log whose epoch has changed, or that is new.
+    pub(super) fn open_log(&mut self, turn: &mut Turn<'_>, id: LogId, relay: &RelayName) -> Done {
+        self.want(turn, Route { relay: relay.clone(), lane: Lane::Logs }, true);
+        self.open_logs(turn, relay, &[id])
+    }
+
+    pub(super) fn on_opened(
+        &mut self,
+        turn: &mut Turn<'_>,
+        relay: &RelayName,
+        epochs: Vec<(LogId, Epoch)>,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        let states = match result {
+            Ok(Response::Opened(states)) => states,
+            // The connection is gone; the next one opens all of them again.
+            Err(Rejection::Lost) => return Ok(()),
+            Ok(_) => return Ok(()),
+            Err(Rejection::Refused(error)) => {
+                let pause = error.retry_after_ms.max(1_000);
+                for (log, _) in epochs {
+                    if let Some(run) = self.logs.get_mut(&log) {
+                        run.opening = None;
+                        run.pause_until = turn.now.plus(pause);
+                    }
+                }
+                turn.wake_at(turn.now.plus(pause));
+                return Ok(());
+            }
+        };
+        let mut subscriptions = Vec::new();
+        for (state, (log, epoch)) in states.into_iter().zip(epochs) {
+            if state.log != log {
+                continue;
+            }
+            if let Some(subscription) = self.log_opened(turn, &state, epoch)? {
+                subscriptions.push(subscription);
+            }
+        }
+        self.subscribe(turn, relay, subscriptions);
+        Ok(())
+    }
+
+    fn log_opened(&mut self, turn: &mut Turn<'_>, state: &LogState, epoch: Epoch) -> Done<Option<Subscription>> {
+        let Some(conversation) = conversations::get(turn.db, state.log)? else { return Ok(None) };
+        let Some(run) = self.logs.get_mut(&state.log) else { return Ok(None) };
+        if run.opening == Some(epoch) {
+            run.opening = None;
+        }
+        match state.error {
+            // An answer for an epoch that has passed meanwhile.
+            _ if epoch != conversation.epoch => Ok(None),
+            None => {
+                run.opened = Some(epoch);
+                run.subscribed = false;
+                run.head = run.head.max(state.head);
+                Ok(Some(Subscription { log: state.log, epoch, from: conversation.cursor.next() }))
+            }
+            Some(Code::NotFound | Code::BadProof) => {
+                self.hold(
+                    turn,
+                    state.log,
+                    "The relay no longer knows this conversation as this device does.",
+                    "It may have been restored from an old backup, or has deleted the conversation.",
+                )?;
+                Ok(None)
+            }
+            Some(_) => {
+                run.pause_until = turn.now.plus(1_000);
+                turn.wake_at(turn.now.plus(1_000));
+                Ok(None)
+            }
+        }
+    }
+
+    fn subscribe(&mut self, turn: &mut Turn<'_>, relay: &RelayName, subscriptions: Vec<Subscription>) {
+        if !subscriptions.is_empty() {
+            let route = Route { relay: relay.clone(), lane: Lane::Logs };
+            let logs = subscriptions.iter().map(|subscription| subscription.log).collect();
+            self.ask(turn, route, Request::Subscribe { logs: subscriptions }, Ask::Subscribe { logs });
+        }
+    }
+
+    /// Subscribes to one log again from the own cursor on.
+    pub(super) fn resubscribe(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        let Some(run) = self.logs.get_mut(&id) else { return Ok(()) };
+        if run.opened != Some(conversation.epoch) {
+            return Ok(());
+        }
+        run.subscribed = false;
+        let subscription = Subscription { log: id, epoch: conversation.epoch, from: conversation.cursor.next() };
+        let relay = conversation.relay.clone();
+        self.subscribe(turn, &relay, vec![subscription]);
+        Ok(())
+    }
+
+    pub(super) fn on_subscribed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        logs: Vec<LogId>,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        match result {
+            Ok(_) => {
+                for log in logs {
+                    if let Some(run) = self.logs.get_mut(&log) {
+                        run.subscribed = true;
+                    }
+                    self.pump(turn, log)?;
+                    self.drive_intents(turn, log)?;
+                }
+                self.report_caught_up(turn)
+            }
+            Err(Rejection::Lost) => Ok(()),
+            Err(Rejection::Refused(error)) => {
+                let pause = error.retry_after_ms.max(1_000);
+                for log in logs {
+                    if let Some(run) = self.logs.get_mut(&log) {
+                        run.opened = None;
+                        run.pause_until = turn.now.plus(pause);
+                    }
+                }
+                turn.wake_at(turn.now.plus(pause));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn push(&mut self, turn: &mut Turn<'_>, route: &Route, push: Push) -> Done {
+        match push {
+            Push::Entries { log, entries, head } => match route.lane {
+                Lane::Logs => self.log_entries(turn, &route.relay, log, entries, head),
+                Lane::Account => self.inbox_entries(turn, log, entries, head),
+                Lane::Rendezvous => self.rendezvous_entries(turn, log, entries),
+                Lane::Errand(_) => Ok(()),
+            },
+            Push::Lagged { log, .. } => match route.lane {
+                Lane::Account => self.subscribe_inbox(turn),
+                _ => self.resubscribe(turn, log),
+            },
+            // The commit that ended it was the last entry pushed and has been processed; nothing more is to be done.
+            Push::EpochEnded { .. } | Push::GoingAway { .. } => Ok(()),
+            // Typing and presence come with a later version; a signal is never stored, so nothing is lost.
+            Push::Signal { .. } => Ok(()),
+        }
+    }
+
+    /// True if all that is known to be in the log has been processed, on a connection that may send.
+    pub(super) fn is_caught_up(&self, conversation: &conversations::Conversation) -> bool {
+        self.logs.get(&conversation.id).is_some_and(|run| {
+            run.opened == Some(conversation.epoch) && run.subscribed && conversation.cursor >= run.head
+        })
+    }
+
+    /// Says once that nothing more is waiting anywhere, as far as relays are in reach.
+    pub(super) fn report_caught_up(&mut self, turn: &mut Turn<'_>) -> Done {
+        if self.account.reported_caught_up || !self.account.inbox_caught_up || !self.moving.is_empty() {
+            return Ok(());
+        }
+        for conversation in conversations::all(turn.db)? {
+            let route = Self::logs_route(&conversation);
+            let reachable = self.links.contains_key(&route) || self.wanted.get(&route) == Some(&true);
+            if conversation.is_followed() && reachable && !self.is_caught_up(&conversation) {
+                return Ok(());
+            }
+        }
+        self.account.reported_caught_up = true;
+        turn.event(api::Event::CaughtUp);
+        Ok(())
+    }
+
+    /// Drops what is known of a log and of the connection's use for it.
+    pub(super) fn unfollow(&mut self, turn: &mut Turn<'_>, id: LogId, relay: &RelayName) {
+        if self.logs.remove(&id).is_some() {
+            let route = Route { relay: relay.clone(), lane: Lane::Logs };
+            if self.links.contains_key(&route) {
+                self.ask(turn, route, Request::Unsubscribe { logs: vec![id] }, Ask::Ignored);
+            }
+        }
+    }
+
+    /// A hole was seen behind the cursor: read the log again once; if it is still there, what was in it is gone.
+    pub(super) fn hole_seen_before(&mut self, id: LogId, cursor: Seq) -> bool {
+        let Some(run) = self.logs.get_mut(&id) else { return false };
+        let before = run.hole_at == Some(cursor);
+        run.hole_at = Some(cursor);
+        before
+    }
+}

@@ -1,0 +1,283 @@
+//! What the client does with logs, accounts and errands: one state machine over all relays.
+//!
+//! [`State`] is what lives in memory between transactions: groups, connections, requests in flight. Everything in it can be lost:
+//! the database alone decides what there is to do. [`Turn`] is one transaction with its clock, its randomness and its outputs.
+//!
+//! What always holds: nothing is handed out that the transaction's commit does not cover; entries of a log are processed in log
+//! order, once; own ciphertext is sent again only as the same bytes, and encrypted again only after its epoch has ended without it.
+
+mod account;
+mod commands;
+mod commits;
+mod entries;
+mod gather;
+mod intents;
+mod invitations;
+mod linking;
+mod links;
+mod outbox;
+mod receipts;
+mod resolve;
+mod turn;
+mod waits;
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::Connection;
+use wire::{EpochKey, Epoch, Hello, LogId, RelayName, Request, Seq, UnixMillis};
+
+use crate::db::conversations::Conversation;
+use crate::identity::Me;
+use crate::io::{Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route, TransferId, TransferState};
+use crate::mls::{Derive, Group};
+use crate::{EngineError, OpenError, Options};
+
+pub(crate) use resolve::{conversation as resolve_conversation, contact_address};
+pub(crate) use turn::Turn;
+
+/// Result of a step: an error ends the transaction, so it is only for what the environment does to us.
+type Done<T = ()> = Result<T, EngineError>;
+
+/// What lives in memory.
+pub(crate) struct State {
+    options: Options,
+    me: Option<Me>,
+    groups: HashMap<LogId, Group>,
+    logs: HashMap<LogId, LogRun>,
+    links: BTreeMap<Route, Link>,
+    wanted: BTreeMap<Route, bool>,
+    asked: HashMap<RequestId, Ask>,
+    moving: HashMap<TransferId, Moving>,
+    gathers: HashMap<i64, gather::Gather>,
+    linking: Option<linking::Linking>,
+    waits: waits::Waits,
+    account: account::AccountRun,
+    next_number: u64,
+    wake: Option<UnixMillis>,
+}
+
+/// A connection that is up.
+struct Link {
+    hello: Hello,
+    /// The relay's clock and ours are more than an hour apart.
+    clock_is_off: bool,
+}
+
+/// What is known of a log on the connection that is up now.
+#[derive(Default)]
+struct LogRun {
+    /// The epoch that this connection has opened.
+    opened: Option<Epoch>,
+    /// An `Open` is in flight for this epoch.
+    opening: Option<Epoch>,
+    subscribed: bool,
+    /// The relay says that the epoch has ended; the commit that ended it is on its way to us.
+    ended: bool,
+    /// The last entry that is known to be there.
+    head: Seq,
+    /// Appends in flight.
+    in_flight: usize,
+    /// The last outbox row that was sent on this connection.
+    sent_up_to: i64,
+    pipe: u32,
+    commit_in_flight: bool,
+    /// Not before this time, after a refusal that said so.
+    pause_until: UnixMillis,
+    /// A hole was seen behind this entry and the log was read again because of it.
+    hole_at: Option<Seq>,
+}
+
+/// What a request was for.
+enum Ask {
+    Register,
+    Authenticate,
+    SubscribeInbox,
+    CountKeyPackages,
+    PutKeyPackages { references: Vec<Vec<u8>> },
+    PutRecord { version: u64 },
+    Open { epochs: Vec<(LogId, Epoch)>, relay: RelayName },
+    Subscribe { logs: Vec<LogId> },
+    Append { log: LogId, row: i64, message: Option<[u8; 32]> },
+    Commit { log: LogId },
+    Create { log: LogId, intent: i64 },
+    LookUp { intent: i64, address: String },
+    Claim { intent: i64, address: String, device: wire::DeviceId },
+    Deposit { row: i64 },
+    LookUpSelf,
+    Link(linking::Step),
+    /// Nobody waits for the answer.
+    Ignored,
+}
+
+/// What a transfer is for.
+enum Moving {
+    Upload { blob: wire::BlobId },
+    Tree { conversation: LogId },
+}
+
+impl State {
+    pub(crate) fn load(db: &Connection, options: Options) -> Result<Self, OpenError> {
+        Ok(Self {
+            options,
+            me: Me::load(db)?,
+            groups: HashMap::new(),
+            logs: HashMap::new(),
+            links: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            asked: HashMap::new(),
+            moving: HashMap::new(),
+            gathers: HashMap::new(),
+            linking: None,
+            waits: waits::Waits::default(),
+            account: account::AccountRun::default(),
+            next_number: 1,
+            wake: None,
+        })
+    }
+
+    pub(crate) fn me(&self) -> Option<&Me> {
+        self.me.as_ref()
+    }
+
+    /// Emits again all that is pending in the database.
+    pub(crate) fn start(&mut self, turn: &mut Turn<'_>) -> Done {
+        self.resume_linking(turn)?;
+        self.connect_all(turn)?;
+        self.drive_all(turn)
+    }
+
+    /// One input.
+    pub(crate) fn input(&mut self, turn: &mut Turn<'_>, input: Input) -> Done {
+        match input {
+            Input::Command { id, command } => self.command(turn, id, command),
+            Input::Response { id, result } => self.response(turn, id, result),
+            Input::Push { route, push } => self.push(turn, &route, push),
+            Input::Link { route, state: LinkState::Up(hello) } => self.link_up(turn, route, hello),
+            Input::Link { route, state: LinkState::Down } => self.link_down(turn, &route),
+            Input::Transfer { id, state } => self.transfer(turn, id, state),
+            Input::Wake => {
+                self.wake = None;
+                self.drive_all(turn)
+            }
+        }
+    }
+
+    /// What closes every turn: answers to those who wait, MLS state, the next time to wake.
+    pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Done {
+        self.answer_waits(turn)?;
+        let touched: Vec<&mut Group> =
+            self.groups.iter_mut().filter(|(id, _)| turn.touched(id)).map(|(_, group)| group).collect();
+        turn.mls.flush(touched)?;
+        if let Some(at) = turn.wanted_wake() {
+            // Only ever earlier: a later one is asked for when this one has come.
+            if self.wake.is_none_or(|wake| at < wake) {
+                self.wake = Some(at);
+                turn.output(Output::WakeAt(at));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that time alone may have made possible.
+    fn drive_all(&mut self, turn: &mut Turn<'_>) -> Done {
+        self.drive_account(turn)?;
+        self.drive_linking(turn)?;
+        for conversation in crate::db::outbox::intending(turn.db)? {
+            self.drive_intents(turn, conversation)?;
+        }
+        self.drive_uploads(turn)?;
+        self.drive_deposits(turn)?;
+        self.drive_invitations(turn)?;
+        self.drive_receipts(turn)?;
+        let ids: Vec<LogId> = self.logs.keys().copied().collect();
+        for id in ids {
+            self.pump(turn, id)?;
+        }
+        self.drive_updates(turn)
+    }
+
+    fn response(&mut self, turn: &mut Turn<'_>, id: RequestId, result: Result<wire::Response, Rejection>) -> Done {
+        let Some(ask) = self.asked.remove(&id) else { return Ok(()) };
+        match ask {
+            Ask::Register => self.on_registered(turn, result),
+            Ask::Authenticate => self.on_authenticated(turn, result),
+            Ask::SubscribeInbox => self.on_inbox_subscribed(turn, result),
+            Ask::CountKeyPackages => self.on_key_packages_counted(turn, result),
+            Ask::PutKeyPackages { references } => self.on_key_packages_put(turn, references, result),
+            Ask::PutRecord { version } => self.on_record_put(turn, version, result),
+            Ask::LookUpSelf => self.on_self_looked_up(turn, result),
+            Ask::Open { epochs, relay } => self.on_opened(turn, &relay, epochs, result),
+            Ask::Subscribe { logs } => self.on_subscribed(turn, logs, result),
+            Ask::Append { log, row, message } => self.on_appended(turn, log, row, message, result),
+            Ask::Commit { log } => self.on_committed(turn, log, result),
+            Ask::Create { log, intent } => self.on_created(turn, log, intent, result),
+            Ask::LookUp { intent, address } => self.on_looked_up(turn, intent, &address, result),
+            Ask::Claim { intent, address, device } => self.on_claimed(turn, intent, &address, device, result),
+            Ask::Deposit { row } => self.on_deposited(turn, row, result),
+            Ask::Link(step) => self.on_link_step(turn, step, result),
+            Ask::Ignored => Ok(()),
+        }
+    }
+
+    fn transfer(&mut self, turn: &mut Turn<'_>, id: TransferId, state: TransferState) -> Done {
+        if let TransferState::Progress(_) = state {
+            return Ok(());
+        }
+        match self.moving.remove(&id) {
+            Some(Moving::Upload { blob }) => self.on_uploaded(turn, blob, state),
+            Some(Moving::Tree { conversation }) => self.on_tree(turn, conversation, state),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a request and remembers what it is for.
+    fn ask(&mut self, turn: &mut Turn<'_>, route: Route, body: Request, ask: Ask) {
+        let id = RequestId(self.number());
+        self.asked.insert(id, ask);
+        turn.output(Output::Request { id, route, body });
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// A connection of its own for one errand at a relay.
+    fn errand(&mut self, relay: &RelayName) -> Route {
+        Route { relay: relay.clone(), lane: Lane::Errand(self.number()) }
+    }
+
+    fn move_blob(&mut self, turn: &mut Turn<'_>, relay: RelayName, job: Job, moving: Moving) {
+        let id = TransferId(self.number());
+        self.moving.insert(id, moving);
+        turn.output(Output::Transfer { id, relay, job });
+    }
+
+    /// Runs `work` with a conversation's group; `None` if this device has none. The group is written when the turn ends.
+    fn with_group<T>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: LogId,
+        work: impl FnOnce(&mut Self, &mut Turn<'_>, &mut Group) -> Done<T>,
+    ) -> Done<Option<T>> {
+        let group = match self.groups.remove(&id) {
+            Some(group) => Some(group),
+            None => Group::load(&turn.mls, id)?,
+        };
+        let Some(mut group) = group else { return Ok(None) };
+        turn.touch(id);
+        let result = work(self, turn, &mut group);
+        self.groups.insert(id, group);
+        result.map(Some)
+    }
+
+    /// The key pair that opens the group's current epoch at its relay.
+    fn delivery_key(turn: &Turn<'_>, group: &Group, relay: &RelayName) -> Done<EpochKey> {
+        Ok(EpochKey::from_seed(&*group.secret(&turn.mls, Derive::Delivery, relay)?))
+    }
+
+    /// The route of a conversation's log.
+    fn logs_route(conversation: &Conversation) -> Route {
+        Route { relay: conversation.relay.clone(), lane: Lane::Logs }
+    }
+}

@@ -1,0 +1,300 @@
+//! Messages on their way: encrypted once for an epoch, sent as the same bytes until they are in the log or the epoch has ended.
+
+use api::{Event, Kind, MessageStatus, Problem, Standing};
+use content::{Envelope, franking};
+use wire::{Code, EntryId, Epoch, Label, LogId, Request, Response, Seq, UnixMillis, sign};
+
+use super::{Ask, Done, State, Turn};
+use crate::db::conversations::{self, Conversation};
+use crate::db::messages;
+use crate::db::outbox::{self, Outgoing, Sealed};
+use crate::formats::Head;
+use crate::io::Rejection;
+use crate::mls::{Group, MlsError};
+
+/// Appends in flight of one connection to one log (protocol rule 4).
+const WINDOW: usize = 16;
+
+/// What a message's device signature covers: where it was written, under which id, what it commits to, and when.
+pub(super) fn message_parts<'a>(
+    relay: &'a str,
+    log: &'a LogId,
+    epoch: &'a [u8; 8],
+    id: &'a EntryId,
+    commitment: &'a [u8; 32],
+    sent: &'a [u8; 8],
+) -> [&'a [u8]; 6] {
+    [relay.as_bytes(), &log.0, epoch, &id.0, commitment, sent]
+}
+
+impl State {
+    /// Sends what waits in a conversation, as far as that is possible now.
+    pub(super) fn pump(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        let Some(run) = self.logs.get(&id) else { return Ok(()) };
+        if run.in_flight >= WINDOW || run.commit_in_flight || run.ended {
+            return Ok(());
+        }
+        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        if run.pause_until > turn.now {
+            turn.wake_at(run.pause_until);
+            return Ok(());
+        }
+        if run.opened.is_none() && run.opening.is_none() && conversation.is_followed() {
+            let relay = conversation.relay.clone();
+            return self.open_log(turn, id, &relay);
+        }
+        if !self.is_caught_up(&conversation) || conversation.standing != Standing::Active {
+            return Ok(());
+        }
+        // A commit that waits goes first: what is encrypted now would be void behind it.
+        if outbox::pending_commit(turn.db, id)?.is_some() {
+            return self.drive_intents(turn, id);
+        }
+        let run = self.logs.get(&id).map_or((0, 0), |run| (run.sent_up_to, run.in_flight));
+        let rows = outbox::list(turn.db, id, run.0, WINDOW - run.1)?;
+        if rows.is_empty() || self.conflict_holds(turn, &conversation)? {
+            return Ok(());
+        }
+        for row in rows {
+            if !self.send_row(turn, &conversation, row)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A conflict of identities blocks sending until the person has looked at it.
+    fn conflict_holds(&mut self, turn: &mut Turn<'_>, conversation: &Conversation) -> Done<bool> {
+        let Some(address) = crate::db::contacts::conflict_in(turn.db, &conversation.id.0)? else { return Ok(false) };
+        let problem = Problem::new(
+            Kind::Trust,
+            format!("Nothing is sent here: {address} appears with another identity than the one that this device knows."),
+            "",
+            format!("Compare safety numbers with {address}, then accept the new identity. Your messages are kept."),
+        );
+        for row in outbox::list(turn.db, conversation.id, 0, WINDOW)? {
+            if let Some(message) = row.message {
+                self.message_failed(turn, &message, &problem);
+            }
+        }
+        Ok(true)
+    }
+
+    /// False if nothing behind this row can be sent now.
+    fn send_row(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, row: Outgoing) -> Done<bool> {
+        let id = conversation.id;
+        let sealed = match row.sealed.clone() {
+            // Its epoch has ended without it, and that was noticed only now.
+            Some(sealed) if sealed.epoch == conversation.epoch => Some(sealed),
+            _ => self.with_group(turn, id, |state, turn, group| state.seal_row(turn, conversation, group, &row))?.flatten(),
+        };
+        let Some(sealed) = sealed else { return Ok(false) };
+        let Some(run) = self.logs.get_mut(&id) else { return Ok(false) };
+        run.in_flight += 1;
+        run.sent_up_to = row.n;
+        let request = Request::Append {
+            log: id,
+            epoch: sealed.epoch,
+            pipe: run.pipe,
+            id: sealed.entry,
+            body: sealed.body.into(),
+            commitment: sealed.commitment,
+        };
+        let ask = Ask::Append { log: id, row: row.n, message: row.message };
+        self.ask(turn, Self::logs_route(conversation), request, ask);
+        Ok(true)
+    }
+
+    /// Encrypts a row for the current epoch. `None`: not now.
+    fn seal_row(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        group: &mut Group,
+        row: &Outgoing,
+    ) -> Done<Option<Sealed>> {
+        let Some(me) = &self.me else { return Ok(None) };
+        let signer = me.signer.clone();
+        let entry = EntryId(turn.random());
+        let epoch = Epoch(group.epoch());
+        let (body, commitment) = if row.leaving {
+            match group.leave(&turn.mls, &signer) {
+                Ok(body) => (body, [0; 32]),
+                Err(MlsError::Staged | MlsError::Leaving | MlsError::Removed) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        } else {
+            let Head { seq, hash } = conversation.head();
+            let franking_key: [u8; 32] = turn.random();
+            let commitment = franking::commit(&franking_key, &row.content);
+            let signature = sign(
+                &signer,
+                Label::Message,
+                &message_parts(
+                    conversation.relay.as_str(),
+                    &conversation.id,
+                    &epoch.0.to_be_bytes(),
+                    &entry,
+                    &commitment,
+                    &row.sent.to_be_bytes(),
+                ),
+            );
+            let envelope = Envelope {
+                content: row.content.clone(),
+                franking_key,
+                signature,
+                sent: row.sent,
+                head_seq: if conversation.chain_known { seq.0 } else { 0 },
+                head_hash: hash.0,
+            };
+            match group.encrypt(&turn.mls, &signer, &envelope.encode()) {
+                Ok(body) => {
+                    if let Some(message) = &row.message {
+                        let evidence = evidence(&entry, epoch, &envelope, &commitment, &[0; 32]);
+                        messages::set_evidence(turn.db, conversation.id, message, &evidence)?;
+                    }
+                    (body, commitment)
+                }
+                Err(MlsError::ProposalsPending) => {
+                    // Somebody leaves: a commit must carry that out before anybody can send.
+                    self.intend_tidy(turn, conversation.id, 0)?;
+                    return Ok(None);
+                }
+                Err(MlsError::Leaving | MlsError::Removed | MlsError::Staged) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let sealed = Sealed { epoch, entry, body, commitment };
+        outbox::set_sealed(turn.db, row.n, &sealed)?;
+        Ok(Some(sealed))
+    }
+
+    pub(super) fn on_appended(
+        &mut self,
+        turn: &mut Turn<'_>,
+        log: LogId,
+        row: i64,
+        message: Option<[u8; 32]>,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        if let Some(run) = self.logs.get_mut(&log) {
+            run.in_flight = run.in_flight.saturating_sub(1);
+        }
+        match result {
+            Ok(Response::Appended { seq, time, stamp }) => {
+                if let Some(message) = message {
+                    self.message_sent(turn, log, &message, seq, time, &stamp)?;
+                }
+            }
+            // The connection is gone; the log will tell whether the entry is in it.
+            Ok(_) | Err(Rejection::Lost) => return Ok(()),
+            Err(Rejection::Refused(error)) => self.append_refused(turn, log, row, message, &error)?,
+        }
+        self.pump(turn, log)
+    }
+
+    fn append_refused(
+        &mut self,
+        turn: &mut Turn<'_>,
+        log: LogId,
+        row: i64,
+        message: Option<[u8; 32]>,
+        error: &wire::Error,
+    ) -> Done {
+        if error.code == Code::TooLarge || error.code == Code::Malformed {
+            outbox::remove(turn.db, row)?;
+            let problem = super::account::refusal("The message was not sent.", error);
+            if let Some(message) = message {
+                messages::set_status(turn.db, log, &message, MessageStatus::Failed)?;
+                self.message_changed(turn, log, &message)?;
+                self.message_failed(turn, &message, &problem);
+            }
+        }
+        let Some(run) = self.logs.get_mut(&log) else { return Ok(()) };
+        // What was sent behind it is refused too; all of it is sent again in order, in a new pipe.
+        if row <= run.sent_up_to {
+            run.sent_up_to = row - 1;
+        }
+        run.pipe += 1;
+        match error.code {
+            // The commit that ended the epoch is on its way to us and will have all encrypted again.
+            Code::StaleEpoch => run.ended = true,
+            Code::Aborted | Code::TooLarge | Code::Malformed => {}
+            Code::NotOpened => run.opened = None,
+            _ => {
+                let pause = error.retry_after_ms.max(500);
+                run.pause_until = turn.now.plus(pause);
+                turn.wake_at(turn.now.plus(pause));
+            }
+        }
+        Ok(())
+    }
+
+    /// An own message has its place in the log; said once, by the answer or by the log, whichever comes first.
+    pub(super) fn message_sent(
+        &mut self,
+        turn: &mut Turn<'_>,
+        log: LogId,
+        message: &[u8; 32],
+        seq: Seq,
+        time: UnixMillis,
+        stamp: &[u8; 32],
+    ) -> Done {
+        if messages::set_sent(turn.db, log, message, seq.0, time.0)? {
+            if let Some(stored) = messages::get(turn.db, log, message)? {
+                messages::set_evidence(turn.db, log, message, &with_stamp(stored.evidence, stamp))?;
+            }
+            self.message_changed(turn, log, message)?;
+        }
+        self.message_settled(message);
+        Ok(())
+    }
+
+    /// Tells programs about a message's new state.
+    pub(super) fn message_changed(&mut self, turn: &mut Turn<'_>, log: LogId, message: &[u8; 32]) -> Done {
+        if let Some(message) = messages::get(turn.db, log, message)? {
+            turn.event(Event::MessageChanged { message: Box::new(crate::view::message(&message)) });
+        }
+        Ok(())
+    }
+
+    /// Nothing can be sent here any more: what waits has failed.
+    pub(super) fn fail_outbox(&mut self, turn: &mut Turn<'_>, log: LogId, problem: &Problem) -> Done {
+        for row in outbox::drain(turn.db, log)? {
+            if let Some(message) = row.message {
+                messages::set_status(turn.db, log, &message, MessageStatus::Failed)?;
+                self.message_changed(turn, log, &message)?;
+                self.message_failed(turn, &message, problem);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What proves a message to a third party (protocol section 5): entry id, epoch, sender's time, franking key, commitment, device
+/// signature, and last the relay's stamp.
+pub(super) fn evidence(
+    entry: &EntryId,
+    epoch: Epoch,
+    envelope: &Envelope,
+    commitment: &[u8; 32],
+    stamp: &[u8; 32],
+) -> Vec<u8> {
+    let parts: [&[u8]; 7] = [
+        &entry.0,
+        &epoch.0.to_be_bytes(),
+        &envelope.sent.to_be_bytes(),
+        &envelope.franking_key,
+        commitment,
+        &envelope.signature,
+        stamp,
+    ];
+    parts.concat()
+}
+
+fn with_stamp(mut evidence: Vec<u8>, stamp: &[u8; 32]) -> Vec<u8> {
+    if let Some(last) = evidence.last_chunk_mut::<32>() {
+        *last = *stamp;
+    }
+    evidence
+}

@@ -1,0 +1,91 @@
+//! Receipts: which messages have arrived and which were read, batched, in conversations of at most 32 accounts.
+
+use api::{MessageStatus, Standing};
+use content::{MAX_RANGES, Receipts};
+use wire::{Address, LogId};
+
+use super::entries::RECEIPT_ACCOUNTS;
+use super::{Done, State, Turn};
+use crate::db::conversations::{self, Conversation};
+use crate::db::{messages, outbox};
+
+/// Places that one batch names at most; they make far fewer ranges, most often.
+const BATCH: u32 = (MAX_RANGES / 2) as u32;
+
+impl State {
+    /// Reports what is due, at most once in a pause for each conversation.
+    pub(super) fn drive_receipts(&mut self, turn: &mut Turn<'_>) -> Done {
+        for id in messages::owing(turn.db)? {
+            let Some(mut conversation) = conversations::get(turn.db, id)? else {
+                messages::forgive(turn.db, id)?;
+                continue;
+            };
+            let accounts = conversations::members(turn.db, id)?.len();
+            if accounts > RECEIPT_ACCOUNTS || !matches!(conversation.standing, Standing::Active | Standing::Held) {
+                messages::forgive(turn.db, id)?;
+                continue;
+            }
+            if !self.is_caught_up(&conversation) {
+                continue;
+            }
+            let due = conversation.last_receipt.saturating_add(self.options.receipt_pause_ms);
+            if due > turn.now.0 {
+                turn.wake_at(wire::UnixMillis(due));
+                continue;
+            }
+            let receipts = Receipts {
+                delivered: messages::take_due(turn.db, id, 1, BATCH)?.into_iter().map(|seq| (seq, seq)).collect(),
+                read: messages::take_due(turn.db, id, 2, BATCH)?.into_iter().map(|seq| (seq, seq)).collect(),
+            };
+            conversation.last_receipt = turn.now.0;
+            conversations::put(turn.db, &conversation)?;
+            let content = content::receipts(turn.random(), &receipts).encode();
+            outbox::push(turn.db, id, None, &content, turn.now.0, false)?;
+            self.pump(turn, id)?;
+            turn.wake_at(turn.now.plus(self.options.receipt_pause_ms));
+        }
+        Ok(())
+    }
+
+    /// The person has seen all up to a message.
+    pub(super) fn mark_read(&mut self, turn: &mut Turn<'_>, id: LogId, seq: u64) -> Done {
+        for seq in messages::mark_read(turn.db, id, seq)? {
+            messages::owe_receipt(turn.db, id, seq, 2)?;
+        }
+        self.conversation_changed(turn, id)?;
+        self.drive_receipts(turn)
+    }
+
+    /// Another device reports. From an own one it moves the own read mark; from others, the ticks.
+    pub(super) fn receipts_received(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        from: &Address,
+        own: bool,
+        receipts: &Receipts,
+    ) -> Done {
+        let id = conversation.id;
+        if own {
+            if let Some((_, last)) = receipts.read.last() {
+                // What another own device has shown need not be reported again.
+                messages::mark_read(turn.db, id, *last)?;
+                self.conversation_changed(turn, id)?;
+            }
+            return Ok(());
+        }
+        let members = conversations::members(turn.db, id)?;
+        let me = self.me.as_ref().map(|me| me.address.to_string());
+        let others = members.iter().filter(|member| Some(&member.address) != me.as_ref()).count() as u32;
+        for (ranges, level) in [(&receipts.delivered, 1), (&receipts.read, 2)] {
+            for range in ranges {
+                let changed = messages::receive_receipt(turn.db, id, from.as_str(), *range, level, others.max(1))?;
+                for message in changed {
+                    debug_assert!(message.status >= MessageStatus::Delivered);
+                    self.message_changed(turn, id, &message.id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

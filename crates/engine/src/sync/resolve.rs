@@ -1,0 +1,107 @@
+//! What people call things: addresses, parts of addresses, names and prefixes of ids.
+
+use api::{Kind, Problem};
+use rusqlite::Connection;
+use wire::{Address, LogId};
+
+use crate::db::{contacts, conversations};
+use crate::identity::Me;
+
+/// A conversation by its id, a prefix of it, a group's name, an address or the name part of one. `Ok(None)`: it reads like
+/// somebody with whom there is no conversation yet.
+pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Option<LogId>, Problem> {
+    let text = text.trim();
+    let all = conversations::all(db).map_err(|_| database())?;
+    if text.contains('@') {
+        let address = address(text)?;
+        return Ok(direct(&all, me, &address));
+    }
+    if let Ok(id) = text.parse::<LogId>() {
+        if all.iter().any(|c| c.id == id) {
+            return Ok(Some(id));
+        }
+    }
+    let mut found: Vec<LogId> = all.iter().filter(|c| c.peer.is_none() && c.name == text).map(|c| c.id).collect();
+    if text.len() >= 4 && found.is_empty() {
+        found.extend(all.iter().filter(|c| c.id.to_string().starts_with(text)).map(|c| c.id));
+    }
+    if found.is_empty() {
+        let mut addresses: Vec<Address> = all
+            .iter()
+            .filter_map(|c| c.peer.as_deref()?.parse::<Address>().ok())
+            .filter(|address| address.name() == text.to_lowercase())
+            .collect();
+        addresses.sort();
+        addresses.dedup();
+        found.extend(addresses.iter().filter_map(|address| direct(&all, me, address)));
+    }
+    match found.as_slice() {
+        [one] => Ok(Some(*one)),
+        [] => Ok(None),
+        _ => Err(Problem::new(
+            Kind::Usage,
+            format!("“{text}” names more than one conversation."),
+            "",
+            "Use the whole address, or the conversation's id from the list of conversations.",
+        )),
+    }
+}
+
+/// The 1:1 conversation with an account (or the notes to oneself) that is in use; one that is over comes last.
+fn direct(all: &[conversations::Conversation], me: &Me, address: &Address) -> Option<LogId> {
+    let own = *address == me.address;
+    let mut fitting: Vec<_> = all
+        .iter()
+        .filter(|c| match c.kind {
+            api::ConversationKind::Note => own,
+            api::ConversationKind::Direct => !own && c.peer.as_deref() == Some(address.as_str()),
+            api::ConversationKind::Group => false,
+        })
+        .filter(|c| c.standing != api::Standing::Left)
+        .collect();
+    fitting.sort_by_key(|c| c.id);
+    fitting.first().map(|c| c.id)
+}
+
+/// An address as somebody typed it: whole, the name part of a known one, or a name at the own relay.
+pub(crate) fn contact_address(db: &Connection, me: &Me, text: &str) -> Result<Address, Problem> {
+    let text = text.trim();
+    if text.contains('@') {
+        return address(text);
+    }
+    let own = format!("{text}@{}", me.address.relay());
+    let name = address(&own)?;
+    let known = contacts::by_name(db, name.name()).map_err(|_| database())?;
+    match known.as_slice() {
+        [] => Ok(name),
+        [one] => Ok(one.address.clone()),
+        _ if known.iter().any(|c| c.address == name) => Ok(name),
+        _ => Err(Problem::new(
+            Kind::Usage,
+            format!("“{text}” could be more than one account."),
+            "",
+            "Use the whole address, name@relay.",
+        )),
+    }
+}
+
+/// A whole address.
+pub(crate) fn address(text: &str) -> Result<Address, Problem> {
+    text.parse().map_err(|error: wire::AddressError| {
+        Problem::new(
+            Kind::Usage,
+            format!("“{}” is not an address.", text.chars().take(80).collect::<String>()),
+            format!("{}.", capitalised(&error.to_string())),
+            "",
+        )
+    })
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+pub(crate) fn database() -> Problem {
+    Problem::new(Kind::Local, "The profile's database can't be read.", "", "Check the disk, then start again.")
+}

@@ -1,0 +1,193 @@
+//! What is known here, as people's programs see it. Reads the database only.
+
+use api::{Confirmation, Kind, Problem, Query, View};
+use data_encoding::HEXLOWER;
+use rusqlite::Connection;
+use wire::LogId;
+
+use crate::db::{contacts, conversations, messages};
+use crate::identity::{Me, fingerprint, safety_number};
+use crate::sync::{contact_address, resolve_conversation};
+
+/// Messages that one page holds at most.
+const MAX_PAGE: u32 = 10_000;
+
+fn database(_: rusqlite::Error) -> Problem {
+    Problem::new(Kind::Local, "The profile's database can't be read.", "", "Check the disk, then start again.")
+}
+
+pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<View, Problem> {
+    let Some(me) = me else {
+        return match query {
+            Query::WhoAmI => Ok(View::WhoAmI(None)),
+            _ => Err(Problem::new(
+                Kind::Usage,
+                "This profile has no account yet.",
+                "",
+                "Register one (register name@relay), or link this device to an account that you have.",
+            )),
+        };
+    };
+    Ok(match query {
+        Query::WhoAmI => View::WhoAmI(Some(api::Account {
+            address: me.address.to_string(),
+            device: me.device().to_string(),
+            certifies: me.certifies(),
+            fingerprint: fingerprint(&me.account_key()),
+            registered: me.registered(),
+        })),
+        Query::Conversations => {
+            let mut views = Vec::new();
+            for row in conversations::all(db).map_err(database)? {
+                views.push(conversation(db, me, &row).map_err(database)?);
+            }
+            View::Conversations(views)
+        }
+        Query::Conversation { conversation: target } => {
+            let row = find(db, me, target)?;
+            View::Conversation(Box::new(conversation(db, me, &row).map_err(database)?))
+        }
+        Query::Messages { conversation: target, before, limit } => {
+            let row = find(db, me, target)?;
+            let before = match before {
+                None => None,
+                Some(text) => Some(message_id(text)?),
+            };
+            let page = messages::page(db, row.id, before.as_ref(), (*limit).min(MAX_PAGE)).map_err(database)?;
+            View::Messages(page.iter().map(message).collect())
+        }
+        Query::Invitations => View::Invitations(invitations(db).map_err(database)?),
+        Query::Devices => View::Devices(
+            me.record
+                .devices
+                .iter()
+                .map(|device| api::Device {
+                    id: device.certificate.device.to_string(),
+                    this: device.certificate.device == me.device(),
+                    // The account's first device certifies the others, until that role can be handed over.
+                    certifies: me.record.devices.first().is_some_and(|f| f.certificate.device == device.certificate.device),
+                    added: device.added.0,
+                    revoked: device.revoked.map(|time| time.0),
+                })
+                .collect(),
+        ),
+        Query::SafetyNumber { address } => {
+            let address = contact_address(db, me, address)?;
+            let Some(contact) = contacts::get(db, &address).map_err(database)? else {
+                return Err(Problem::new(
+                    Kind::NotFound,
+                    format!("This device has never seen {address}."),
+                    "",
+                    "Check the spelling; write to it first if it is somebody new.",
+                ));
+            };
+            View::SafetyNumber(api::SafetyNumber {
+                address: address.to_string(),
+                digits: safety_number((&me.address, &me.account_key()), (&address, &contact.account_key)),
+                confirmation: contact.confirmation,
+            })
+        }
+        Query::Search { text, limit } => {
+            let found = messages::search(db, text, (*limit).min(MAX_PAGE)).map_err(database)?;
+            View::Messages(found.iter().map(message).collect())
+        }
+    })
+}
+
+fn find(db: &Connection, me: &Me, target: &str) -> Result<conversations::Conversation, Problem> {
+    let none = || {
+        Problem::new(
+            Kind::NotFound,
+            format!("There is no conversation “{}”.", target.chars().take(80).collect::<String>()),
+            "",
+            "Take a name from the list of conversations.",
+        )
+    };
+    let id = resolve_conversation(db, me, target)?.ok_or_else(none)?;
+    conversations::get(db, id).map_err(database)?.ok_or_else(none)
+}
+
+fn message_id(text: &str) -> Result<[u8; 32], Problem> {
+    HEXLOWER
+        .decode(text.to_lowercase().as_bytes())
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| Problem::new(Kind::Usage, "That is not a message's id.", "", "It has 64 hexadecimal digits."))
+}
+
+/// One message.
+pub(crate) fn message(m: &messages::Message) -> api::Message {
+    api::Message {
+        id: HEXLOWER.encode(&m.id),
+        conversation: m.conversation.to_string(),
+        from: m.sender.clone(),
+        own: m.own,
+        sent: m.sent,
+        time: m.time,
+        seq: m.seq,
+        status: m.status,
+        kind: m.kind.clone(),
+        reply_to: m.reply_to.map(|id| HEXLOWER.encode(&id)),
+    }
+}
+
+/// One conversation with its members.
+pub(crate) fn conversation(
+    db: &Connection,
+    me: &Me,
+    c: &conversations::Conversation,
+) -> rusqlite::Result<api::Conversation> {
+    let mut members = Vec::new();
+    for member in conversations::members(db, c.id)? {
+        let confirmation = if member.address == me.address.as_str() {
+            Confirmation::Own
+        } else {
+            match member.address.parse() {
+                Ok(address) => {
+                    contacts::get(db, &address)?.map_or(Confirmation::NotConfirmedYet, |contact| contact.confirmation)
+                }
+                Err(_) => Confirmation::NotConfirmedYet,
+            }
+        };
+        members.push(api::Member { address: member.address, role: member.role, confirmation, devices: member.devices });
+    }
+    Ok(api::Conversation {
+        id: c.id.to_string(),
+        kind: c.kind,
+        name: c.name.clone(),
+        standing: c.standing,
+        relay: c.relay.to_string(),
+        unread: messages::unread(db, c.id)?,
+        last: messages::page(db, c.id, None, 1)?.first().map(message),
+        members,
+        epoch: c.epoch.0,
+    })
+}
+
+fn invitations(db: &Connection) -> rusqlite::Result<Vec<api::Invitation>> {
+    let mut views: Vec<api::Invitation> = conversations::all(db)?
+        .into_iter()
+        .filter(|c| c.standing == api::Standing::Requested)
+        .map(|c| api::Invitation {
+            conversation: c.id.to_string(),
+            from: c.inviter.clone(),
+            relay: c.relay.to_string(),
+            name: (c.kind == api::ConversationKind::Group).then(|| c.name.clone()),
+            time: c.touched,
+        })
+        .collect();
+    let waiting = db
+        .prepare_cached("SELECT conversation, sender, relay, time FROM invitations WHERE accepted = 0 ORDER BY time")?
+        .query_map([], |row| {
+            Ok(api::Invitation {
+                conversation: LogId(crate::db::fixed(row, 0)?).to_string(),
+                from: row.get(1)?,
+                relay: row.get(2)?,
+                name: None,
+                time: crate::db::uint(row, 3)?,
+            })
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    views.extend(waiting);
+    Ok(views)
+}
