@@ -1,5 +1,6 @@
 # Two commands do it: `make run` and `make test`. The scripts that they call say what they do.
 SEEDS ?= 300
+FUZZ_SECONDS ?= 60
 .DEFAULT_GOAL := help
 .PHONY: help run test build bench sim sim-mutants fuzz clean
 
@@ -10,7 +11,7 @@ help:
 	@echo 'make sim SEEDS=N    simulate N whole systems with faults; a failing seed says how to reproduce it'
 	@echo 'make sim-mutants    plant known bugs one by one; the simulator must find each'
 	@echo 'make bench          measure, beside baselines; JSON lines in target/bench.jsonl'
-	@echo 'make fuzz           fuzz the parsers for a minute each'
+	@echo 'make fuzz           fuzz each parser for FUZZ_SECONDS=60 (needs a nightly compiler)'
 	@echo 'make clean          remove everything that was built; the data of `make run` stays'
 
 run:
@@ -33,7 +34,7 @@ bench:
 	@scripts/bench.sh
 
 fuzz:
-	@scripts/fuzz.sh
+	@bash -c '. scripts/lib.sh && exec fuzz/run.sh $(FUZZ_SECONDS)'
 
 clean:
 	cargo clean
