@@ -56,6 +56,9 @@ pub enum MlsError {
         /// Why.
         source: LeafError,
     },
+    /// The group's state doesn't allow this change, for a reason that the checks before it don't know. Nothing has changed.
+    #[error("the group doesn't allow this change: {0}")]
+    Impossible(String),
     /// A group was changed by messages and was not among those given to `flush`, or was loaded while it was: its keys would
     /// be used twice. The caller's fault.
     #[error("a changed group was left out when the state was written")]
@@ -92,7 +95,11 @@ pub enum LeafError {
     /// It is another device than the one expected, or an update tries to change account or device.
     #[error("it belongs to another device")]
     Device,
-    /// It doesn't announce the extension that holds a conversation's state.
+    /// One of its keys is in the group already, or in another key package of the same commit: the device is a member, or has
+    /// offered one package twice.
+    #[error("one of its keys is in the group already")]
+    Duplicate,
+    /// It doesn't announce the version, the suite, the kind of credential or the extension that every conversation uses.
     #[error("it doesn't announce what a conversation needs")]
     Capabilities,
 }
@@ -122,7 +129,8 @@ pub enum JoinError {
     Storage(#[from] StorageError),
 }
 
-/// Why an entry that isn't a commit says nothing. The group is as it was, and so is what is stored.
+/// Why an entry that isn't a commit says nothing. The group is as it was, but for the sender's key of a message that was
+/// [`ReceiveError::Refused`], which is used up.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// Its sender claims to be this device. What this device sent it can't decrypt, so it keeps the plaintext; for an entry
@@ -150,7 +158,8 @@ pub enum ReceiveError {
     Storage(#[from] StorageError),
 }
 
-/// Why a commit can't be carried out. The group is as it was, and so is what is stored.
+/// Why a commit can't be carried out. The group is as it was, but for the author's key of a commit that could be decrypted and
+/// is refused all the same: read once more it is still invalid, for another reason.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// It claims to come from this device. The own staged commit is merged instead; for an entry whose id isn't one of the

@@ -1,6 +1,7 @@
 //! One conversation's MLS group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::{
@@ -9,6 +10,7 @@ use openmls::prelude::{
     ProtocolMessage, RatchetTreeIn, Sender, WelcomeError,
 };
 use openmls_traits::OpenMlsProvider as _;
+use tls_codec::VLBytes;
 use wire::{
     Bytes, DeviceCertificate, DeviceId, EpochPublicKey, LogId, RelayName, Signed, SigningKey, UnixMillis, signing_input,
 };
@@ -31,12 +33,19 @@ pub struct Group {
 }
 
 /// A device in a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Member {
     /// Its place in the tree; another device's after it was removed.
     pub leaf: u32,
     /// Who it is.
     pub certificate: Signed<DeviceCertificate>,
+}
+
+/// The leaf alone: a member's name and keys are nothing for a log line (I10).
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Member({})", self.leaf)
+    }
 }
 
 /// What a secret of an epoch is for. Each has a label of its own in the MLS exporter (RFC 9420, section 8.5).
@@ -76,7 +85,7 @@ pub(super) fn exporter_context(what: Derive, relay: &RelayName, log: LogId) -> V
 }
 
 /// What an entry that isn't a commit says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Received {
     /// A member's message.
     Message {
@@ -92,8 +101,18 @@ pub enum Received {
     },
 }
 
+/// Never what the message says (I10).
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message { leaf, plaintext } => write!(f, "Message({leaf}, {} bytes)", plaintext.len()),
+            Self::Leave { leaf } => write!(f, "Leave({leaf})"),
+        }
+    }
+}
+
 /// What a commit is to do. Whoever has asked to leave goes with every commit.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Change {
     /// TLS-encoded key packages, one for each new device.
     pub adds: Vec<Bytes>,
@@ -310,8 +329,8 @@ impl Group {
         if self.is_leaving() {
             return Err(MlsError::Leaving);
         }
-        let (packages, devices) = self.check_adds(p, &change.adds)?;
         let removes = self.check_removes(&change.removes)?;
+        let (packages, devices) = self.check_adds(p, &change.adds, &change.removes)?;
         let references = packages
             .iter()
             .map(|package| package.hash_ref(p.crypto()).map(|reference| reference.as_slice().to_vec()))
@@ -328,7 +347,7 @@ impl Group {
             .load_psks(p.storage())
             .map_err(library)?
             .build(p.rand(), p.crypto(), &DeviceSigner(signer), |_| true)
-            .map_err(library)?
+            .map_err(|error| MlsError::Impossible(error.to_string()))?
             .stage_commit(p)
             .map_err(library)?;
         let commit = bundle.commit().to_bytes().map_err(library)?;
@@ -402,7 +421,8 @@ impl Group {
         }
     }
 
-    /// Carries out a commit of somebody else. Afterwards [`Group::is_active`] is false if it has removed this device.
+    /// Carries out a commit of somebody else. Afterwards [`Group::is_active`] is false if it has removed this device; then
+    /// nothing can be done with the group but [`Group::delete`] it, which also forgets the keys of its last epoch.
     pub fn merge(&mut self, p: &Provider<'_>, incoming: Incoming) -> Result<(), MlsError> {
         if incoming.epoch != self.epoch().saturating_add(1) {
             return Err(library("a commit of another epoch"));
@@ -423,7 +443,20 @@ impl Group {
         self.leaving().any(|leaf| leaf == self.own_leaf())
     }
 
-    fn check_adds(&self, p: &Provider<'_>, adds: &[Bytes]) -> Result<(Vec<KeyPackage>, Vec<DeviceId>), MlsError> {
+    fn check_adds(
+        &self,
+        p: &Provider<'_>,
+        adds: &[Bytes],
+        removes: &[u32],
+    ) -> Result<(Vec<KeyPackage>, Vec<DeviceId>), MlsError> {
+        let gone: BTreeSet<u32> = removes.iter().copied().chain(self.leaving()).collect();
+        // Signature keys, encryption keys and init keys are unique in a group (RFC 9420, sections 7.3 and 12.2).
+        let mut keys: BTreeSet<Vec<u8>> = self
+            .mls
+            .members()
+            .filter(|member| !gone.contains(&member.index.u32()))
+            .flat_map(|member| [member.signature_key, member.encryption_key])
+            .collect();
         let mut packages = Vec::with_capacity(adds.len());
         let mut devices = Vec::with_capacity(adds.len());
         for (index, bytes) in adds.iter().enumerate() {
@@ -431,6 +464,16 @@ impl Group {
             let (package, certificate) = key_package::parse(p, bytes).map_err(refuse)?;
             if u16::from(package.ciphersuite()) != self.suite {
                 return Err(refuse(LeafError::Suite));
+            }
+            let leaf = package.leaf_node();
+            // The library shows this key only as it is encoded.
+            let encryption_key = leaf.encryption_key().tls_serialize_detached().map_err(library)?;
+            let encryption_key: Vec<u8> = VLBytes::tls_deserialize_exact(encryption_key).map_err(library)?.into();
+            let fresh = keys.insert(leaf.signature_key().as_slice().to_vec())
+                && keys.insert(encryption_key)
+                && keys.insert(package.hpke_init_key().as_slice().to_vec());
+            if !fresh {
+                return Err(refuse(LeafError::Duplicate));
             }
             devices.push(certificate.device);
             packages.push(package);

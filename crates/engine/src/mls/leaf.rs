@@ -1,7 +1,10 @@
 //! What a leaf must be: the leaf of a certified device.
 
 use bytes::Bytes;
-use openmls::prelude::{BasicCredential, Credential, CredentialWithKey, ExtensionType, LeafNode, SignaturePublicKey};
+use openmls::prelude::{
+    BasicCredential, Credential, CredentialType, CredentialWithKey, ExtensionType, LeafNode, ProtocolVersion,
+    SignaturePublicKey,
+};
 use openmls::treesync::LeafNodeSource;
 use wire::{DeviceCertificate, Signed};
 
@@ -36,7 +39,12 @@ pub(super) fn certificate(
 
 /// Checks a leaf that is new to a group. OpenMLS has checked what RFC 9420 demands, signature and position included.
 pub(super) fn check(leaf: &LeafNode, suite: u16) -> Result<Signed<DeviceCertificate>, LeafError> {
-    if !leaf.capabilities().extensions().contains(&ExtensionType::Unknown(STATE_EXTENSION)) {
+    let capabilities = leaf.capabilities();
+    let announced = capabilities.versions().contains(&ProtocolVersion::Mls10)
+        && capabilities.ciphersuites().iter().any(|listed| listed.value() == suite)
+        && capabilities.credentials().contains(&CredentialType::Basic)
+        && capabilities.extensions().contains(&ExtensionType::Unknown(STATE_EXTENSION));
+    if !announced {
         return Err(LeafError::Capabilities);
     }
     if let LeafNodeSource::KeyPackage(lifetime) = leaf.leaf_node_source() {

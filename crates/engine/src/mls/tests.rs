@@ -147,7 +147,13 @@ impl Device {
                 removes_self: incoming.removes_self,
                 next: incoming.next_delivery(p, &relay(), LOG).unwrap(),
             };
+            let (added, updated) = (incoming.added.clone(), incoming.updated.clone());
             group.merge(p, incoming).unwrap();
+            if group.is_active() {
+                for member in added.iter().chain(&updated) {
+                    assert_eq!(group.member(member.leaf), Some(member));
+                }
+            }
             Ok(seen)
         })
     }

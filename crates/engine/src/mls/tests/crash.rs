@@ -178,3 +178,82 @@ fn damaged_rows_are_errors_and_never_panics() {
         }
     }
 }
+
+/// Stands for any of the library's types.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Any(u8);
+
+mod any {
+    use openmls_traits::storage::{CURRENT_VERSION, Entity, Key, traits};
+
+    use super::Any;
+
+    impl Key<CURRENT_VERSION> for Any {}
+    impl Entity<CURRENT_VERSION> for Any {}
+    impl traits::GroupId<CURRENT_VERSION> for Any {}
+    impl traits::ProposalRef<CURRENT_VERSION> for Any {}
+    impl traits::QueuedProposal<CURRENT_VERSION> for Any {}
+    impl traits::LeafNode<CURRENT_VERSION> for Any {}
+    impl traits::EncryptionKey<CURRENT_VERSION> for Any {}
+    impl traits::EpochKey<CURRENT_VERSION> for Any {}
+    impl traits::HpkeKeyPair<CURRENT_VERSION> for Any {}
+    impl traits::SignaturePublicKey<CURRENT_VERSION> for Any {}
+    impl traits::SignatureKeyPair<CURRENT_VERSION> for Any {}
+}
+
+/// One step of a storage, and the outcome as seen by all getters; run with and without a flush after each step.
+fn walk(flush: bool) -> Vec<String> {
+    use openmls_traits::OpenMlsProvider as _;
+    use openmls_traits::storage::StorageProvider as _;
+
+    let mut device = Device::new(1);
+    let p = Provider::new(&device.db, &mut device.rng);
+    let s = p.storage();
+    let group = Any(7);
+    let steps: [&dyn Fn() -> Result<(), super::super::StorageError>; 17] = [
+        &|| s.queue_proposal(&group, &Any(2), &Any(20)),
+        &|| s.queue_proposal(&group, &Any(1), &Any(10)),
+        &|| s.queue_proposal(&group, &Any(2), &Any(21)),
+        &|| s.queue_proposal(&Any(8), &Any(3), &Any(30)),
+        &|| s.append_own_leaf_node(&group, &Any(1)),
+        &|| s.append_own_leaf_node(&group, &Any(2)),
+        &|| s.write_encryption_epoch_key_pairs(&group, &Any(1), 5, &[Any(1), Any(2)]),
+        &|| s.write_encryption_epoch_key_pairs(&group, &Any(2), 5, &[Any(3)]),
+        &|| s.write_signature_key_pair(&Any(1), &Any(2)),
+        &|| s.write_encryption_key_pair(&Any(1), &Any(3)),
+        &|| s.remove_proposal(&group, &Any(2)),
+        &|| s.delete_encryption_epoch_key_pairs(&group, &Any(1), 5),
+        &|| s.delete_own_leaf_nodes(&group),
+        &|| s.clear_proposal_queue::<_, Any>(&group),
+        &|| s.delete_signature_key_pair(&Any(1)),
+        &|| s.delete_encryption_key_pair(&Any(1)),
+        &|| s.append_own_leaf_node(&group, &Any(3)),
+    ];
+    let mut seen = Vec::new();
+    for step in steps {
+        step().unwrap();
+        if flush {
+            p.flush([]).unwrap();
+        }
+        let refs: Vec<Any> = s.queued_proposal_refs(&group).unwrap();
+        let proposals: Vec<(Any, Any)> = s.queued_proposals(&group).unwrap();
+        let others: Vec<Any> = s.queued_proposal_refs(&Any(8)).unwrap();
+        let leaves: Vec<Any> = s.own_leaf_nodes(&group).unwrap();
+        let pairs: [Vec<Any>; 3] = [(1, 5), (2, 5), (2, 6)]
+            .map(|(epoch, leaf)| s.encryption_epoch_key_pairs(&group, &Any(epoch), leaf).unwrap());
+        let signature: Option<Any> = s.signature_key_pair(&Any(1)).unwrap();
+        let encryption: Option<Any> = s.encryption_key_pair(&Any(1)).unwrap();
+        seen.push(format!("{refs:?} {proposals:?} {others:?} {leaves:?} {pairs:?} {signature:?} {encryption:?}"));
+    }
+    seen
+}
+
+#[test]
+fn the_overlay_and_the_table_say_the_same() {
+    let seen = walk(false);
+    assert_eq!(seen, walk(true));
+    // The order of proposals is that of their arrival, and each is there once.
+    assert!(seen[2].starts_with("[Any(2), Any(1)] [(Any(2), Any(21)), (Any(1), Any(10))] []"));
+    assert!(seen[9].contains("[[Any(1), Any(2)], [Any(3)], []] Some(Any(2)) Some(Any(3))"));
+    assert_eq!(seen[16], "[] [] [Any(3)] [Any(3)] [[], [Any(3)], []] None None");
+}

@@ -1,6 +1,6 @@
 //! What members do together.
 
-use super::super::{DEFAULT_SUITE, Derive};
+use super::super::{DEFAULT_SUITE, Derive, LeafError};
 use super::*;
 
 #[test]
@@ -271,4 +271,49 @@ fn a_package_of_another_suite_is_refused_and_nothing_changes() {
     assert!(matches!(twice, Err(MlsError::Exists)));
     let suite = alice.turn(|p, _, _| Group::create(p, &key, &certificate, LogId([8; 16]), 2, b"", now()).map(drop));
     assert!(matches!(suite, Err(MlsError::Suite(2))));
+}
+
+#[test]
+fn new_members_get_the_leaves_that_are_foretold() {
+    let mut devices = group_of(6, CLASSICAL_SUITE);
+    commit(&mut devices, 0, Change { removes: vec![4], ..Change::default() });
+    let request = devices[5].leave().unwrap();
+    for device in &mut devices[..4] {
+        device.receive(&request).unwrap();
+    }
+    let mut new: Vec<Device> = (11..=15).map(Device::new).collect();
+    let mut change = adding(&mut new.iter_mut().collect::<Vec<_>>());
+    change.removes = vec![2];
+    let staged = devices[1].stage(change).unwrap();
+    devices[1].merge_staged();
+    let seen = devices[0].follow(&staged.commit).unwrap();
+    assert_eq!((seen.added, seen.removed, seen.left), (vec![2, 4, 5, 6, 7], vec![2], vec![5]));
+    for (device, (leaf, (_, welcome))) in new.iter_mut().zip([2, 4, 5, 6, 7].into_iter().zip(&staged.welcomes)) {
+        device.join(welcome, staged.tree.as_ref().unwrap()).unwrap();
+        assert_eq!(device.group().own_leaf(), leaf);
+    }
+}
+
+#[test]
+fn who_is_there_already_is_not_added() {
+    let mut devices = group_of(2, CLASSICAL_SUITE);
+    let mut carol = Device::new(3);
+    let again = adding(&mut [&mut devices[1]]);
+    let package = carol.package(false);
+    for (adds, at) in [(again.adds, 0), (vec![package.clone(), package.clone()], 1)] {
+        match devices[0].stage(Change { adds, ..Change::default() }) {
+            Err(MlsError::KeyPackage { index, source: LeafError::Duplicate }) => assert_eq!(index, at),
+            other => panic!("{other:?}"),
+        }
+    }
+    let staged = devices[0].stage(Change { adds: vec![package], ..Change::default() }).unwrap();
+    assert_eq!(staged.welcomes.len(), 1);
+}
+
+#[test]
+fn i10_debug_says_nothing_of_what_was_written() {
+    let received = Received::Message { leaf: 3, plaintext: b"secret".to_vec() };
+    assert_eq!(format!("{received:?}"), "Message(3, 6 bytes)");
+    let member = group_of(1, CLASSICAL_SUITE)[0].group().members().remove(0);
+    assert_eq!(format!("{member:?}"), "Member(0)");
 }
