@@ -1,3 +1,7 @@
 //! The command `transom`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -91,7 +91,8 @@ impl Fault {
                 format!("{relay} shows another development certificate than before, so nothing was sent."),
                 "The relay's data directory may be new, or another program answers on that port.",
                 format!(
-                    "If you have set the relay up anew, remove the line of {relay} from the file known-relays in this profile."
+                    "If you have set the relay up anew, remove the file known-relays/{} from this profile.",
+                    pin_file(relay)
                 ),
             ),
             Self::Version { theirs } => Problem::new(
@@ -118,6 +119,12 @@ impl Fault {
             ),
         }
     }
+}
+
+/// The name of the file that holds the development authority of a relay on this machine.
+pub(crate) fn pin_file(relay: &RelayName) -> String {
+    let name = relay.as_str().replace(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-', "_");
+    format!("{name}.pem")
 }
 
 /// The text of a library's error as a sentence.

@@ -7,5 +7,14 @@
 mod backoff;
 pub mod driver;
 mod fault;
+#[cfg(not(target_family = "wasm"))]
+mod handle;
+#[cfg(not(target_family = "wasm"))]
+mod io;
+mod pump;
 
+pub use engine::{CommandId, Database, OpenError};
 pub use fault::Fault;
+#[cfg(not(target_family = "wasm"))]
+pub use handle::{Client, Options, StartError, set_passphrase};
+pub use pump::Pump;

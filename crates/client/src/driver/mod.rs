@@ -2,7 +2,7 @@
 //!
 //! What always holds:
 //! - a request is answered exactly once: by the relay's answer, or by [`Rejection::Lost`] when its connection ends;
-//! - all of a connection's lost requests are reported before its [`LinkState::Down`];
+//! - all of a connection's lost requests are reported before its [`LinkState::Down`], which follows each [`LinkState::Up`] once;
 //! - lanes never share a connection, nor anything that would tell a relay that two connections are one client's: request
 //!   numbers start at 1 on each connection, and each waits for its own random time before it is dialled again;
 //! - a greeting that has another protocol version or another relay name ends the connection before a request is sent on it.
@@ -75,7 +75,7 @@ pub enum Action {
 ///
 /// Feed [`Driver::output`] with everything that the engine hands out, and [`Driver::frame`], [`Driver::closed`] and
 /// [`Driver::transfer`] with what the network reports; call [`Driver::tick`] when [`Driver::deadline`] has come. After each of
-/// them drain [`Driver::next`] until `None`, feeding the engine and its outputs back in between; then call
+/// them drain [`Driver::poll`] until `None`, feeding the engine and its outputs back in between; then call
 /// [`Driver::settle`] and drain once more.
 #[derive(Default)]
 pub struct Driver {
@@ -143,7 +143,7 @@ impl Driver {
     }
 
     /// The next thing to do.
-    pub fn next(&mut self) -> Option<Action> {
+    pub fn poll(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
@@ -389,7 +389,9 @@ impl Driver {
                 link.not_before = link.not_before.max(now.plus(wait));
                 link.failures = if was_stable { 0 } else { link.failures.saturating_add(1) };
             }
-            self.actions.push_back(Action::Feed(Input::Link { route: route.clone(), state: LinkState::Down }));
+            if was_up {
+                self.actions.push_back(Action::Feed(Input::Link { route: route.clone(), state: LinkState::Down }));
+            }
         }
         // A connection that ends is no news (the engine tells that it is down); one that can't be had is, once.
         if let Some(fault) = fault.filter(|_| lasting || !was_up)

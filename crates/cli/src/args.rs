@@ -1,0 +1,310 @@
+//! What can be asked for on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const AFTER_HELP: &str = "\
+A conversation is named by a group's name, a contact's address or the part of it before the @, or the first four or more
+characters of its id. An address looks like alice@relay.example; without the @ it is somebody you know, or somebody on your
+own relay.
+
+Exit codes:
+  0  done
+  1  a defect of this program or of a relay
+  2  the command can't be carried out as it was given
+  3  what it names does not exist
+  4  your role, or the other side's decision, forbids it
+  5  it no longer applies: somebody else was faster
+  6  the relay refused it
+  7  the relay can't be reached in time; what was asked for is kept where the message says so
+  8  something does not verify: a certificate, an identity, a history
+  9  this machine: disk, database, passphrase";
+
+/// Talk to people, end to end encrypted.
+#[derive(Debug, Parser)]
+#[command(name = "transom", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Args {
+    /// Where profiles are kept [default: the user's data directory, for example ~/.local/share/transom]
+    #[arg(long, global = true, value_name = "DIR", env = "TRANSOM_HOME", hide_env_values = true)]
+    pub home: Option<PathBuf>,
+    /// Which profile to use; each has an account of its own
+    #[arg(long, global = true, value_name = "NAME", env = "TRANSOM_PROFILE", default_value = "default", hide_env_values = true)]
+    pub profile: String,
+    /// Print one JSON object a line instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How long to wait for relays, in seconds
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Also believe the certificate authorities in this PEM file
+    #[arg(long, global = true, value_name = "FILE", env = "TRANSOM_CA", hide_env_values = true)]
+    pub ca: Vec<PathBuf>,
+    /// Read the profile's passphrase from this file (its first line); TRANSOM_PASSPHRASE may hold it as well
+    #[arg(long, global = true, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// When to use colours; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make an account, for example: transom register alice@relay.example
+    Register {
+        /// The address it will have
+        address: String,
+        /// An invitation code, if the relay asks for one
+        #[arg(long, value_name = "CODE", default_value = "")]
+        invite: String,
+    },
+    /// Show the own account
+    Whoami,
+    /// Send a message, for example: transom send bob "hi"
+    Send {
+        /// To whom: a conversation, or an address to start one with
+        conversation: String,
+        /// What to say; - reads it from standard input
+        #[arg(required = true)]
+        text: Vec<String>,
+        /// Answer this message: the first characters of its id (transom show --ids), or "last" for the last one from others
+        #[arg(long, value_name = "MESSAGE")]
+        reply_to: Option<String>,
+    },
+    /// Fetch what waits and print what is new
+    Receive,
+    /// Print what comes until Ctrl+C
+    Watch,
+    /// List conversations
+    List,
+    /// Show a conversation: its members and its last messages
+    Show {
+        /// Which
+        conversation: String,
+        /// At most this many messages
+        #[arg(long, short = 'n', default_value_t = 50)]
+        limit: u32,
+        /// Print the messages' ids
+        #[arg(long)]
+        ids: bool,
+    },
+    /// Find messages that hold all these words
+    Search {
+        /// The words
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// At most this many messages
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: u32,
+    },
+    /// Make and change groups
+    #[command(subcommand)]
+    Group(Group),
+    /// List invitations from people you don't know yet
+    Requests,
+    /// Take an invitation
+    Accept {
+        /// The conversation, or who invites
+        conversation: String,
+    },
+    /// Refuse an invitation; the other side is not told
+    Decline {
+        /// The conversation, or who invites
+        conversation: String,
+    },
+    /// Hear nothing more from an account
+    Block {
+        /// Which
+        address: String,
+    },
+    /// Take a block back
+    Unblock {
+        /// Which
+        address: String,
+    },
+    /// The devices of your account
+    #[command(subcommand)]
+    Devices(Devices),
+    /// Show the safety number to compare with somebody
+    Verify {
+        /// With whom
+        address: String,
+        /// You have compared it: remember that
+        #[arg(long, conflicts_with = "accept_new")]
+        confirm: bool,
+        /// You have looked at this contact's change of identity: go on with the new one
+        #[arg(long)]
+        accept_new: bool,
+    },
+    /// The passphrase that protects this profile on this machine
+    Passphrase {
+        #[command(subcommand)]
+        change: Passphrase,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// Make a group; you are its owner
+    Create {
+        /// Its name
+        name: String,
+        /// Who is in it beside you
+        members: Vec<String>,
+    },
+    /// Add people
+    Add {
+        /// The group
+        group: String,
+        /// Whom
+        #[arg(required = true)]
+        members: Vec<String>,
+    },
+    /// Remove somebody
+    Remove {
+        /// The group
+        group: String,
+        /// Whom
+        member: String,
+    },
+    /// Give the group another name
+    Rename {
+        /// The group
+        group: String,
+        /// Its new name
+        name: String,
+    },
+    /// Change what somebody may do
+    Role {
+        /// The group
+        group: String,
+        /// Whose role
+        member: String,
+        /// The new role
+        role: Role,
+    },
+    /// Leave the group
+    Leave {
+        /// The group
+        group: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Writes
+    Member,
+    /// Also adds and removes members and renames the group
+    Admin,
+    /// Also makes and unmakes admins and owners
+    Owner,
+}
+
+impl From<Role> for api::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Member => Self::Member,
+            Role::Admin => Self::Admin,
+            Role::Owner => Self::Owner,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Devices {
+    /// List the devices of your account
+    List,
+    /// Add a device: --new RELAY on the new one shows a code; type that code here on one that you have
+    #[command(override_usage = "transom devices link --new RELAY\n       transom devices link [--yes] CODE")]
+    Link {
+        /// The code that the new device shows
+        #[arg(required_unless_present = "new", conflicts_with = "new")]
+        code: Option<String>,
+        /// This device is the new one; the relay is the part of your address after the @
+        #[arg(long, value_name = "RELAY")]
+        new: Option<String>,
+        /// Don't ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+    /// Take a device out of the account and of every conversation
+    Revoke {
+        /// The first characters of its id
+        device: String,
+        /// Don't ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Passphrase {
+    /// Protect the profile with a passphrase (TRANSOM_NEW_PASSPHRASE may hold it)
+    Set,
+    /// Change the passphrase (TRANSOM_NEW_PASSPHRASE may hold the new one)
+    Change,
+    /// Keep the profile without a passphrase
+    Remove,
+}
+
+impl Command {
+    /// The words that name it, for the one who waits until it is done.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::Register { .. } => "register",
+            Self::Whoami => "whoami",
+            Self::Send { .. } => "send",
+            Self::Receive => "receive",
+            Self::Watch => "watch",
+            Self::List => "list",
+            Self::Show { .. } => "show",
+            Self::Search { .. } => "search",
+            Self::Group(_) => "group",
+            Self::Requests => "requests",
+            Self::Accept { .. } => "accept",
+            Self::Decline { .. } => "decline",
+            Self::Block { .. } => "block",
+            Self::Unblock { .. } => "unblock",
+            Self::Devices(_) => "devices",
+            Self::Verify { .. } => "verify",
+            Self::Passphrase { .. } => "passphrase",
+            Self::Completions { .. } => "completions",
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds from 0 on is wanted".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

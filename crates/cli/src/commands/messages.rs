@@ -1,0 +1,260 @@
+//! Writing and reading.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use api::{Command, Conversation, Event, Kind, Message, MessageStatus, Problem, Query, Standing, View};
+
+use crate::lines::{Lines, short_id};
+use crate::names::unexpected;
+use crate::session::Session;
+use crate::terminal::{Paint, clean};
+
+/// How many messages of a conversation are looked at for one that is named by a part of its id.
+const LOOK_BACK: u32 = 1_000;
+/// The largest text that is read from standard input; what a relay takes is less.
+const MAX_TEXT: u64 = 1 << 20;
+
+pub fn send(session: &mut Session<'_>, to: &str, text: &[String], reply_to: Option<&str>) -> Result<(), Problem> {
+    let own = session.account()?;
+    let conversation = session.target(to)?;
+    let text = match text {
+        [dash] if dash == "-" => standard_input()?,
+        words => words.join(" "),
+    };
+    if text.trim().is_empty() {
+        return Err(Problem::new(Kind::Usage, "There is nothing to send: the text is empty.", "", ""));
+    }
+    let reply_to = reply_to.map(|wanted| named_message(session, &conversation, wanted)).transpose()?;
+    let command = Command::Send { conversation: conversation.clone(), text, reply_to };
+    let made = session.run("Sending", command)?;
+    let terminal = session.terminal;
+    if terminal.json {
+        terminal.event(Event::Done { command: 0, conversation: made.conversation, message: made.message });
+        return Ok(());
+    }
+    let lines = Lines::new(terminal, &own.address);
+    let id = made.conversation.unwrap_or(conversation);
+    let conversation = match session.query(Query::Conversation { conversation: id.clone() }) {
+        Ok(View::Conversation(conversation)) => lines.title(&conversation),
+        _ => clean(&id).into_owned(),
+    };
+    terminal.line(format!("{} to {conversation}.", terminal.paint(Paint::Good, "Sent")));
+    let unread: u32 = session.conversations()?.iter().map(|conversation| conversation.unread).sum();
+    if unread > 0 {
+        let messages = if unread == 1 { "message waits" } else { "messages wait" };
+        terminal.line(format!("{unread} new {messages} for you: transom receive"));
+    }
+    Ok(())
+}
+
+pub fn receive(session: &mut Session<'_>) -> Result<(), Problem> {
+    let own = session.account()?;
+    let mut invitations = Vec::new();
+    let caught_up = session.catch_up(|event| {
+        if let Event::Invitation { invitation } = event {
+            invitations.push(invitation.clone());
+        }
+    });
+    // What has come so far is printed also if not everything could be fetched.
+    let printed = unread(session)?;
+    let terminal = session.terminal;
+    if terminal.json {
+        invitations.into_iter().for_each(|invitation| terminal.event(Event::Invitation { invitation }));
+    } else {
+        let lines = Lines::new(terminal, &own.address);
+        invitations.iter().for_each(|invitation| lines.invitation(invitation));
+        if printed == 0 && invitations.is_empty() && caught_up.is_ok() {
+            terminal.line("Nothing new.");
+        }
+    }
+    caught_up
+}
+
+pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
+    let own = session.account()?;
+    unread(session)?;
+    if !session.terminal.json {
+        session.terminal.note("Watching. Ctrl+C ends it.");
+    }
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    session.follow(|session, event| {
+        let terminal = session.terminal;
+        let lines = Lines::new(terminal, &own.address);
+        if let Event::Message { message } = event
+            && message.status == MessageStatus::Received
+        {
+            mark_read(session, &message.conversation, &message.id);
+        }
+        if terminal.json {
+            return terminal.event(event.clone());
+        }
+        match event {
+            Event::Conversation { conversation } => {
+                names.insert(conversation.id.clone(), lines.title(conversation));
+            }
+            Event::Message { message } => {
+                let id = &message.conversation;
+                let title = names.entry(id.clone()).or_insert_with(|| {
+                    match session.query(Query::Conversation { conversation: id.clone() }) {
+                        Ok(View::Conversation(conversation)) => lines.title(&conversation),
+                        _ => short_id(id).to_owned(),
+                    }
+                });
+                terminal.line(terminal.paint(Paint::Strong, title));
+                lines.message(message, false);
+            }
+            Event::Invitation { invitation } => lines.invitation(invitation),
+            Event::Notice { problem, .. } => terminal.notice(problem),
+            Event::Connection { relay, up } => {
+                let state = if *up { "connected" } else { "disconnected; coming back by itself" };
+                terminal.note(format!("{}: {state}", clean(relay)));
+            }
+            Event::Devices => terminal.note("Your devices have changed: transom devices list"),
+            _ => {}
+        }
+    })
+}
+
+pub fn list(session: &mut Session<'_>) -> Result<(), Problem> {
+    let own = session.account()?;
+    let conversations = session.conversations()?;
+    let terminal = session.terminal;
+    if terminal.json {
+        conversations.iter().for_each(|conversation| terminal.object(conversation));
+    } else if conversations.is_empty() {
+        terminal.line("No conversations yet. Start one: transom send NAME@RELAY \"hello\"");
+    } else {
+        Lines::new(terminal, &own.address).list(&conversations);
+    }
+    Ok(())
+}
+
+pub fn show(session: &mut Session<'_>, conversation: &str, limit: u32, ids: bool) -> Result<(), Problem> {
+    let own = session.account()?;
+    let conversation = match session.query(Query::Conversation { conversation: conversation.to_owned() })? {
+        View::Conversation(conversation) => conversation,
+        other => return Err(unexpected(&other)),
+    };
+    let messages = messages(session, &conversation.id, limit)?;
+    let terminal = session.terminal;
+    if terminal.json {
+        terminal.object(&conversation);
+        messages.iter().for_each(|message| terminal.object(message));
+    } else {
+        let lines = Lines::new(terminal, &own.address);
+        lines.heading(&conversation);
+        messages.iter().for_each(|message| lines.message(message, ids));
+    }
+    if let Some(last) = messages.iter().rev().find(|message| message.status == MessageStatus::Received) {
+        mark_read(session, &conversation.id, &last.id);
+    }
+    Ok(())
+}
+
+pub fn search(session: &mut Session<'_>, text: &str, limit: u32) -> Result<(), Problem> {
+    let own = session.account()?;
+    let found = match session.query(Query::Search { text: text.to_owned(), limit })? {
+        View::Messages(messages) => messages,
+        other => return Err(unexpected(&other)),
+    };
+    let terminal = session.terminal;
+    if terminal.json {
+        found.iter().for_each(|message| terminal.object(message));
+        return Ok(());
+    }
+    if found.is_empty() {
+        terminal.line("Nothing found.");
+    }
+    let conversations = session.conversations()?;
+    print_by_conversation(session, &conversations, &found, &own.address);
+    Ok(())
+}
+
+/// Prints what nobody has seen yet and marks it seen. Returns how many messages that were.
+fn unread(session: &mut Session<'_>) -> Result<usize, Problem> {
+    let own = session.account()?;
+    let mut conversations = session.conversations()?;
+    conversations.retain(|conversation| conversation.unread > 0 && conversation.standing != Standing::Requested);
+    conversations.reverse();
+    let mut printed = 0;
+    for conversation in &conversations {
+        // System messages and own ones from other devices may lie in between.
+        let mut new = messages(session, &conversation.id, conversation.unread.saturating_mul(2).saturating_add(50))?;
+        let first = new.iter().position(|message| message.status == MessageStatus::Received);
+        new.drain(..first.unwrap_or(new.len()));
+        if session.terminal.json {
+            for message in &new {
+                session.terminal.event(Event::Message { message: Box::new(message.clone()) });
+            }
+        } else {
+            print_by_conversation(session, &conversations, &new, &own.address);
+        }
+        printed += new.len();
+        if let Some(last) = new.iter().rev().find(|message| message.status == MessageStatus::Received) {
+            let command = Command::MarkRead { conversation: conversation.id.clone(), message: last.id.clone() };
+            session.run("Marking as read", command)?;
+        }
+    }
+    Ok(printed)
+}
+
+fn print_by_conversation(session: &Session<'_>, conversations: &[Conversation], messages: &[Message], own: &str) {
+    let lines = Lines::new(session.terminal, own);
+    let mut current = None;
+    for message in messages {
+        if current != Some(&message.conversation) {
+            current = Some(&message.conversation);
+            let known = conversations.iter().find(|conversation| conversation.id == message.conversation);
+            let title = known.map_or_else(|| short_id(&message.conversation).to_owned(), |known| lines.title(known));
+            session.terminal.line(session.terminal.paint(Paint::Strong, title));
+        }
+        lines.message(message, false);
+    }
+}
+
+fn messages(session: &Session<'_>, conversation: &str, limit: u32) -> Result<Vec<Message>, Problem> {
+    match session.query(Query::Messages { conversation: conversation.to_owned(), before: None, limit })? {
+        View::Messages(messages) => Ok(messages),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Nobody waits for this; it is kept and told to the others when there is a connection.
+fn mark_read(session: &Session<'_>, conversation: &str, message: &str) {
+    session.tell(Command::MarkRead { conversation: conversation.to_owned(), message: message.to_owned() });
+}
+
+/// The message that is meant by a part of its id, or by "last".
+fn named_message(session: &Session<'_>, conversation: &str, wanted: &str) -> Result<String, Problem> {
+    let messages = messages(session, conversation, LOOK_BACK)?;
+    let none = |why: &str| {
+        Problem::new(
+            Kind::NotFound,
+            format!("There is no message '{}' to answer.", clean(wanted)),
+            why,
+            "Show the ids with `transom show CONVERSATION --ids`.",
+        )
+    };
+    if wanted == "last" {
+        let last = messages.iter().rev().find(|message| !message.own && message.status >= MessageStatus::Received);
+        return last.map(|message| message.id.clone()).ok_or_else(|| none("Nobody else has written here yet."));
+    }
+    let lower = wanted.to_lowercase();
+    let mut fitting = messages.iter().filter(|message| lower.len() >= 4 && message.id.starts_with(&lower));
+    match (fitting.next(), fitting.next()) {
+        (Some(message), None) => Ok(message.id.clone()),
+        (Some(_), Some(_)) => Err(none("It fits several; write more of the id.")),
+        (None, _) if lower.len() < 4 => Err(none("At least four characters of its id are needed.")),
+        (None, _) => Err(none("")),
+    }
+}
+
+fn standard_input() -> Result<String, Problem> {
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(MAX_TEXT).read_to_string(&mut text);
+    read.map_err(|_| {
+        Problem::new(Kind::Usage, "Standard input can't be read as text.", "It is not valid UTF-8.", "")
+    })?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}

@@ -1,0 +1,91 @@
+//! The commands: each asks the client, waits, and prints.
+
+mod account;
+mod groups;
+mod messages;
+
+use std::io::Write;
+
+use api::{Kind, Problem};
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::args::{Args, Command, Devices, Passphrase};
+use crate::profile::{self, Profile};
+use crate::session::Session;
+use crate::terminal::Terminal;
+
+/// Carries out a command that needs the profile's database.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
+    // Refused before anything is opened or asked of a relay.
+    if let Command::Register { address, .. } = &args.command {
+        account::check_address(address)?;
+    }
+    let mut session = Session::open(args, terminal)?;
+    let session = &mut session;
+    match &args.command {
+        Command::Register { address, invite } => account::register(session, address, invite),
+        Command::Whoami => account::whoami(session),
+        Command::Send { conversation, text, reply_to } => {
+            messages::send(session, conversation, text, reply_to.as_deref())
+        }
+        Command::Receive => messages::receive(session),
+        Command::Watch => messages::watch(session),
+        Command::List => messages::list(session),
+        Command::Show { conversation, limit, ids } => messages::show(session, conversation, *limit, *ids),
+        Command::Search { words, limit } => messages::search(session, &words.join(" "), *limit),
+        Command::Group(group) => groups::group(session, group),
+        Command::Requests => groups::requests(session),
+        Command::Accept { conversation } => groups::accept(session, conversation),
+        Command::Decline { conversation } => groups::decline(session, conversation),
+        Command::Block { address } => groups::block(session, address, true),
+        Command::Unblock { address } => groups::block(session, address, false),
+        Command::Devices(Devices::List) => account::devices(session),
+        Command::Devices(Devices::Link { new: Some(relay), .. }) => account::begin_link(session, relay),
+        Command::Devices(Devices::Link { code, yes, .. }) => {
+            account::confirm_link(session, code.as_deref().unwrap_or_default(), *yes)
+        }
+        Command::Devices(Devices::Revoke { device, yes }) => account::revoke(session, device, *yes),
+        Command::Verify { address, confirm, accept_new } => account::verify(session, address, *confirm, *accept_new),
+        // Handled before: they need no session.
+        Command::Passphrase { .. } | Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// Sets, changes or removes the passphrase of a profile.
+pub fn passphrase(args: &Args, terminal: &Terminal, change: Passphrase) -> Result<(), Problem> {
+    let profile = Profile::open(args, terminal)?;
+    let old = match (change, profile::given_passphrase(args)?) {
+        (Passphrase::Set, old) => old,
+        (_, Some(old)) => Some(old),
+        (_, None) => Some(profile::ask(&format!("Passphrase of the profile '{}': ", profile.name))?),
+    };
+    let new = match change {
+        Passphrase::Set | Passphrase::Change => Some(profile::new_passphrase()?),
+        Passphrase::Remove => None,
+    };
+    let wait = profile::unlocking(terminal);
+    let changed = client::set_passphrase(&profile.directory, old.as_ref(), new.as_ref());
+    drop(wait);
+    changed.map_err(|error| profile::open_problem(&error, &profile.name))?;
+    if terminal.json {
+        terminal.event(api::Event::Done { command: 0, conversation: None, message: None });
+        return Ok(());
+    }
+    let text = match change {
+        Passphrase::Set => "is protected by its passphrase now. Without it nobody can open the profile, you included.",
+        Passphrase::Change => "has its new passphrase.",
+        Passphrase::Remove => "is kept without a passphrase now.",
+    };
+    terminal.line(format!("The profile '{}' {text}", profile.name));
+    Ok(())
+}
+
+/// Prints a completion script.
+pub fn completions(_: &Terminal, shell: Shell) -> Result<(), Problem> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "transom", &mut script);
+    std::io::stdout().write_all(&script).map_err(|error| {
+        Problem::new(Kind::Local, "The script could not be printed.", format!("{error}."), "")
+    })
+}

@@ -1,0 +1,194 @@
+//! How accounts, conversations and messages look as text.
+
+use api::{
+    Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, MessageStatus, Role,
+    Standing,
+};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use crate::terminal::{Paint, Terminal, clean, pad, short};
+
+/// How things look to the owner of this account.
+pub struct Lines<'a> {
+    terminal: &'a Terminal,
+    /// `@relay` of the own account; left out of names, as everybody does at home.
+    home: String,
+    now: Zoned,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(terminal: &'a Terminal, own_address: &str) -> Self {
+        let home = own_address.rfind('@').map_or("", |at| &own_address[at..]).to_owned();
+        Self { terminal, home, now: Timestamp::now().to_zoned(TimeZone::system()) }
+    }
+
+    /// An address as short as it is unambiguous.
+    pub fn name(&self, address: &str) -> String {
+        clean(address.strip_suffix(self.home.as_str()).unwrap_or(address)).into_owned()
+    }
+
+    /// A conversation's title.
+    pub fn title(&self, conversation: &Conversation) -> String {
+        match conversation.kind {
+            ConversationKind::Direct => self.name(&conversation.name),
+            ConversationKind::Group | ConversationKind::Note => short(&conversation.name, 60),
+        }
+    }
+
+    /// A time as short as it is unambiguous.
+    pub fn time(&self, millis: u64) -> String {
+        let Some(time) = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()) else {
+            return "?".into();
+        };
+        let time = time.to_zoned(self.now.time_zone().clone());
+        let format = match () {
+            () if time.date() == self.now.date() => "%H:%M",
+            () if time.year() == self.now.year() => "%-d %b %H:%M",
+            () => "%-d %b %Y %H:%M",
+        };
+        time.strftime(format).to_string()
+    }
+
+    /// One line for each conversation, in columns.
+    pub fn list(&self, conversations: &[Conversation]) {
+        let titles: Vec<String> = conversations.iter().map(|conversation| self.title(conversation)).collect();
+        let width = titles.iter().map(|title| unicode_width::UnicodeWidthStr::width(title.as_str())).max().unwrap_or(0);
+        for (conversation, title) in conversations.iter().zip(titles) {
+            let kind = match (conversation.kind, conversation.standing) {
+                (_, Standing::Starting) => "starting".to_owned(),
+                (_, Standing::Requested) => "invitation".to_owned(),
+                (_, Standing::Held) => "held".to_owned(),
+                (_, Standing::Left) => "left".to_owned(),
+                (ConversationKind::Direct, _) => "1:1".to_owned(),
+                (ConversationKind::Group, _) => format!("group of {}", conversation.members.len()),
+                (ConversationKind::Note, _) => "note".to_owned(),
+            };
+            let unread = match conversation.unread {
+                0 => String::new(),
+                unread => format!("{unread} new"),
+            };
+            let last = conversation.last.as_ref().map(|last| self.preview(last)).unwrap_or_default();
+            let line = format!(
+                "{}  {}  {}  {last}",
+                self.terminal.paint(Paint::Strong, pad(&title, width)),
+                self.terminal.paint(Paint::Faint, pad(&kind, 11)),
+                self.terminal.paint(Paint::Good, pad(&unread, 7)),
+            );
+            self.terminal.line(line.trim_end());
+        }
+    }
+
+    fn preview(&self, message: &Message) -> String {
+        let text = match &message.kind {
+            MessageKind::Text { text } | MessageKind::System { text } => text,
+            MessageKind::Unknown { fallback } => fallback,
+        };
+        let from = match (&message.kind, message.own) {
+            (MessageKind::System { .. }, _) => String::new(),
+            (_, true) => "you: ".into(),
+            (_, false) => format!("{}: ", self.name(&message.from)),
+        };
+        let time = self.time(if message.time == 0 { message.sent } else { message.time });
+        format!("{}  {from}{}", self.terminal.paint(Paint::Faint, time), short(text, 60))
+    }
+
+    /// A conversation's heading: what it is and who is in it.
+    pub fn heading(&self, conversation: &Conversation) {
+        let title = self.terminal.paint(Paint::Strong, self.title(conversation));
+        let what = match conversation.kind {
+            ConversationKind::Direct => "1:1".to_owned(),
+            ConversationKind::Group => format!("group of {}", conversation.members.len()),
+            ConversationKind::Note => "note to self".to_owned(),
+        };
+        let standing = match conversation.standing {
+            Standing::Active => "",
+            Standing::Starting => " · being made",
+            Standing::Requested => " · an invitation: accept or decline it",
+            Standing::Held => " · held, nothing is sent",
+            Standing::Left => " · you are no longer in it",
+        };
+        self.terminal.line(format!("{title}  {what} at {}{standing}", clean(&conversation.relay)));
+        let width = conversation.members.iter().map(|member| self.name(&member.address).chars().count()).max();
+        for member in &conversation.members {
+            self.member(member, conversation.kind, width.unwrap_or(0));
+        }
+    }
+
+    fn member(&self, member: &Member, kind: ConversationKind, width: usize) {
+        let role = match (kind, member.role) {
+            (ConversationKind::Group, Role::Owner) => "owner   ",
+            (ConversationKind::Group, Role::Admin) => "admin   ",
+            (ConversationKind::Group, Role::Member) => "member  ",
+            _ => "",
+        };
+        let devices = match member.devices {
+            1 => "1 device".to_owned(),
+            devices => format!("{devices} devices"),
+        };
+        let (meaning, sure) = sure(member.confirmation);
+        let sure = self.terminal.paint(meaning, sure);
+        self.terminal.line(format!("  {}  {role}{}  {sure}", pad(&self.name(&member.address), width), pad(&devices, 10)));
+    }
+
+    /// A message of a conversation, with its time in front.
+    pub fn message(&self, message: &Message, ids: bool) {
+        let time = self.terminal.paint(
+            Paint::Faint,
+            self.time(if message.time == 0 { message.sent } else { message.time }),
+        );
+        let id = if ids { format!("{}  ", message.id.get(..12).unwrap_or(&message.id)) } else { String::new() };
+        let (text, from) = match &message.kind {
+            MessageKind::System { text } => {
+                return self.terminal.line(format!("  {id}{time}  {}", self.terminal.paint(Paint::Faint, clean(text))));
+            }
+            MessageKind::Text { text } => (clean(text), &message.from),
+            MessageKind::Unknown { fallback } => (clean(fallback), &message.from),
+        };
+        let from = if message.own { "you".to_owned() } else { self.name(from) };
+        let from = self.terminal.paint(Paint::Strong, from);
+        let answer = if message.reply_to.is_some() { "↳ " } else { "" };
+        // Further lines are indented, so that nobody can write what looks like somebody else's message.
+        let text = text.replace('\n', "\n      ");
+        let status = match message.status {
+            MessageStatus::Sending => "  (on its way)",
+            MessageStatus::Failed => "  (not delivered)",
+            MessageStatus::Sent if message.own => "  ✓",
+            MessageStatus::Delivered if message.own => "  ✓✓",
+            MessageStatus::Read if message.own => "  ✓✓ read",
+            _ => "",
+        };
+        self.terminal.line(format!("  {id}{time}  {from}: {answer}{text}{}", self.terminal.paint(Paint::Faint, status)));
+    }
+
+    /// An invitation.
+    pub fn invitation(&self, invitation: &Invitation) {
+        let what = match &invitation.name {
+            Some(name) => format!("to the group \"{}\"", short(name, 60)),
+            None => "to a conversation".into(),
+        };
+        self.terminal.line(format!(
+            "{} invites you {what}, on the relay {}  {}",
+            self.terminal.paint(Paint::Strong, clean(&invitation.from)),
+            clean(&invitation.relay),
+            self.terminal.paint(Paint::Faint, self.time(invitation.time)),
+        ));
+        self.terminal.line(format!("  {}", self.terminal.paint(Paint::Faint, short_id(&invitation.conversation))));
+    }
+}
+
+/// How sure one is of somebody, in words.
+pub fn sure(confirmation: Confirmation) -> (Paint, &'static str) {
+    match confirmation {
+        Confirmation::Own => (Paint::Faint, "you"),
+        Confirmation::NotConfirmedYet => (Paint::Warn, "not confirmed yet"),
+        Confirmation::Confirmed => (Paint::Faint, "confirmed by the relay"),
+        Confirmation::Verified => (Paint::Good, "verified by you"),
+        Confirmation::Conflict => (Paint::Bad, "two different identities were seen"),
+    }
+}
+
+/// Enough of an id to name what it stands for.
+pub fn short_id(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}

@@ -1,0 +1,110 @@
+//! From what a person types to whom it means.
+
+use std::collections::BTreeSet;
+
+use api::{Account, Conversation, ConversationKind, Kind, Problem, Query, View};
+use wire::Address;
+
+use crate::session::Session;
+
+impl Session<'_> {
+    /// The own account.
+    pub fn account(&self) -> Result<Account, Problem> {
+        match self.query(Query::WhoAmI)? {
+            View::WhoAmI(Some(account)) => Ok(account),
+            _ => Err(Problem::new(
+                Kind::NotFound,
+                format!("There is no account in the profile '{}' yet.", self.profile.name),
+                "",
+                "Make one: transom register NAME@RELAY. To add this device to an account that you have: transom devices link --new RELAY.",
+            )),
+        }
+    }
+
+    /// All conversations, the latest first.
+    pub fn conversations(&self) -> Result<Vec<Conversation>, Problem> {
+        match self.query(Query::Conversations)? {
+            View::Conversations(conversations) => Ok(conversations),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// An account: an address, or the name of somebody known, or a name on the own relay.
+    pub fn address(&self, text: &str) -> Result<String, Problem> {
+        if text.contains('@') {
+            return parsed(text).map(|address| address.to_string());
+        }
+        let own = parsed(&self.account()?.address)?;
+        let name = parsed(&format!("{text}@{}", own.relay()))?;
+        let conversations = self.conversations()?;
+        let known: BTreeSet<&str> = conversations
+            .iter()
+            .flat_map(|conversation| &conversation.members)
+            .map(|member| member.address.as_str())
+            .filter(|address| address.rsplit_once('@').is_some_and(|(local, _)| local == name.name()))
+            .collect();
+        match known.iter().collect::<Vec<_>>()[..] {
+            [] => Ok(name.to_string()),
+            [only] => Ok((*only).to_owned()),
+            _ => Err(Problem::new(
+                Kind::Usage,
+                format!("'{text}' could be more than one person."),
+                format!("You know {}.", known.into_iter().collect::<Vec<_>>().join(" and ")),
+                "Write the whole address.",
+            )),
+        }
+    }
+
+    /// Several accounts.
+    pub fn addresses(&self, texts: &[String]) -> Result<Vec<String>, Problem> {
+        texts.iter().map(|text| self.address(text)).collect()
+    }
+
+    /// Where a message goes: a conversation that is known here, or else an account to start one with.
+    pub fn target(&self, text: &str) -> Result<String, Problem> {
+        if text.contains('@') {
+            return self.address(text);
+        }
+        self.account()?;
+        let lower = text.to_lowercase();
+        let is_meant = |conversation: &Conversation| {
+            let name = conversation.name.to_lowercase();
+            let local = name.rsplit_once('@').map_or("", |(local, _)| local);
+            (text.len() >= 4 && conversation.id.starts_with(&lower))
+                || name == lower
+                || (conversation.kind == ConversationKind::Direct && local == lower)
+        };
+        if self.conversations()?.iter().any(is_meant) {
+            // If it fits several, the engine says which.
+            return Ok(text.to_owned());
+        }
+        self.address(text).map_err(|_| {
+            Problem::new(
+                Kind::NotFound,
+                format!("There is no conversation '{text}'."),
+                "",
+                "List yours with `transom list`, or start one with an address: transom send NAME@RELAY \"hello\".",
+            )
+        })
+    }
+}
+
+/// An answer to another question; only a defect of ours brings one.
+pub fn unexpected(_: &View) -> Problem {
+    Problem::new(Kind::Bug, "The engine answered another question than was asked.", "", "Please report this.")
+}
+
+fn parsed(text: &str) -> Result<Address, Problem> {
+    text.parse().map_err(|error: wire::AddressError| {
+        let mut why = error.to_string();
+        if let Some(first) = why.get(..1).map(str::to_uppercase) {
+            why.replace_range(..1, &first);
+        }
+        Problem::new(
+            Kind::Usage,
+            format!("'{text}' is not an address."),
+            format!("{why}."),
+            "Write it as name@relay, for example alice@relay.example.",
+        )
+    })
+}

@@ -1,0 +1,280 @@
+//! A client that runs for as long as a command takes: asks, waits, and says what it waits for.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use api::{Command, Event, Kind, Problem, Query, View};
+use client::{Client, Database, OpenError, Options, StartError};
+
+use crate::args::Args;
+use crate::profile::{self, Profile};
+use crate::terminal::{Terminal, Wait};
+
+/// How long a command waits for relays unless the person says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a device waits to be let in: somebody has to walk to the other one.
+const LINK_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// An open profile with a running client.
+pub struct Session<'a> {
+    pub terminal: &'a Terminal,
+    pub profile: Profile,
+    client: Client,
+    items: Receiver<Item>,
+    timeout: Option<Duration>,
+    /// What was last said about a relay that is not in reach.
+    unreachable: Option<Problem>,
+    /// All that waited was fetched, and the connection still stands.
+    is_caught_up: bool,
+}
+
+/// What a command waits for.
+enum Item {
+    Event(Box<Event>),
+    Interrupt,
+    Stopped,
+}
+
+/// What a command has made.
+#[derive(Debug, Default)]
+pub struct Made {
+    pub conversation: Option<String>,
+    pub message: Option<String>,
+}
+
+/// What the one who looks at events wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Wait,
+    Enough,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the profile, asks for its passphrase if it has one, and starts the client.
+    pub fn open(args: &Args, terminal: &'a Terminal) -> Result<Self, Problem> {
+        let profile = Profile::open(args, terminal)?;
+        let given = profile::given_passphrase(args)?;
+        let start = |passphrase| {
+            let database = Database::File { directory: profile.directory.clone(), passphrase };
+            let known_relays = Some(profile.directory.join("known-relays"));
+            Client::start(database, Options { authorities: args.ca.clone(), known_relays })
+        };
+        let client = match start(given) {
+            Err(StartError::Open(OpenError::PassphraseNeeded)) => {
+                let passphrase = profile::ask(&format!("Passphrase of the profile '{}': ", profile.name))?;
+                let _wait = profile::unlocking(terminal);
+                start(Some(passphrase))
+            }
+            other => other,
+        };
+        let client = client.map_err(|error| match &error {
+            StartError::Open(open) => profile::open_problem(open, &profile.name),
+            StartError::Authorities { .. } => Problem::new(
+                Kind::Usage,
+                "The certificate authorities can't be used.",
+                format!("{error}."),
+                "Pass the relay's ca.pem with --ca FILE (or TRANSOM_CA).",
+            ),
+            StartError::System(_) => Problem::new(Kind::Local, "Transom could not start.", error.to_string(), ""),
+        })?;
+        let items = items(&client);
+        Ok(Self { terminal, profile, client, items, timeout: args.timeout, unreachable: None, is_caught_up: false })
+    }
+
+    /// What is known here.
+    pub fn query(&self, query: Query) -> Result<View, Problem> {
+        self.client.query(query)
+    }
+
+    /// Does something and waits until it has its effect; `what` says what for.
+    pub fn run(&mut self, what: &str, command: Command) -> Result<Made, Problem> {
+        self.run_with(what, command, TIMEOUT, |_| ())
+    }
+
+    /// The same for a device that waits to be let in.
+    pub fn run_link(&mut self, what: &str, command: Command, look: impl FnMut(&Event)) -> Result<Made, Problem> {
+        self.run_with(what, command, LINK_TIMEOUT, look)
+    }
+
+    /// The same, showing `look` every event on the way.
+    pub fn run_with(
+        &mut self,
+        what: &str,
+        command: Command,
+        timeout: Duration,
+        mut look: impl FnMut(&Event),
+    ) -> Result<Made, Problem> {
+        let keeps = keeps(&command);
+        // Before there is an account, a relay that can't be one is the end of it; later it is one of several.
+        let is_first = matches!(command, Command::Register { .. } | Command::BeginLink { .. });
+        let id = self.client.command(command);
+        let mut made = None;
+        let waited = self.wait(what, timeout, |event| {
+            look(event);
+            match event {
+                Event::Done { command, conversation, message } if *command == id => {
+                    made = Some(Ok(Made { conversation: conversation.clone(), message: message.clone() }));
+                    Next::Enough
+                }
+                Event::Failed { command, problem } if *command == id => {
+                    made = Some(Err(problem.clone()));
+                    Next::Enough
+                }
+                Event::Notice { conversation: None, problem }
+                    if is_first && matches!(problem.kind, Kind::Refused | Kind::Trust) =>
+                {
+                    made = Some(Err(problem.clone()));
+                    Next::Enough
+                }
+                _ => Next::Wait,
+            }
+        });
+        match (made, waited) {
+            (Some(made), _) => made,
+            (None, Err(Ended::Late(waited))) => Err(self.late(waited, keeps)),
+            (None, Err(Ended::Interrupted)) => Err(interrupted(keeps)),
+            (None, Ok(()) | Err(Ended::Stopped)) => Err(stopped()),
+        }
+    }
+
+    /// Waits until all that was waiting at the relays is here.
+    pub fn catch_up(&mut self, mut look: impl FnMut(&Event)) -> Result<(), Problem> {
+        if self.is_caught_up {
+            return Ok(());
+        }
+        let waited = self.wait("Fetching what waits", TIMEOUT, |event| {
+            look(event);
+            if matches!(event, Event::CaughtUp) { Next::Enough } else { Next::Wait }
+        });
+        match waited {
+            Ok(()) => Ok(()),
+            Err(Ended::Late(waited)) => Err(self.late(waited, "What waits there stays there until the next run.")),
+            Err(Ended::Interrupted) => Err(interrupted("What was fetched is kept.")),
+            Err(Ended::Stopped) => Err(stopped()),
+        }
+    }
+
+    /// Looks at events until Ctrl+C.
+    pub fn follow(&mut self, mut look: impl FnMut(&Self, &Event)) -> Result<(), Problem> {
+        loop {
+            match self.items.recv() {
+                Ok(Item::Event(event)) => look(self, &event),
+                Ok(Item::Interrupt) => return Ok(()),
+                Ok(Item::Stopped) | Err(_) => return Err(stopped()),
+            }
+        }
+    }
+
+    /// Asks for something that nobody waits for.
+    pub fn tell(&self, command: Command) {
+        self.client.command(command);
+    }
+
+    fn wait(&mut self, what: &str, timeout: Duration, mut look: impl FnMut(&Event) -> Next) -> Result<(), Ended> {
+        let timeout = self.timeout.unwrap_or(timeout);
+        let begun = Instant::now();
+        let mut wait = self.terminal.wait(what);
+        loop {
+            let elapsed = begun.elapsed();
+            let Some(left) = timeout.checked_sub(elapsed).filter(|left| !left.is_zero()) else {
+                return Err(Ended::Late(timeout));
+            };
+            let nap = if elapsed < Wait::PATIENCE { left.min(Wait::PATIENCE - elapsed) } else { left };
+            match self.items.recv_timeout(nap) {
+                Ok(Item::Event(event)) => {
+                    self.remark(&mut wait, &event);
+                    let mut next = Next::Wait;
+                    wait.aside(|| next = look(&event));
+                    if next == Next::Enough {
+                        return Ok(());
+                    }
+                }
+                Ok(Item::Interrupt) => return Err(Ended::Interrupted),
+                Ok(Item::Stopped) | Err(RecvTimeoutError::Disconnected) => return Err(Ended::Stopped),
+                Err(RecvTimeoutError::Timeout) => wait.show(),
+            }
+        }
+    }
+
+    /// Passes on what the person should know while waiting.
+    fn remark(&mut self, wait: &mut Wait<'_>, event: &Event) {
+        match event {
+            Event::Progress { what, .. } => wait.now(what),
+            Event::Notice { conversation: None, problem } if problem.kind == Kind::Offline => {
+                wait.now(problem.what.trim_end_matches('.'));
+                self.unreachable = Some(problem.clone());
+            }
+            Event::Notice { problem, .. } => wait.aside(|| self.terminal.notice(problem)),
+            Event::Connection { up: true, .. } => self.unreachable = None,
+            Event::Connection { up: false, .. } => self.is_caught_up = false,
+            Event::CaughtUp => self.is_caught_up = true,
+            _ => {}
+        }
+    }
+
+    fn late(&self, waited: Duration, keeps: &str) -> Problem {
+        let seconds = waited.as_secs_f64();
+        match &self.unreachable {
+            Some(problem) => {
+                Problem::new(Kind::Offline, problem.what.clone(), problem.why.clone(), keeps)
+            }
+            None => Problem::new(
+                Kind::Offline,
+                format!("This was not finished within {seconds} s."),
+                "A relay is slow, or not in reach.",
+                format!("{keeps} To wait longer: --timeout SECONDS"),
+            ),
+        }
+    }
+}
+
+/// Why a wait ended without what was waited for.
+enum Ended {
+    Late(Duration),
+    Interrupted,
+    Stopped,
+}
+
+/// Events and Ctrl+C in one channel.
+fn items(client: &Client) -> Receiver<Item> {
+    let (items, receiver) = mpsc::channel();
+    let interrupts = items.clone();
+    // The only handler of this process; without one Ctrl+C ends it the hard way, which loses nothing either.
+    let _ = ctrlc::set_handler(move || {
+        let _ = interrupts.send(Item::Interrupt);
+    });
+    let events = client.events();
+    std::thread::spawn(move || {
+        for event in events {
+            if items.send(Item::Event(Box::new(event))).is_err() {
+                return;
+            }
+        }
+        let _ = items.send(Item::Stopped);
+    });
+    receiver
+}
+
+/// What becomes of a command that was not finished in time.
+fn keeps(command: &Command) -> &'static str {
+    match command {
+        Command::Send { .. } => "The message is kept and goes out by itself on the next run, for example `transom receive`.",
+        Command::Register { .. } => "Registration goes on by itself on the next run, for example `transom whoami`.",
+        Command::BeginLink { .. } => "The code is no longer good; run `transom devices link --new RELAY` again for a new one.",
+        Command::InspectLink { .. } | Command::ConfirmLink { .. } => "Try again while the new device still shows its code.",
+        _ => "What you asked for is kept and goes on by itself on the next run, for example `transom receive`.",
+    }
+}
+
+fn interrupted(keeps: &str) -> Problem {
+    Problem::new(Kind::Offline, "You stopped waiting.", "", keeps)
+}
+
+fn stopped() -> Problem {
+    Problem::new(
+        Kind::Local,
+        "This program had to stop using its database.",
+        "",
+        "Check that the disk has room and start it again: nothing that was kept is lost.",
+    )
+}

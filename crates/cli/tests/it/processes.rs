@@ -1,0 +1,194 @@
+//! A relay and command-line processes, each ended with the test that started it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+/// No command of a transcript takes this long, on however slow a machine; one that does hangs.
+const HANGS: Duration = Duration::from_secs(180);
+
+/// A relay with a data directory that outlives its processes.
+pub struct Relay {
+    data: PathBuf,
+    pub http: u16,
+    pub https: u16,
+    process: Option<Child>,
+}
+
+impl Relay {
+    pub fn new(home: &Path) -> Self {
+        Self { data: home.join("relay"), http: free_port(), https: free_port(), process: None }
+    }
+
+    /// Its name: what addresses on it end with.
+    pub fn name(&self) -> String {
+        format!("localhost:{}", self.https)
+    }
+
+    /// Returns when it listens.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "the relay runs already");
+        let mut child = Command::new(binary())
+            .env_clear()
+            .arg("--data")
+            .arg(&self.data)
+            .args(["--name", &self.name()])
+            .args(["--http", &format!("127.0.0.1:{}", self.http)])
+            .args(["--https", &format!("127.0.0.1:{}", self.https)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(&format!("https://127.0.0.1:{}", self.https)) {
+            line.clear();
+            assert_ne!(out.read_line(&mut line).unwrap(), 0, "the relay ended before it listened");
+        }
+        // Nobody reads on; it must not block when its pipe is full.
+        std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+        self.process = Some(child);
+    }
+
+    /// As `kill -9`: between any two instructions.
+    pub fn kill(&mut self) {
+        let mut child = self.process.take().expect("the relay runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// A port that nobody uses, below those that the system hands out for outgoing connections; never the same one twice. A relay
+/// keeps its port when it is started again, so the system can't be asked for one each time.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = std::process::id() % 10_000;
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(n < 10_000, "there is no free port");
+        let port = 20_000 + u16::try_from((begin + u32::from(n)) % 10_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn binary() -> PathBuf {
+    let path = match std::env::var_os("TRANSOMD") {
+        Some(path) => path.into(),
+        None => {
+            // target/<profile>/deps/<this test>
+            let deps = std::env::current_exe().unwrap();
+            deps.parent().and_then(Path::parent).unwrap().join("transomd")
+        }
+    };
+    assert!(path.exists(), "{} is missing: cargo build -p transom-relay", path.display());
+    path
+}
+
+/// A `transom` process.
+pub struct Transom {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    errors: std::thread::JoinHandle<String>,
+    seen: Vec<String>,
+}
+
+/// What a process printed, and its exit code.
+pub struct Ended {
+    pub out: Vec<String>,
+    pub errors: String,
+    pub code: Option<i32>,
+}
+
+impl Transom {
+    pub fn start(home: &Path, profile: &str, words: &[String], environment: &[(String, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_transom"));
+        // Nothing of the machine's own settings: neither its user's profile nor their colours.
+        command.env_clear().env("TRANSOM_HOME", home).env("TRANSOM_PROFILE", profile).env("TZ", "UTC");
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut child = command
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut err = child.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            err.read_to_string(&mut text).unwrap();
+            text
+        });
+        let stdin = child.stdin.take();
+        Self { child, stdin, lines, errors, seen: Vec::new() }
+    }
+
+    pub fn input(&mut self, text: &str) {
+        if let Some(mut stdin) = self.stdin.take() {
+            stdin.write_all(text.as_bytes()).unwrap();
+        }
+    }
+
+    /// Reads until a line that contains `text`; returns it.
+    pub fn line_with(&mut self, text: &str) -> String {
+        loop {
+            let line = match self.lines.recv_timeout(HANGS) {
+                Ok(line) => line,
+                Err(error) => {
+                    let _ = self.child.kill();
+                    panic!("no line with '{text}' came ({error}); before it: {:#?}", self.seen)
+                }
+            };
+            self.seen.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// The lines that `line_with` went over, and forgets them.
+    pub fn take_seen(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        drop(self.stdin.take());
+        loop {
+            match self.lines.recv_timeout(HANGS) {
+                Ok(line) => self.seen.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let _ = self.child.kill();
+                    panic!("the command hangs; it printed {:#?}", self.seen);
+                }
+            }
+        }
+        let code = self.child.wait().unwrap().code();
+        Ended { out: self.seen, errors: self.errors.join().unwrap(), code }
+    }
+
+    /// Ends it as Ctrl+C or `kill -9` would.
+    pub fn signal(&mut self, signal: &str) {
+        let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}

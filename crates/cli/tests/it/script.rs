@@ -1,0 +1,237 @@
+//! The transcripts' format and how they are compared.
+//!
+//! ```text
+//! # A remark.
+//! relay: start                        also: kill
+//! [alice]$ transom send bob "hi"      runs to its end; what it prints follows
+//! [bob]$ transom send alice - < some words
+//! [bob]& transom watch                runs on; `[bob] until TEXT` reads on to a line with TEXT,
+//! [bob] until TEXT                    `[bob] interrupt` is Ctrl+C, `[bob] kill` is kill -9,
+//! [bob] wait                          `[bob] wait` waits for its end
+//! ```
+//!
+//! A line of output is kept as it is, except for what differs from run to run: see [`mask`]. Lines of progress (they begin with
+//! "· ") are left out, since they appear only where something takes longer than a second. An exit code other than 0 follows as
+//! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
+//! the last device id that `devices list` printed for another device than this one.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use crate::processes::{Ended, Relay, Transom};
+
+pub fn directory() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/it/transcripts"].iter().collect()
+}
+
+/// Runs one transcript; panics with a diff if something else was printed.
+pub fn run(name: &str) {
+    let path = directory().join(format!("{name}.txt"));
+    let wanted = std::fs::read_to_string(&path).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut stage = Stage {
+        relay: Relay::new(home.path()),
+        home: home.path().join("people"),
+        running: HashMap::new(),
+        code: String::new(),
+        device: String::new(),
+        environment: HashMap::new(),
+    };
+    let mut printed = String::new();
+    for line in wanted.lines() {
+        if let Some(remark) = line.strip_prefix('#') {
+            let _ = writeln!(printed, "#{remark}");
+        } else if line.is_empty() {
+            printed.push('\n');
+        } else if is_action(line) {
+            let _ = writeln!(printed, "{line}");
+            for output in stage.act(line) {
+                let _ = writeln!(printed, "{output}");
+            }
+        }
+    }
+    if std::env::var_os("TRANSCRIPTS").is_some_and(|mode| mode == "overwrite") {
+        std::fs::write(&path, printed).unwrap();
+    } else if printed != wanted {
+        panic!("{name} reads otherwise than expected (TRANSCRIPTS=overwrite keeps it):\n{}", difference(&wanted, &printed));
+    }
+}
+
+fn is_action(line: &str) -> bool {
+    line.starts_with("relay: ") || actor(line).is_some()
+}
+
+/// `[name]` and what follows it.
+fn actor(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.strip_prefix('[')?.split_once(']')?;
+    let is_action = ["$ transom", "& transom", " until ", " interrupt", " kill", " wait"].iter().any(|a| rest.starts_with(a));
+    is_action.then_some((name, rest))
+}
+
+struct Stage {
+    relay: Relay,
+    home: PathBuf,
+    running: HashMap<String, Transom>,
+    code: String,
+    device: String,
+    environment: HashMap<String, Vec<(String, String)>>,
+}
+
+impl Stage {
+    fn act(&mut self, line: &str) -> Vec<String> {
+        match line {
+            "relay: start" => self.relay.start(),
+            "relay: kill" => self.relay.kill(),
+            _ => {
+                let (who, what) = actor(line).expect("an action has an actor");
+                return self.actor(&who.to_owned(), what);
+            }
+        }
+        Vec::new()
+    }
+
+    fn actor(&mut self, who: &str, what: &str) -> Vec<String> {
+        if let Some(command) = what.strip_prefix("$ transom") {
+            let (command, input) = match command.split_once(" < ") {
+                Some((command, input)) => (command, Some(input)),
+                None => (command, None),
+            };
+            let mut process = self.start(who, command);
+            if let Some(input) = input {
+                process.input(input);
+            }
+            return self.ended(process.end());
+        }
+        if let Some(command) = what.strip_prefix("& transom") {
+            let process = self.start(who, command);
+            assert!(self.running.insert(who.to_owned(), process).is_none(), "{who} has a command running");
+            return Vec::new();
+        }
+        let mut process = self.running.remove(who).unwrap_or_else(|| panic!("{who} has no command running"));
+        match what.trim() {
+            "interrupt" => process.signal("INT"),
+            "kill" => process.signal("KILL"),
+            "wait" => {}
+            other => {
+                let text = other.strip_prefix("until ").expect("an action is one of the known ones");
+                process.line_with(text);
+                let seen = process.take_seen();
+                self.running.insert(who.to_owned(), process);
+                return self.print(&seen);
+            }
+        }
+        let ended = process.end();
+        self.ended(ended)
+    }
+
+    fn start(&mut self, who: &str, command: &str) -> Transom {
+        let command = command
+            .replace("[relay]", &self.relay.name())
+            .replace("[http]", &self.relay.http.to_string())
+            .replace("[code]", &self.code)
+            .replace("[device]", &self.device)
+            .replace("[home]", &self.home.to_string_lossy());
+        // `transom` may be followed by settings in braces: {NAME=value}.
+        let (mut words, mut settings) = (Vec::new(), self.environment.get(who).cloned().unwrap_or_default());
+        for word in split(&command) {
+            match word.strip_prefix('{').and_then(|word| word.strip_suffix('}')).and_then(|word| word.split_once('=')) {
+                Some((name, value)) => settings.push((name.to_owned(), value.to_owned())),
+                None => words.push(word),
+            }
+        }
+        Transom::start(&self.home, who, &words, &settings)
+    }
+
+    fn ended(&mut self, ended: Ended) -> Vec<String> {
+        let mut printed = self.print(&ended.out);
+        let errors: Vec<String> = ended.errors.lines().map(str::to_owned).collect();
+        printed.extend(self.print(&errors));
+        match ended.code {
+            Some(0) => {}
+            Some(code) => printed.push(format!("[exit {code}]")),
+            None => printed.push("[killed]".into()),
+        }
+        printed
+    }
+
+    fn print(&mut self, lines: &[String]) -> Vec<String> {
+        for line in lines {
+            if let Some(code) = line.trim().strip_prefix("transom devices link ") {
+                self.code = code.to_owned();
+            }
+            if line.contains("added ") && !line.contains("this one") {
+                self.device = line.split_whitespace().next().unwrap_or_default().to_owned();
+            }
+        }
+        let kept = lines.iter().filter(|line| !line.starts_with("· "));
+        kept.map(|line| mask(&line.replace(&self.relay.name(), "[relay]"), &self.code)).collect()
+    }
+}
+
+/// Replaces what differs from run to run: link codes, ids and fingerprints (eight hexadecimal digits and more), safety numbers
+/// (groups of five digits), times, ports and process numbers.
+fn mask(line: &str, code: &str) -> String {
+    let line = if code.is_empty() { line.to_owned() } else { line.replace(code, "[code]") };
+    let mut masked = String::new();
+    let mut rest = line.as_str();
+    while let Some(start) = rest.find(|c: char| c.is_ascii_alphanumeric()) {
+        masked.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != ':').unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        masked.push_str(&mask_word(word, &masked));
+        rest = after;
+    }
+    masked + rest
+}
+
+fn mask_word(word: &str, before: &str) -> String {
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let digits = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let is_time = word.split_once(':').is_some_and(|(h, m)| h.len() == 2 && m.len() == 2 && digits(h) && digits(m));
+    if is_time {
+        "[time]".into()
+    } else if word.len() >= 8 && word.chars().all(is_hex) {
+        "[id]".into()
+    } else if word.len() == 5 && digits(word) && !before.ends_with("localhost:") {
+        "[5 digits]".into()
+    } else if before.ends_with("(process ") && digits(word) {
+        "[number]".into()
+    } else {
+        word.to_owned()
+    }
+}
+
+/// Words as a shell would see them: quotes hold words together, nothing else is special.
+fn split(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in command.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => words.extend(word.take()),
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// The lines around the first difference, from both sides.
+fn difference(wanted: &str, printed: &str) -> String {
+    let (wanted, printed): (Vec<&str>, Vec<&str>) = (wanted.lines().collect(), printed.lines().collect());
+    let same = wanted.iter().zip(&printed).take_while(|(a, b)| a == b).count();
+    let part = |lines: &[&str], mark: char| {
+        let from = same.min(lines.len());
+        lines[from..].iter().take(12).map(|line| format!("{mark} {line}\n")).collect::<String>()
+    };
+    let before: String = wanted[same.saturating_sub(4)..same].iter().map(|line| format!("  {line}\n")).collect();
+    before + &part(&wanted, '-') + &part(&printed, '+')
+}
