@@ -10,7 +10,6 @@ use super::{fixed, fixed_opt, int, uint};
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
     pub n: i64,
-    pub conversation: LogId,
     /// The message that it is; none for receipts and for leaving.
     pub message: Option<[u8; 32]>,
     /// MIMI content.
@@ -31,25 +30,24 @@ pub(crate) struct Sealed {
     pub commitment: [u8; 32],
 }
 
-const COLUMNS: &str = "n, conversation, message, content, sent, leaving, epoch, entry, body, commitment";
+const COLUMNS: &str = "n, message, content, sent, leaving, epoch, entry, body, commitment";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Outgoing> {
-    let sealed = match fixed_opt::<16>(row, 7)? {
+    let sealed = match fixed_opt::<16>(row, 6)? {
         None => None,
         Some(entry) => Some(Sealed {
-            epoch: Epoch(uint(row, 6)?),
+            epoch: Epoch(uint(row, 5)?),
             entry: EntryId(entry),
-            body: row.get(8)?,
-            commitment: fixed(row, 9)?,
+            body: row.get(7)?,
+            commitment: fixed(row, 8)?,
         }),
     };
     Ok(Outgoing {
         n: row.get(0)?,
-        conversation: LogId(fixed(row, 1)?),
-        message: fixed_opt(row, 2)?,
-        content: row.get(3)?,
-        sent: uint(row, 4)?,
-        leaving: row.get(5)?,
+        message: fixed_opt(row, 1)?,
+        content: row.get(2)?,
+        sent: uint(row, 3)?,
+        leaving: row.get(4)?,
         sealed,
     })
 }
@@ -163,11 +161,6 @@ pub(crate) fn intent(db: &Connection, n: i64) -> rusqlite::Result<Option<IntentR
     db.prepare_cached("SELECT n, conversation, intent, not_before, attempts FROM intents WHERE n = ?1")?
         .query_row([n], intent_row)
         .optional()
-}
-
-pub(crate) fn set_intent(db: &Connection, n: i64, intent: &[u8]) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE intents SET intent = ?2 WHERE n = ?1")?.execute(params![n, intent])?;
-    Ok(())
 }
 
 /// Tries an intent again later.

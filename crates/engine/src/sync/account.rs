@@ -367,6 +367,17 @@ impl State {
                 if me.update_record(record.clone()) {
                     me.save(turn.db)?;
                     turn.event(Event::Devices);
+                    if me.revoked() {
+                        turn.event(Event::Notice {
+                            conversation: None,
+                            problem: Problem::new(
+                                Kind::Forbidden,
+                                "This device was taken out of your account.",
+                                "Another device of yours has revoked it.",
+                                "What it has read stays here; link it again in a new profile if that was a mistake.",
+                            ),
+                        });
+                    }
                 }
                 return Ok(Some(record));
             }

@@ -201,7 +201,14 @@ impl State {
         self.refresh(turn, id)?;
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
         let run = self.logs.entry(id).or_default();
-        *run = LogRun { head: run.head, pipe: run.pipe, ..LogRun::default() };
+        // Appends of the ended epoch are still to be answered on this connection.
+        *run = LogRun {
+            head: run.head,
+            pipe: run.pipe,
+            in_flight: run.in_flight,
+            refused: run.refused,
+            ..LogRun::default()
+        };
         let relay = conversation.relay.clone();
         self.open_log(turn, id, &relay)?;
         self.drive_intents(turn, id)

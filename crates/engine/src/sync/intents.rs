@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use api::{ConversationKind, Event, Kind, Problem, Role, Standing};
 use serde::{Deserialize, Serialize};
-use wire::{Bytes, Code, DeviceId, EntryId, LogId, Request, Response};
+use wire::{Bytes, Code, DeviceId, EntryId, Epoch, LogId, Request, Response};
 
 use super::gather::Gathered;
 use super::{Ask, Done, State, Turn};
@@ -472,11 +472,21 @@ impl State {
             end_watches: false,
             repost: false,
         };
-        self.ask(turn, Self::logs_route(conversation), request, Ask::Commit { log: conversation.id });
+        self.ask(turn, Self::logs_route(conversation), request, Ask::Commit { log: conversation.id, epoch: pending.epoch });
         Ok(())
     }
 
-    pub(super) fn on_committed(&mut self, turn: &mut Turn<'_>, log: LogId, result: Result<Response, Rejection>) -> Done {
+    pub(super) fn on_committed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        log: LogId,
+        epoch: Epoch,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        // The entry itself may have come before this answer, and with it another epoch.
+        if conversations::get(turn.db, log)?.is_none_or(|conversation| conversation.epoch != epoch) {
+            return Ok(());
+        }
         let Some(run) = self.logs.get_mut(&log) else { return Ok(()) };
         match result {
             // Won: the entry itself comes with the log, behind all that precedes it, and only then is it merged.

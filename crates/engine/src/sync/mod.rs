@@ -79,7 +79,9 @@ struct LogRun {
     in_flight: usize,
     /// The last outbox row that was sent on this connection.
     sent_up_to: i64,
+    /// Goes up after a refusal, once all that was in flight is answered (protocol rule 4).
     pipe: u32,
+    refused: bool,
     commit_in_flight: bool,
     /// Not before this time, after a refusal that said so.
     pause_until: UnixMillis,
@@ -97,8 +99,8 @@ enum Ask {
     PutRecord { version: u64 },
     Open { epochs: Vec<(LogId, Epoch)>, relay: RelayName },
     Subscribe { logs: Vec<LogId> },
-    Append { log: LogId, row: i64, message: Option<[u8; 32]> },
-    Commit { log: LogId },
+    Append { log: LogId, epoch: Epoch, row: i64, message: Option<[u8; 32]> },
+    Commit { log: LogId, epoch: Epoch },
     Create { log: LogId, intent: i64 },
     LookUp { intent: i64, address: String },
     Claim { intent: i64, address: String, device: wire::DeviceId },
@@ -208,8 +210,8 @@ impl State {
             Ask::LookUpSelf => self.on_self_looked_up(turn, result),
             Ask::Open { epochs, relay } => self.on_opened(turn, &relay, epochs, result),
             Ask::Subscribe { logs } => self.on_subscribed(turn, logs, result),
-            Ask::Append { log, row, message } => self.on_appended(turn, log, row, message, result),
-            Ask::Commit { log } => self.on_committed(turn, log, result),
+            Ask::Append { log, epoch, row, message } => self.on_appended(turn, (log, epoch), row, message, result),
+            Ask::Commit { log, epoch } => self.on_committed(turn, log, epoch, result),
             Ask::Create { log, intent } => self.on_created(turn, log, intent, result),
             Ask::LookUp { intent, address } => self.on_looked_up(turn, intent, &address, result),
             Ask::Claim { intent, address, device } => self.on_claimed(turn, intent, &address, device, result),

@@ -15,6 +15,14 @@ use crate::mls::{Group, MlsError};
 /// Appends in flight of one connection to one log (protocol rule 4).
 const WINDOW: usize = 16;
 
+/// What became of encrypting a row.
+enum Sealing {
+    Sealed(Sealed),
+    /// Somebody has asked to leave, which a commit must carry out first.
+    SomebodyLeaves,
+    NotNow,
+}
+
 /// What a message's device signature covers: where it was written, under which id, what it commits to, and when.
 pub(super) fn message_parts<'a>(
     relay: &'a str,
@@ -31,7 +39,7 @@ impl State {
     /// Sends what waits in a conversation, as far as that is possible now.
     pub(super) fn pump(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         let Some(run) = self.logs.get(&id) else { return Ok(()) };
-        if run.in_flight >= WINDOW || run.commit_in_flight || run.ended {
+        if run.in_flight >= WINDOW || run.refused || run.commit_in_flight || run.ended {
             return Ok(());
         }
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
@@ -86,7 +94,15 @@ impl State {
         let sealed = match row.sealed.clone() {
             // Its epoch has ended without it, and that was noticed only now.
             Some(sealed) if sealed.epoch == conversation.epoch => Some(sealed),
-            _ => self.with_group(turn, id, |state, turn, group| state.seal_row(turn, conversation, group, &row))?.flatten(),
+            _ => match self.with_group(turn, id, |state, turn, group| state.seal_row(turn, conversation, group, &row))? {
+                Some(Sealing::Sealed(sealed)) => Some(sealed),
+                Some(Sealing::SomebodyLeaves) => {
+                    // A commit must carry that out before anybody can send.
+                    self.intend_tidy(turn, id, 0)?;
+                    None
+                }
+                Some(Sealing::NotNow) | None => None,
+            },
         };
         let Some(sealed) = sealed else { return Ok(false) };
         let Some(run) = self.logs.get_mut(&id) else { return Ok(false) };
@@ -100,27 +116,27 @@ impl State {
             body: sealed.body.into(),
             commitment: sealed.commitment,
         };
-        let ask = Ask::Append { log: id, row: row.n, message: row.message };
+        let ask = Ask::Append { log: id, epoch: sealed.epoch, row: row.n, message: row.message };
         self.ask(turn, Self::logs_route(conversation), request, ask);
         Ok(true)
     }
 
-    /// Encrypts a row for the current epoch. `None`: not now.
+    /// Encrypts a row for the current epoch.
     fn seal_row(
         &mut self,
         turn: &mut Turn<'_>,
         conversation: &Conversation,
         group: &mut Group,
         row: &Outgoing,
-    ) -> Done<Option<Sealed>> {
-        let Some(me) = &self.me else { return Ok(None) };
+    ) -> Done<Sealing> {
+        let Some(me) = &self.me else { return Ok(Sealing::NotNow) };
         let signer = me.signer.clone();
         let entry = EntryId(turn.random());
         let epoch = Epoch(group.epoch());
         let (body, commitment) = if row.leaving {
             match group.leave(&turn.mls, &signer) {
                 Ok(body) => (body, [0; 32]),
-                Err(MlsError::Staged | MlsError::Leaving | MlsError::Removed) => return Ok(None),
+                Err(MlsError::Staged | MlsError::Leaving | MlsError::Removed) => return Ok(Sealing::NotNow),
                 Err(error) => return Err(error.into()),
             }
         } else {
@@ -155,24 +171,20 @@ impl State {
                     }
                     (body, commitment)
                 }
-                Err(MlsError::ProposalsPending) => {
-                    // Somebody leaves: a commit must carry that out before anybody can send.
-                    self.intend_tidy(turn, conversation.id, 0)?;
-                    return Ok(None);
-                }
-                Err(MlsError::Leaving | MlsError::Removed | MlsError::Staged) => return Ok(None),
+                Err(MlsError::ProposalsPending) => return Ok(Sealing::SomebodyLeaves),
+                Err(MlsError::Leaving | MlsError::Removed | MlsError::Staged) => return Ok(Sealing::NotNow),
                 Err(error) => return Err(error.into()),
             }
         };
         let sealed = Sealed { epoch, entry, body, commitment };
         outbox::set_sealed(turn.db, row.n, &sealed)?;
-        Ok(Some(sealed))
+        Ok(Sealing::Sealed(sealed))
     }
 
     pub(super) fn on_appended(
         &mut self,
         turn: &mut Turn<'_>,
-        log: LogId,
+        (log, epoch): (LogId, Epoch),
         row: i64,
         message: Option<[u8; 32]>,
         result: Result<Response, Rejection>,
@@ -188,7 +200,13 @@ impl State {
             }
             // The connection is gone; the log will tell whether the entry is in it.
             Ok(_) | Err(Rejection::Lost) => return Ok(()),
-            Err(Rejection::Refused(error)) => self.append_refused(turn, log, row, message, &error)?,
+            Err(Rejection::Refused(error)) => self.append_refused(turn, (log, epoch), row, message, &error)?,
+        }
+        if let Some(run) = self.logs.get_mut(&log) {
+            if run.refused && run.in_flight == 0 {
+                run.refused = false;
+                run.pipe += 1;
+            }
         }
         self.pump(turn, log)
     }
@@ -196,7 +214,7 @@ impl State {
     fn append_refused(
         &mut self,
         turn: &mut Turn<'_>,
-        log: LogId,
+        (log, epoch): (LogId, Epoch),
         row: i64,
         message: Option<[u8; 32]>,
         error: &wire::Error,
@@ -212,10 +230,12 @@ impl State {
         }
         let Some(run) = self.logs.get_mut(&log) else { return Ok(()) };
         // What was sent behind it is refused too; all of it is sent again in order, in a new pipe.
-        if row <= run.sent_up_to {
-            run.sent_up_to = row - 1;
+        run.refused = true;
+        if conversations::get(turn.db, log)?.is_none_or(|conversation| conversation.epoch != epoch) {
+            // Of an epoch that has ended meanwhile: it has been taken back for encryption already.
+            return Ok(());
         }
-        run.pipe += 1;
+        run.sent_up_to = run.sent_up_to.min(row - 1);
         match error.code {
             // The commit that ended the epoch is on its way to us and will have all encrypted again.
             Code::StaleEpoch => run.ended = true,
