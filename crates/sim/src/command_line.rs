@@ -7,36 +7,71 @@ use std::time::Instant;
 
 use crate::mutants::Mutant;
 use crate::run::{Options, Outcome};
-use crate::scripted;
+use crate::violation::Violation;
+use crate::{scripted, world};
 
 const USAGE: &str = "\
-usage: sim run [--seeds N] [--seed S] [--steps N] [--mutant NAME] [--trace]
-       sim mutants [--seeds N] [--mutant NAME]
-       sim hash --seed S [--steps N]
+usage: sim run [--seeds N] [--seed S] [--steps N] [--world log|people] [--mutant NAME] [--trace]
+       sim mutants [--seeds N] [--world log|people] [--mutant NAME]
+       sim hash --seed S [--steps N] [--world log|people]
+
+The world `log` has clients that hold epoch keys and nothing else; `people` has the whole client. Without --world: both.
 
 run      runs N seeds from S on; a violated invariant ends it and says how to see it again
 mutants  plants one defect at a time; each must be found within N seeds (2000), or the exit code says so
 hash     prints the hash of one run's trace";
 
+/// Which simulation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Log,
+    People,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Log, Self::People];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::People => "people",
+        }
+    }
+
+    /// Steps of a run that nobody gave a number for.
+    const fn steps(self) -> u64 {
+        match self {
+            Self::Log => 1_500,
+            Self::People => 60,
+        }
+    }
+}
+
 /// What was asked on the command line.
 struct Asked {
     seeds: Option<u64>,
     seed: u64,
-    steps: u64,
+    steps: Option<u64>,
+    world: Option<Kind>,
     mutant: Option<Mutant>,
     trace: bool,
 }
 
 impl Asked {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut asked = Self { seeds: None, seed: 1, steps: 1_500, mutant: None, trace: false };
+        let mut asked = Self { seeds: None, seed: 1, steps: None, world: None, mutant: None, trace: false };
         while let Some(option) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{option} needs a value"));
             let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is not a number"));
             match option.as_str() {
                 "--seeds" => asked.seeds = Some(number(value()?)?),
                 "--seed" => asked.seed = number(value()?)?,
-                "--steps" => asked.steps = number(value()?)?,
+                "--steps" => asked.steps = Some(number(value()?)?),
+                "--world" => {
+                    let name = value()?;
+                    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+                    asked.world = Some(kind.ok_or_else(|| format!("there is no world {name}"))?);
+                }
                 "--mutant" => {
                     let name = value()?;
                     asked.mutant = Some(Mutant::named(&name).ok_or_else(|| format!("there is no mutant {name}"))?);
@@ -46,6 +81,10 @@ impl Asked {
             }
         }
         Ok(asked)
+    }
+
+    fn worlds(&self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(|kind| self.world.is_none_or(|only| only == *kind))
     }
 }
 
@@ -63,7 +102,9 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
         "run" => run(&asked),
         "mutants" => mutants(&asked),
         "hash" => {
-            println!("{}", hex(&one(asked.seed, &asked).hash));
+            for kind in asked.worlds() {
+                println!("{} {}", kind.name(), hex(&one(kind, asked.seed, &asked).hash));
+            }
             ExitCode::SUCCESS
         }
         _ => {
@@ -73,45 +114,70 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn one(seed: u64, asked: &Asked) -> Outcome {
+fn one(kind: Kind, seed: u64, asked: &Asked) -> Outcome {
     let trace: Option<Box<dyn FnMut(&str)>> =
         if asked.trace { Some(Box::new(|line: &str| println!("{line}"))) } else { None };
-    scripted::run(Options { seed, steps: asked.steps, mutant: asked.mutant, trace })
+    let options = Options { seed, steps: asked.steps.unwrap_or(kind.steps()), mutant: asked.mutant, trace };
+    match kind {
+        Kind::Log => scripted::run(options),
+        Kind::People => world::run(options),
+    }
 }
 
 fn run(asked: &Asked) -> ExitCode {
-    let (begun, seeds) = (Instant::now(), asked.seeds.unwrap_or(1));
-    for seed in asked.seed..asked.seed + seeds {
-        let outcome = one(seed, asked);
-        if let Err(violation) = &outcome.verdict {
-            if !asked.trace {
-                outcome.last.iter().for_each(|line| println!("{line}"));
+    for kind in asked.worlds() {
+        let (begun, seeds) = (Instant::now(), asked.seeds.unwrap_or(1));
+        for seed in asked.seed..asked.seed + seeds {
+            let outcome = one(kind, seed, asked);
+            if let Err(violation) = &outcome.verdict {
+                report(kind, seed, asked, &outcome, violation);
+                return ExitCode::FAILURE;
             }
-            let mutant = asked.mutant.map_or(String::new(), |mutant| format!(" --mutant {}", mutant.name()));
-            println!("\nseed {seed}, step {}: {violation}", outcome.steps);
-            println!("again: cargo run -p transom-sim -- run --seed {seed} --steps {}{mutant} --trace", asked.steps);
-            return ExitCode::FAILURE;
         }
+        let seconds = begun.elapsed().as_secs_f64();
+        let pace = seeds as f64 / seconds.max(0.001);
+        println!("{}: {seeds} seeds in {seconds:.1} s ({pace:.1}/s): I1 to I5 and I9 hold", kind.name());
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("{seeds} seeds in {seconds:.1} s ({:.1}/s): I1 to I5 and I9 hold", seeds as f64 / seconds.max(0.001));
     ExitCode::SUCCESS
+}
+
+/// What was violated, what came before it, and how to see it again.
+fn report(kind: Kind, seed: u64, asked: &Asked, outcome: &Outcome, violation: &Violation) {
+    if !asked.trace {
+        outcome.last.iter().for_each(|line| println!("{line}"));
+    }
+    let mutant = asked.mutant.map_or(String::new(), |mutant| format!(" --mutant {}", mutant.name()));
+    let steps = asked.steps.unwrap_or(kind.steps());
+    println!("\n{}, seed {seed}, step {}: {violation}", kind.name(), outcome.steps);
+    let world = kind.name();
+    println!("again: cargo run -p transom-sim -- run --world {world} --seed {seed} --steps {steps}{mutant} --trace");
 }
 
 fn mutants(asked: &Asked) -> ExitCode {
     let mut survivors = 0;
-    println!("{:<26} {:>6} {:>9}  found by", "mutant", "seed", "seconds");
+    println!("{:<26} {:<7} {:>6} {:>9}  found by", "mutant", "world", "seed", "seconds");
     for mutant in Mutant::ALL.into_iter().filter(|mutant| asked.mutant.is_none_or(|only| only == *mutant)) {
         let begun = Instant::now();
         let asked = Asked { mutant: Some(mutant), trace: false, ..*asked };
-        let found = (asked.seed..asked.seed + asked.seeds.unwrap_or(2_000))
-            .find_map(|seed| one(seed, &asked).verdict.err().map(|violation| (seed, violation)));
+        let found = (asked.seed..asked.seed + asked.seeds.unwrap_or(2_000)).find_map(|seed| {
+            asked.worlds().find_map(|kind| {
+                let violation = one(kind, seed, &asked).verdict.err()?;
+                Some((seed, kind, violation))
+            })
+        });
         let seconds = begun.elapsed().as_secs_f64();
         match found {
-            Some((seed, violation)) => println!("{:<26} {seed:>6} {seconds:>9.1}  {violation}", mutant.name()),
+            Some((seed, kind, violation)) => {
+                println!("{:<26} {:<7} {seed:>6} {seconds:>9.1}  {violation}", mutant.name(), kind.name());
+            }
             None => {
                 survivors += 1;
-                println!("{:<26} {:>6} {seconds:>9.1}  SURVIVED: an invariant is missing", mutant.name(), "-");
+                println!(
+                    "{:<26} {:<7} {:>6} {seconds:>9.1}  SURVIVED: an invariant is missing",
+                    mutant.name(),
+                    "-",
+                    "-"
+                );
             }
         }
     }

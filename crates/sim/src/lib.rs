@@ -5,6 +5,7 @@
 //! What always holds: a run is a function of its seed; checks look at what users and the relay's readers see, never inside an
 //! engine. Deliberately absent: sockets, threads, real time. Never shipped.
 
+mod brief;
 pub mod chance;
 pub mod command_line;
 pub mod mutants;
@@ -14,3 +15,4 @@ pub mod scripted;
 pub mod store;
 pub mod trace;
 pub mod violation;
+pub mod world;

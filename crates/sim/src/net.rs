@@ -202,6 +202,15 @@ impl Net {
         }
     }
 
+    /// The disk of a relay is full, or has space again.
+    pub fn set_full(&mut self, relay: RelayId, full: bool) {
+        let host = &mut self.hosts[relay];
+        host.faults.full = full;
+        if let Some((store, _)) = &host.running {
+            store.set_faults(host.faults);
+        }
+    }
+
     /// A new connection; its `Hello` is on its way. `None` while the relay is down.
     pub fn connect(&mut self, relay: RelayId, now: UnixMillis) -> Option<LinkId> {
         let (_, core) = self.hosts[relay].running.clone()?;

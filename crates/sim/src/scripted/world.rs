@@ -7,6 +7,7 @@ use wire::{ClientFrame, Code, Entry, EntryId, EntryKind, Epoch, LogId, Request, 
 
 use super::client::{Client, Report, RoomId, Welcome};
 use super::group::{Change, Content, Group, Member};
+use crate::brief::{Brief, BriefFrame};
 use crate::chance::Chance;
 use crate::mutants::Mutant;
 use crate::net::{LinkId, Net, RelayId};
@@ -605,55 +606,5 @@ impl Transcript {
 
     fn count(&self, text: u64) -> usize {
         self.texts.iter().filter(|(_, other)| *other == text).count()
-    }
-}
-
-/// A request in a line.
-struct Brief<'a>(&'a Request);
-
-impl std::fmt::Display for Brief<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Request::Append { log, epoch, pipe, id, .. } => {
-                write!(f, "append {log:?} epoch {epoch} pipe {pipe} {id:?}")
-            }
-            Request::Commit { log, epoch, id, .. } => write!(f, "commit {log:?} epoch {epoch} {id:?}"),
-            Request::Open { logs } => {
-                write!(f, "open")?;
-                logs.iter().try_for_each(|open| write!(f, " {:?} epoch {}", open.log, open.epoch))
-            }
-            Request::Subscribe { logs } => {
-                write!(f, "subscribe")?;
-                logs.iter().try_for_each(|one| write!(f, " {:?} epoch {} from {}", one.log, one.epoch, one.from))
-            }
-            other => write!(f, "{:?}", other.lane()),
-        }
-    }
-}
-
-/// A frame in a line.
-pub(crate) struct BriefFrame<'a>(pub(crate) &'a ServerFrame);
-
-impl std::fmt::Display for BriefFrame<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            ServerFrame::Hello(_) => write!(f, "hello"),
-            ServerFrame::Response { id, result: Ok(Response::Appended { seq, .. }) } => write!(f, "{id}: at {seq}"),
-            ServerFrame::Response { id, result: Ok(Response::Opened(states)) } => {
-                write!(f, "{id}: opened")?;
-                states.iter().try_for_each(|state| {
-                    write!(f, " {:?} epoch {} head {} {:?}", state.log, state.epoch, state.head, state.error)
-                })
-            }
-            ServerFrame::Response { id, result: Ok(_) } => write!(f, "{id}: ok"),
-            ServerFrame::Response { id, result: Err(error) } => write!(f, "{id}: {:?} {}", error.code, error.current),
-            ServerFrame::Push(wire::Push::Entries { log, entries, head }) => {
-                write!(f, "entries of {log:?} to {head}:")?;
-                entries.iter().try_for_each(|entry| write!(f, " {}({} {:?})", entry.seq, entry.epoch, entry.kind))
-            }
-            ServerFrame::Push(wire::Push::Lagged { log, seq }) => write!(f, "{log:?} lagged at {seq}"),
-            ServerFrame::Push(wire::Push::EpochEnded { log, epoch }) => write!(f, "{log:?} epoch {epoch} ended"),
-            ServerFrame::Push(_) => write!(f, "push"),
-        }
     }
 }

@@ -86,7 +86,8 @@ impl Device {
         let database = Database::Memory { name: self.name.clone() };
         let mut env = Env { now, rng: self.chance.rng() };
         let opened = Engine::open_with(database, self.options.clone(), &mut env);
-        self.engine = Some(opened.map_err(|error| Violation::new("I5", format!("{} can't be opened: {error}", self.name)))?);
+        self.engine =
+            Some(opened.map_err(|error| Violation::new("I5", format!("{} can't be opened: {error}", self.name)))?);
         self.drain(net, now);
         Ok(())
     }
@@ -103,20 +104,15 @@ impl Device {
         self.wake = None;
     }
 
-    /// A person's command; `None` while the program isn't running.
-    pub fn command(
-        &mut self,
-        command: api::Command,
-        net: &mut Net,
-        now: UnixMillis,
-    ) -> Result<Option<CommandId>, Violation> {
-        if self.engine.is_none() {
-            return Ok(None);
-        }
+    /// The number that the next command will have; `None` while the program isn't running.
+    pub fn next_command(&self) -> Option<CommandId> {
+        self.engine.as_ref().map(|_| self.commands + 1)
+    }
+
+    /// A person's command, under the number of [`Device::next_command`].
+    pub fn command(&mut self, command: api::Command, net: &mut Net, now: UnixMillis) -> Result<(), Violation> {
         self.commands += 1;
-        let id = self.commands;
-        self.feed(Input::Command { id, command }, net, now)?;
-        Ok(Some(id))
+        self.feed(Input::Command { id: self.commands, command }, net, now)
     }
 
     /// What the person sees; `None` while the program isn't running or if there is nothing to see.
@@ -189,7 +185,8 @@ impl Device {
 
     /// A connection ended.
     pub fn lost(&mut self, link: LinkId, net: &mut Net, now: UnixMillis) -> Result<(), Violation> {
-        let route = self.connections.iter().find(|(_, connection)| connection.link == link).map(|(route, _)| route.clone());
+        let route =
+            self.connections.iter().find(|(_, connection)| connection.link == link).map(|(route, _)| route.clone());
         let Some(route) = route else { return Ok(()) };
         let Some(connection) = self.connections.remove(&route) else { return Ok(()) };
         for id in connection.in_flight {

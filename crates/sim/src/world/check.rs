@@ -1,0 +1,250 @@
+//! What must be true once everything has come to rest: I1 to I5 as people would notice them.
+
+use std::collections::BTreeMap;
+
+use api::{Command, Conversation, Message, MessageKind, MessageStatus, Query, Standing, View};
+
+use super::device::Device;
+use super::model::{Fate, Given, Model};
+use super::transition::DeviceId;
+use crate::violation::{Violation, ensure};
+
+/// More messages than any run writes.
+const ALL: u32 = 1_000_000;
+
+/// What a device shows.
+struct Shown {
+    conversations: BTreeMap<String, (Conversation, Vec<Message>)>,
+    /// Where each text is: conversation and index there.
+    texts: BTreeMap<String, Vec<(String, usize)>>,
+}
+
+impl Shown {
+    fn of(device: &Device) -> Result<Self, Violation> {
+        let mut shown = Self { conversations: BTreeMap::new(), texts: BTreeMap::new() };
+        let Some(View::Conversations(conversations)) = device.view(&Query::Conversations) else {
+            return Err(Violation::new("I5", format!("{} shows no conversations", device.name)));
+        };
+        for conversation in conversations {
+            let query = Query::Messages { conversation: conversation.id.clone(), before: None, limit: ALL };
+            let Some(View::Messages(messages)) = device.view(&query) else {
+                return Err(Violation::new("I5", format!("{} shows no messages of a conversation", device.name)));
+            };
+            for (at, message) in messages.iter().enumerate() {
+                if let MessageKind::Text { text } = &message.kind {
+                    shown.texts.entry(text.clone()).or_default().push((conversation.id.clone(), at));
+                }
+            }
+            shown.conversations.insert(conversation.id.clone(), (conversation, messages));
+        }
+        Ok(shown)
+    }
+
+    fn message(&self, text: &str) -> Option<&Message> {
+        let (conversation, at) = self.texts.get(text)?.first()?;
+        self.conversations.get(conversation)?.1.get(*at)
+    }
+}
+
+/// Checks everything. All devices are open.
+pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
+    let mut shown = BTreeMap::new();
+    for (id, device) in devices.iter().enumerate().filter(|(_, device)| device.is_open()) {
+        let what = Shown::of(device)?;
+        for (conversation, _) in what.conversations.values() {
+            model.stands(id, &conversation.id, conversation.standing);
+        }
+        shown.insert(id, what);
+    }
+    if let Some((device, problem)) = model.alarms.first() {
+        return Err(Violation::new("I2", format!("device {device} was told: {problem}")));
+    }
+    once(&shown)?;
+    same_order(&shown)?;
+    same_group(&shown, model)?;
+    for (order, given) in &model.given {
+        if let Command::Send { text, .. } = &given.command {
+            sent(order.0, text, given, &shown, model)?;
+        }
+    }
+    written_order(&shown, model)?;
+    removed(&shown, model)
+}
+
+/// I2: no device shows a text twice.
+fn once(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
+    for (device, what) in shown {
+        for (text, places) in &what.texts {
+            ensure!(places.len() == 1, "I2", "device {device} shows {text} {} times", places.len());
+        }
+    }
+    Ok(())
+}
+
+/// I2: what two devices show of a conversation stands at the same places, in the order of the log, without holes.
+fn same_order(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
+    let mut places: BTreeMap<(&str, u64), &Message> = BTreeMap::new();
+    for (device, what) in shown {
+        for (id, (_, messages)) in &what.conversations {
+            let mut last = 0;
+            for message in messages.iter().filter(|message| message.seq != 0) {
+                ensure!(message.seq > last, "I2", "device {device} shows {} behind {last} in {id}", message.seq);
+                last = message.seq;
+                if !matches!(message.kind, MessageKind::Text { .. }) {
+                    continue;
+                }
+                let first = places.entry((id, message.seq)).or_insert(message);
+                ensure!(
+                    first.id == message.id && first.kind == message.kind && first.from == message.from,
+                    "I2",
+                    "two devices show different messages at {} of {id}",
+                    message.seq
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// I3: whoever is active in a conversation sees the same one.
+fn same_group(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    let mut groups: BTreeMap<&str, (DeviceId, &Conversation)> = BTreeMap::new();
+    for (device, what) in shown {
+        for (id, (conversation, _)) in &what.conversations {
+            if conversation.standing != Standing::Active {
+                continue;
+            }
+            let own = model.accounts.get(device);
+            let inside = conversation.members.iter().any(|member| Some(&member.address) == own);
+            ensure!(inside, "I3", "device {device} is active in {id} and no member of it");
+            let (other, first) = groups.entry(id).or_insert((*device, conversation));
+            ensure!(
+                first.epoch == conversation.epoch && members(first) == members(conversation),
+                "I3",
+                "devices {other} and {device} are in different states of {id}: epochs {} and {}",
+                first.epoch,
+                conversation.epoch
+            );
+            let names = conversation.kind != api::ConversationKind::Group || first.name == conversation.name;
+            ensure!(names, "I3", "devices {other} and {device} see different names of {id}");
+        }
+    }
+    Ok(())
+}
+
+fn members(conversation: &Conversation) -> BTreeMap<&str, (api::Role, u32)> {
+    conversation.members.iter().map(|member| (member.address.as_str(), (member.role, member.devices))).collect()
+}
+
+/// I1, I2 and I5 for one text.
+fn sent(
+    author: DeviceId,
+    text: &str,
+    given: &Given,
+    shown: &BTreeMap<DeviceId, Shown>,
+    model: &Model,
+) -> Result<(), Violation> {
+    let Some(here) = shown.get(&author) else { return Ok(()) };
+    let own = here.message(text);
+    match given.fate {
+        Fate::Failed(_) => {
+            let status = own.map(|message| message.status);
+            ensure!(
+                status.is_none_or(|status| status == MessageStatus::Failed),
+                "I1",
+                "{text} was reported as failed and is {status:?}"
+            );
+            return Ok(());
+        }
+        Fate::Done(_) => {
+            let arrived = own.is_some_and(|message| message.seq != 0 && message.status >= MessageStatus::Sent);
+            ensure!(
+                arrived && own.is_some_and(|message| message.status != MessageStatus::Failed),
+                "I1",
+                "{text} was acknowledged; its author's device shows {:?}",
+                own.map(|message| (message.seq, message.status))
+            );
+        }
+        Fate::Open => return Err(Violation::new("I2", format!("{text} was never answered"))),
+        Fate::Unheard => {
+            // What the engine took is stored: it is sent after the crash, or shown as failed.
+            let Some(message) = own else {
+                return Err(Violation::new("I5", format!("{text} was lost in a crash of its author's program")));
+            };
+            ensure!(message.status != MessageStatus::Sending, "I5", "{text} was never sent after a crash");
+            if message.status == MessageStatus::Failed {
+                return Ok(());
+            }
+        }
+    }
+    let (Some(message), Some(account)) = (own, model.accounts.get(&author)) else { return Ok(()) };
+    for (device, stay) in &given.audience {
+        let (Some(what), Some(owner)) = (shown.get(device), model.accounts.get(device)) else { continue };
+        let still = model
+            .stays
+            .get(&(*device, message.conversation.clone()))
+            .is_some_and(|now| now.active && now.number == *stay);
+        if !still || model.blocked(owner, account) || model.may_have_gone(owner, &message.conversation, given.step) {
+            continue;
+        }
+        ensure!(
+            what.texts.contains_key(text),
+            "I2",
+            "{text} of device {author} is at {} of its conversation and device {device} does not show it",
+            message.seq
+        );
+    }
+    Ok(())
+}
+
+/// Rule 4: what a device writes in a conversation stays in the order written.
+fn written_order(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    let mut last: BTreeMap<(DeviceId, &str), (u64, &str)> = BTreeMap::new();
+    for ((device, _), given) in &model.given {
+        let Command::Send { text, .. } = &given.command else { continue };
+        let Some(message) = shown.get(device).and_then(|what| what.message(text)).filter(|message| message.seq != 0)
+        else {
+            continue;
+        };
+        if let Some((before, earlier)) = last.insert((*device, &message.conversation), (message.seq, text)) {
+            ensure!(
+                before < message.seq,
+                "I2",
+                "device {device} wrote {earlier} before {text}; they stand at {before} and {}",
+                message.seq
+            );
+        }
+    }
+    Ok(())
+}
+
+/// I4: nobody shows what was written after they were removed.
+fn removed(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    for given in model.given.values() {
+        let (Command::RemoveMember { member, .. }, Fate::Done(gone), Some(conversation)) =
+            (&given.command, given.fate, &given.conversation)
+        else {
+            continue;
+        };
+        let added = model.given.values().any(|other| {
+            other.conversation.as_ref().is_none_or(|id| id == conversation)
+                && matches!(&other.command, Command::AddMembers { members, .. } if members.contains(member))
+        });
+        if added {
+            continue;
+        }
+        for other in
+            model.given.values().filter(|other| other.step > gone && other.conversation.as_ref() == Some(conversation))
+        {
+            let Command::Send { text, .. } = &other.command else { continue };
+            for (device, what) in shown.iter().filter(|(device, _)| model.accounts.get(device) == Some(member)) {
+                ensure!(
+                    !what.texts.contains_key(text),
+                    "I4",
+                    "device {device} was removed and shows {text}, written later"
+                );
+            }
+        }
+    }
+    Ok(())
+}

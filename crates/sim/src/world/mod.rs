@@ -1,0 +1,413 @@
+//! The whole system: engines, connections, relays, people. Driven by [`Transition`]s, by hand in scenario tests and by chance in
+//! seeded runs.
+
+mod check;
+mod device;
+mod model;
+mod seeded;
+mod transition;
+
+use std::collections::BTreeMap;
+
+use api::{Command, Event, Query, View};
+use engine::Options;
+use wire::{Bytes, EntryId, LogId, Request, UnixMillis};
+
+pub use device::Device;
+pub use model::{Fate, Model};
+pub use seeded::run;
+pub use transition::{DeviceId, Transition};
+
+use crate::brief::{Brief, BriefFrame};
+use crate::chance::Chance;
+use crate::mutants::Mutant;
+use crate::net::{LinkId, Net, RelayId};
+use crate::store::{Disk, Faults};
+use crate::trace::Trace;
+use crate::violation::{Violation, ensure};
+
+/// Rounds in which everything must come to rest.
+const ROUNDS: usize = 5_000;
+
+/// Nothing that an engine waits for longer than this keeps a run from being at rest.
+const HORIZON_MS: u64 = 90_000;
+
+/// The classical suite: the simulator is about order and crashes, not about lattices.
+const SUITE: u16 = 1;
+
+/// A fresh device that waits to be let in.
+struct Linking {
+    device: DeviceId,
+    by: DeviceId,
+}
+
+/// How often the network misbehaves, in a thousand of its steps.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Noise {
+    /// A connection is cut.
+    pub cut: u32,
+    /// A program dies.
+    pub crash_device: u32,
+    /// A relay loses power.
+    pub crash_relay: u32,
+}
+
+/// See the module's documentation.
+pub struct World {
+    /// What people were promised.
+    pub model: Model,
+    /// The clock.
+    pub now: UnixMillis,
+    /// The devices.
+    pub devices: Vec<Device>,
+    net: Net,
+    chance: Chance,
+    noise: Noise,
+    trace: Trace,
+    linking: Vec<Linking>,
+    backups: BTreeMap<RelayId, Disk>,
+    /// The bytes sent under each entry id.
+    sent: BTreeMap<(LogId, EntryId), Bytes>,
+}
+
+impl World {
+    /// Relays of these names and so many fresh devices, all running.
+    pub fn new(
+        seed: u64,
+        relays: &[&str],
+        devices: usize,
+        faults: Faults,
+        mutant: Option<Mutant>,
+        trace: Trace,
+    ) -> Result<Self, Violation> {
+        let mut chance = Chance::new(seed, 2);
+        let mut net = Net::new(relays, chance.fork(), faults, mutant);
+        let now = UnixMillis(1_795_305_600_000);
+        let options = Options { suite: SUITE, deposit_spread_ms: 2_000, receipt_pause_ms: 2_000, key_packages: 6 };
+        let run = NEXT_RUN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let devices = (0..devices)
+            .map(|id| {
+                let mut device = Device::new(format!("sim-{seed}-{run}-{id}"), chance.fork(), options.clone())?;
+                device.open(&mut net, now)?;
+                Ok(device)
+            })
+            .collect::<Result<_, Violation>>()?;
+        Ok(Self {
+            model: Model::default(),
+            now,
+            devices,
+            net,
+            chance,
+            noise: Noise::default(),
+            trace,
+            linking: Vec::new(),
+            backups: BTreeMap::new(),
+            sent: BTreeMap::new(),
+        })
+    }
+
+    /// Sets how often the network misbehaves while it steps.
+    pub fn set_noise(&mut self, noise: Noise) {
+        self.noise = noise;
+    }
+
+    /// The trace so far.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// What a person sees on a device.
+    pub fn view(&self, device: DeviceId, query: &Query) -> Option<View> {
+        self.devices.get(device)?.view(query)
+    }
+
+    /// Something happens.
+    pub fn apply(&mut self, transition: &Transition) -> Result<(), Violation> {
+        self.trace.next_step();
+        match transition {
+            Transition::Network(_) | Transition::Settle => {}
+            other => self.trace.line(format_args!("{other:?}")),
+        }
+        match transition {
+            Transition::Do { device, command } => self.command(*device, command.clone())?,
+            Transition::Link { device, by } => {
+                self.linking.push(Linking { device: *device, by: *by });
+                let relay = self.net.name(0).as_str().to_owned();
+                self.command(*device, Command::BeginLink { relay })?;
+            }
+            Transition::CrashDevice(device) => self.crash_device(*device),
+            Transition::OpenDevice(device) => self.open_device(*device)?,
+            Transition::CrashRelay(relay) => {
+                let lost = self.net.crash(*relay);
+                self.relay_lost(*relay, lost)?;
+            }
+            Transition::StartRelay(relay) => self.net.start(*relay),
+            Transition::BackUpRelay(relay) => {
+                if let Some(disk) = self.net.backup(*relay) {
+                    self.backups.insert(*relay, disk);
+                }
+            }
+            Transition::RestoreRelay(relay) => {
+                if let Some(disk) = self.backups.get(relay).cloned() {
+                    let lost = self.net.restore(*relay, disk, self.now.plus(60 * 60 * 1000));
+                    self.relay_lost(*relay, lost)?;
+                }
+            }
+            Transition::DiskFull(relay, full) => self.net.set_full(*relay, *full),
+            Transition::Cut(device) => {
+                for link in self.devices[*device].links() {
+                    self.cut(link)?;
+                }
+            }
+            Transition::Advance(millis) => {
+                self.now = self.now.plus(*millis);
+                self.net.tick(self.now);
+            }
+            Transition::Network(steps) => {
+                for _ in 0..*steps {
+                    self.trace.next_step();
+                    self.network_step()?;
+                }
+            }
+            Transition::Settle => self.settle()?,
+        }
+        self.hear()
+    }
+
+    /// Checks what must be true at rest.
+    pub fn check(&mut self) -> Result<(), Violation> {
+        check::check(&self.devices, &mut self.model)
+    }
+
+    fn command(&mut self, device: DeviceId, command: Command) -> Result<(), Violation> {
+        let step = self.trace.step();
+        let conversation = conversation_of(&command)
+            .and_then(|named| self.devices[device].view(&Query::Conversation { conversation: named.to_owned() }))
+            .and_then(|view| match view {
+                View::Conversation(conversation) => Some(conversation.id),
+                _ => None,
+            });
+        let Some(id) = self.devices[device].next_command() else { return Ok(()) };
+        self.model.gave((device, id), command.clone(), conversation, step);
+        self.devices[device].command(command, &mut self.net, self.now)?;
+        self.hear()
+    }
+
+    /// Tells the model what people were told.
+    fn hear(&mut self) -> Result<(), Violation> {
+        let step = self.trace.step();
+        let mut next = Vec::new();
+        for (id, device) in self.devices.iter_mut().enumerate() {
+            for event in device.events() {
+                self.trace.line(format_args!("device {id} tells {}", crate::brief::BriefEvent(&event)));
+                self.model.told(id, &event, step)?;
+                match event {
+                    Event::LinkCode { code, .. } => {
+                        if let Some(linking) = self.linking.iter().find(|linking| linking.device == id) {
+                            next.push((linking.by, Command::InspectLink { code }));
+                        }
+                    }
+                    Event::LinkRequest { preview, .. } => next.push((id, Command::ConfirmLink { code: preview.code })),
+                    Event::Linked { .. } => self.linking.retain(|linking| linking.device != id),
+                    _ => {}
+                }
+            }
+        }
+        next.into_iter().try_for_each(|(device, command)| self.command(device, command))
+    }
+
+    fn crash_device(&mut self, device: DeviceId) {
+        self.devices[device].crash(&mut self.net);
+        self.model.crashed(device);
+    }
+
+    fn open_device(&mut self, device: DeviceId) -> Result<(), Violation> {
+        self.devices[device].open(&mut self.net, self.now)
+    }
+
+    fn relay_lost(&mut self, relay: RelayId, lost: Vec<LinkId>) -> Result<(), Violation> {
+        for link in lost {
+            self.lost(link)?;
+        }
+        for device in &mut self.devices {
+            device.relay_lost(relay, &mut self.net, self.now)?;
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, link: LinkId) -> Result<(), Violation> {
+        self.net.cut(link);
+        self.lost(link)
+    }
+
+    fn lost(&mut self, link: LinkId) -> Result<(), Violation> {
+        match self.devices.iter_mut().find(|device| device.holds(link)) {
+            Some(device) => device.lost(link, &mut self.net, self.now),
+            None => Ok(()),
+        }
+    }
+
+    /// One step of the network, drawn by chance.
+    fn network_step(&mut self) -> Result<(), Violation> {
+        let noise = self.noise;
+        if self.chance.per_mille(noise.cut) {
+            let links = self.net.linked();
+            if let Some(link) = self.chance.pick(&links).copied() {
+                self.trace.line(format_args!("{link:?} is cut"));
+                self.cut(link)?;
+            }
+        }
+        if self.chance.per_mille(noise.crash_device) {
+            let device = self.chance.below(self.devices.len());
+            self.trace.line(format_args!("device {device} crashes"));
+            self.crash_device(device);
+        }
+        if self.chance.per_mille(noise.crash_relay) {
+            let relay = self.chance.below(self.net.relays());
+            self.trace.line(format_args!("relay {relay} crashes"));
+            let lost = self.net.crash(relay);
+            self.relay_lost(relay, lost)?;
+        }
+        let device = self.chance.below(self.devices.len());
+        match self.chance.weighted([30, 30, 14, 8, 5, 6, 4, 2, 2]) {
+            Some(0) => {
+                let links = self.net.upward();
+                if let Some(link) = self.chance.pick(&links).copied() {
+                    self.up(link)?;
+                }
+            }
+            Some(1) => {
+                let links = self.net.downward();
+                if let Some(link) = self.chance.pick(&links).copied() {
+                    self.down(link)?;
+                }
+            }
+            Some(2) => {
+                let relays = self.net.waiting();
+                if let Some(relay) = self.chance.pick(&relays).copied() {
+                    self.net.sync(relay);
+                }
+            }
+            Some(3) => {
+                self.devices[device].connect(&mut self.net, self.now);
+            }
+            Some(4) => {
+                self.devices[device].transfer(&mut self.net, self.now)?;
+            }
+            Some(5) => {
+                self.devices[device].wake(&mut self.net, self.now)?;
+                self.devices[device].answer_unsent(&mut self.net, self.now)?;
+            }
+            Some(6) => {
+                self.now = self.now.plus(*self.chance.pick(&[1, 30, 300, 2_000]).unwrap_or(&1));
+                self.net.tick(self.now);
+            }
+            Some(7) => self.open_device(device)?,
+            _ => {
+                let relay = self.chance.below(self.net.relays());
+                self.net.start(relay);
+            }
+        }
+        self.hear()
+    }
+
+    fn up(&mut self, link: LinkId) -> Result<(), Violation> {
+        let Some(request) = self.net.deliver_up(link, self.now) else { return Ok(()) };
+        self.trace.line(format_args!("{link:?} up {}", Brief(&request)));
+        // I5: one id, one ciphertext, whatever was retried and whatever crashed in between.
+        if let Request::Append { log, id, body, .. } | Request::Commit { log, id, body, .. } = &request {
+            let body = Bytes::copy_from_slice(body);
+            let first = self.sent.entry((*log, *id)).or_insert_with(|| body.clone());
+            ensure!(*first == body, "I5", "{id:?} was sent with two different bodies");
+        }
+        Ok(())
+    }
+
+    fn down(&mut self, link: LinkId) -> Result<(), Violation> {
+        let Some(frame) = self.net.deliver_down(link, self.now) else { return Ok(()) };
+        let frame = frame?;
+        self.trace.line(format_args!("{link:?} down {}", BriefFrame(&frame)));
+        match self.devices.iter_mut().find(|device| device.holds(link)) {
+            Some(device) => device.receive(link, frame, &mut self.net, self.now),
+            None => Ok(()),
+        }
+    }
+
+    /// The faults end; everything must come to rest.
+    fn settle(&mut self) -> Result<(), Violation> {
+        self.net.set_faults(Faults::default());
+        for relay in 0..self.net.relays() {
+            self.net.start(relay);
+        }
+        let mut quiet = 0;
+        for _ in 0..ROUNDS {
+            self.trace.next_step();
+            let mut busy = false;
+            for device in 0..self.devices.len() {
+                self.devices[device].open(&mut self.net, self.now)?;
+                busy |= self.devices[device].connect(&mut self.net, self.now);
+                busy |= self.devices[device].answer_unsent(&mut self.net, self.now)?;
+                busy |= self.devices[device].transfer(&mut self.net, self.now)?;
+                self.devices[device].wake(&mut self.net, self.now)?;
+            }
+            for link in self.net.upward() {
+                busy = true;
+                self.up(link)?;
+            }
+            for relay in 0..self.net.relays() {
+                self.net.sync(relay);
+            }
+            for link in self.net.downward() {
+                busy = true;
+                self.down(link)?;
+            }
+            self.hear()?;
+            busy |= !self.net.waiting().is_empty()
+                || self.devices.iter().any(|device| device.is_asking() || device.is_transferring());
+            quiet = if busy { 0 } else { quiet + 1 };
+            let next = self.devices.iter().filter_map(Device::wake_at).min();
+            let soon = next.filter(|at| at.since(self.now) <= HORIZON_MS);
+            if quiet >= 3 {
+                match soon {
+                    // Nothing moves: time may pass at once.
+                    Some(at) => self.now = at.max(self.now.plus(1)),
+                    None => return self.answered(),
+                }
+            } else {
+                self.now = self.now.plus(250);
+            }
+            self.net.tick(self.now);
+        }
+        Err(Violation::new("live", "nothing comes to rest"))
+    }
+
+    /// At rest nobody waits for an answer.
+    fn answered(&self) -> Result<(), Violation> {
+        let waits = |command: &Command| !matches!(command, Command::BeginLink { .. });
+        match self.model.open().find(|(_, given)| waits(&given.command)) {
+            Some(((device, id), given)) => Err(Violation::new(
+                "live",
+                format!("command {id} of device {device} was never answered: {:?}", given.command),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Databases of one process must not share a name.
+static NEXT_RUN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+fn conversation_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Send { conversation, .. }
+        | Command::MarkRead { conversation, .. }
+        | Command::AddMembers { conversation, .. }
+        | Command::RemoveMember { conversation, .. }
+        | Command::Rename { conversation, .. }
+        | Command::SetRole { conversation, .. }
+        | Command::Leave { conversation }
+        | Command::Accept { conversation }
+        | Command::Decline { conversation } => Some(conversation),
+        _ => None,
+    }
+}

@@ -1,0 +1,175 @@
+//! What people were promised, kept as plainly as it can be said: who wrote what, what they were told of it, who was in the
+//! conversation then.
+//!
+//! What always holds: the model learns from commands, events and views alone. Where people's orders overlap (a text written while a
+//! removal is under way) it demands nothing that it can't know.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::{Command, Event, Standing};
+
+use super::transition::DeviceId;
+use crate::violation::{Violation, ensure};
+
+/// Names a command: the device and its number there.
+pub type Order = (DeviceId, u64);
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// No answer yet.
+    Open,
+    /// It has had its effect; in this step the person heard of it.
+    Done(u64),
+    /// It will have none; in this step the person heard of it.
+    Failed(u64),
+    /// The program died before it could answer.
+    Unheard,
+}
+
+/// A command as it was given.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// What.
+    pub command: Command,
+    /// The conversation, once it is known.
+    pub conversation: Option<String>,
+    /// When, by step.
+    pub step: u64,
+    /// What became of it.
+    pub fate: Fate,
+    /// Texts: the devices that must show it if they stay in the conversation, and which of their stays it was.
+    pub audience: Vec<(DeviceId, u32)>,
+}
+
+/// How a device stands in a conversation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stay {
+    /// Goes up whenever it begins to be active.
+    pub number: u32,
+    /// It is active.
+    pub active: bool,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub struct Model {
+    /// All commands.
+    pub given: BTreeMap<Order, Given>,
+    /// Which account a device belongs to.
+    pub accounts: BTreeMap<DeviceId, String>,
+    /// How devices stand in conversations.
+    pub stays: BTreeMap<(DeviceId, String), Stay>,
+    /// (who, whom): blocked at least once.
+    pub blocks: BTreeSet<(String, String)>,
+    /// Notices that say that something doesn't verify, or of a defect.
+    pub alarms: Vec<(DeviceId, api::Problem)>,
+}
+
+impl Model {
+    /// A command was given.
+    pub fn gave(&mut self, order: Order, command: Command, conversation: Option<String>, step: u64) {
+        if let (Command::Block { address }, Some(who)) = (&command, self.accounts.get(&order.0)) {
+            self.blocks.insert((who.clone(), address.clone()));
+        }
+        let audience = match (&command, &conversation) {
+            (Command::Send { .. }, Some(conversation)) => self
+                .stays
+                .iter()
+                .filter(|((_, id), stay)| id == conversation && stay.active)
+                .map(|((device, _), stay)| (*device, stay.number))
+                .collect(),
+            _ => Vec::new(),
+        };
+        self.given.insert(order, Given { command, conversation, step, fate: Fate::Open, audience });
+    }
+
+    /// A person was told something.
+    pub fn told(&mut self, device: DeviceId, event: &Event, step: u64) -> Result<(), Violation> {
+        match event {
+            Event::Done { command, conversation, .. } => {
+                self.answered(device, *command, Fate::Done(step))?;
+                if let Some(given) = self.given.get_mut(&(device, *command)) {
+                    given.conversation = conversation.clone().or(given.conversation.take());
+                    if let Command::Register { address, .. } = &given.command {
+                        self.accounts.insert(device, address.clone());
+                    }
+                }
+            }
+            Event::Failed { command, .. } => self.answered(device, *command, Fate::Failed(step))?,
+            Event::Linked { address } => {
+                self.accounts.insert(device, address.clone());
+            }
+            Event::Conversation { conversation } => {
+                self.stands(device, &conversation.id, conversation.standing);
+            }
+            Event::Notice { problem, .. } if matches!(problem.kind, api::Kind::Trust | api::Kind::Bug) => {
+                self.alarms.push((device, problem.clone()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, device: DeviceId, command: u64, fate: Fate) -> Result<(), Violation> {
+        let given = self.given.get_mut(&(device, command));
+        let given = given.ok_or_else(|| Violation::new("I3", "an answer to a command that was never given"))?;
+        ensure!(
+            given.fate == Fate::Open,
+            "I3",
+            "command {command} of device {device} was answered twice: {:?}",
+            given.command
+        );
+        given.fate = fate;
+        Ok(())
+    }
+
+    /// A device shows a conversation in this standing.
+    pub fn stands(&mut self, device: DeviceId, conversation: &str, standing: Standing) {
+        let stay = self.stays.entry((device, conversation.to_owned())).or_default();
+        let active = standing == Standing::Active;
+        if active && !stay.active {
+            stay.number += 1;
+        }
+        stay.active = active;
+    }
+
+    /// A program died: what it had not answered nobody will.
+    pub fn crashed(&mut self, device: DeviceId) {
+        for ((owner, _), given) in &mut self.given {
+            if *owner == device && given.fate == Fate::Open {
+                given.fate = Fate::Unheard;
+            }
+        }
+    }
+
+    /// The commands that someone still waits for.
+    pub fn open(&self) -> impl Iterator<Item = (&Order, &Given)> {
+        self.given.iter().filter(|(_, given)| given.fate == Fate::Open)
+    }
+
+    /// True if, from `step` on, somebody may have been taking the account out of the conversation.
+    pub fn may_have_gone(&self, account: &str, conversation: &str, step: u64) -> bool {
+        self.given.iter().any(|((device, _), given)| {
+            let over = match given.fate {
+                Fate::Done(at) | Fate::Failed(at) => at < step,
+                Fate::Open | Fate::Unheard => false,
+            };
+            let own = self.accounts.get(device).is_some_and(|own| own == account);
+            let same = given.conversation.as_deref().is_none_or(|id| id == conversation);
+            !over
+                && match &given.command {
+                    Command::RemoveMember { member, .. } => same && member == account,
+                    Command::Leave { .. } | Command::Decline { .. } => same && own,
+                    Command::RevokeDevice { .. } => own,
+                    _ => false,
+                }
+        })
+    }
+
+    /// True if either of the two has blocked the other at some time.
+    pub fn blocked(&self, one: &str, other: &str) -> bool {
+        self.blocks.contains(&(one.to_owned(), other.to_owned()))
+            || self.blocks.contains(&(other.to_owned(), one.to_owned()))
+    }
+}

@@ -1,0 +1,174 @@
+//! Seeded runs: who does what next is drawn by chance from what people see on their screens.
+
+use api::{Command, Conversation, ConversationKind, Query, Role, Standing, View};
+
+use super::{DeviceId, Noise, Transition, World};
+use crate::chance::Chance;
+use crate::run::{Options, Outcome};
+use crate::store::Faults;
+use crate::trace::Trace;
+use crate::violation::Violation;
+
+const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+const RELAYS: [&str; 2] = ["a.example", "b.example"];
+
+/// One run from its seed to its verdict.
+pub fn run(options: Options) -> Outcome {
+    let trace = options.trace.map_or_else(Trace::default, Trace::to);
+    let mut chance = Chance::new(options.seed, 3);
+    let faults = Faults {
+        unavailable: *chance.pick(&[0, 0, 10, 40]).unwrap_or(&0),
+        unknown: *chance.pick(&[0, 0, 10, 30]).unwrap_or(&0),
+        race: *chance.pick(&[0, 0, 300]).unwrap_or(&0),
+        full: false,
+    };
+    let relays = 1 + chance.below(RELAYS.len());
+    let people = 2 + chance.below(3);
+    let spare = chance.below(2);
+    let world = World::new(options.seed, &RELAYS[..relays], people + spare, faults, options.mutant, trace);
+    let mut world = match world {
+        Ok(world) => world,
+        Err(violation) => return Outcome { hash: [0; 32], steps: 0, last: Vec::new(), verdict: Err(violation) },
+    };
+    let mut run =
+        Run { chance, people, relays, texts: 0, spare: (people..people + spare).collect(), addresses: Vec::new() };
+    let verdict = run.play(&mut world, options.steps);
+    Outcome {
+        hash: world.trace().hash(),
+        steps: world.trace().step(),
+        last: world.trace().last().map(str::to_owned).collect(),
+        verdict,
+    }
+}
+
+struct Run {
+    chance: Chance,
+    people: usize,
+    relays: usize,
+    texts: u64,
+    /// Devices that belong to nobody yet.
+    spare: Vec<DeviceId>,
+    addresses: Vec<String>,
+}
+
+impl Run {
+    fn play(&mut self, world: &mut World, steps: u64) -> Result<(), Violation> {
+        // Registration under faults is a part of the run, but it has to end before the rest makes sense.
+        for device in 0..self.people {
+            let relay = RELAYS[self.chance.below(self.relays)];
+            let address = format!("{}@{relay}", NAMES[device % NAMES.len()]);
+            world.apply(&Transition::register(device, &address))?;
+            self.addresses.push(address);
+        }
+        world.apply(&Transition::Settle)?;
+        let loud = self.chance.per_mille(700);
+        if loud {
+            world.set_noise(Noise {
+                cut: *self.chance.pick(&[0, 5, 20]).unwrap_or(&0),
+                crash_device: *self.chance.pick(&[0, 2, 8]).unwrap_or(&0),
+                crash_relay: *self.chance.pick(&[0, 2, 5]).unwrap_or(&0),
+            });
+        }
+        for _ in 0..steps {
+            if let Some(transition) = self.next(world) {
+                world.apply(&transition)?;
+            }
+            let steps = self.chance.between(1, 40) as u32;
+            world.apply(&Transition::Network(steps))?;
+        }
+        world.set_noise(Noise::default());
+        world.apply(&Transition::Settle)?;
+        world.check()
+    }
+
+    /// What happens next; `None` if what was drawn is not possible now.
+    fn next(&mut self, world: &World) -> Option<Transition> {
+        let device = self.chance.below(world.devices.len());
+        let others: Vec<String> = self
+            .addresses
+            .iter()
+            .filter(|address| world.model.accounts.get(&device) != Some(*address))
+            .cloned()
+            .collect();
+        let conversations = conversations(world, device);
+        let groups: Vec<&Conversation> = conversations
+            .iter()
+            .filter(|conversation| {
+                conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
+            })
+            .collect();
+        match self.chance.weighted([40, 12, 5, 6, 5, 5, 3, 2, 8, 2, 1, 2, 3])? {
+            0 => {
+                let active: Vec<&Conversation> =
+                    conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
+                let conversation = self.chance.pick(&active)?.id.clone();
+                let text = self.text(device);
+                Some(Transition::send(device, &conversation, &text))
+            }
+            1 => {
+                let to = self.chance.pick(&others)?.clone();
+                let text = self.text(device);
+                Some(Transition::send(device, &to, &text))
+            }
+            2 => {
+                let members: Vec<&str> =
+                    others.iter().filter(|_| self.chance.per_mille(600)).map(String::as_str).collect();
+                self.texts += 1;
+                Some(Transition::create_group(device, &format!("group {}", self.texts), &members))
+            }
+            3 => Some(Transition::add(device, &self.chance.pick(&groups)?.id, self.chance.clone().pick(&others)?)),
+            4 => {
+                let group = self.chance.pick(&groups)?;
+                let member = self.chance.pick(&group.members)?.address.clone();
+                (world.model.accounts.get(&device) != Some(&member))
+                    .then(|| Transition::remove(device, &group.id, &member))
+            }
+            5 => {
+                self.texts += 1;
+                let name = format!("name {}", self.texts);
+                Some(Transition::rename(device, &self.chance.pick(&groups)?.id, &name))
+            }
+            6 => {
+                let group = self.chance.pick(&groups)?;
+                let member = self.chance.pick(&group.members)?.address.clone();
+                let role = *self.chance.pick(&[Role::Member, Role::Admin, Role::Owner])?;
+                Some(Transition::role(device, &group.id, &member, role))
+            }
+            7 => Some(Transition::leave(device, &self.chance.pick(&groups)?.id)),
+            8 => {
+                let requested: Vec<&Conversation> =
+                    conversations.iter().filter(|conversation| conversation.standing == Standing::Requested).collect();
+                let id = self.chance.pick(&requested)?.id.clone();
+                Some(if self.chance.per_mille(800) {
+                    Transition::accept(device, &id)
+                } else {
+                    Transition::decline(device, &id)
+                })
+            }
+            9 => Some(Transition::block(device, self.chance.pick(&others)?)),
+            10 => {
+                let by = self.chance.below(self.people);
+                (!self.spare.is_empty()).then(|| Transition::Link { device: self.spare.remove(0), by })
+            }
+            11 => {
+                let conversation = self.chance.pick(&conversations)?;
+                let message = conversation.last.as_ref()?.id.clone();
+                let command = Command::MarkRead { conversation: conversation.id.clone(), message };
+                Some(Transition::Do { device, command })
+            }
+            _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
+        }
+    }
+
+    fn text(&mut self, device: DeviceId) -> String {
+        self.texts += 1;
+        format!("text {} of {device}", self.texts)
+    }
+}
+
+fn conversations(world: &World, device: DeviceId) -> Vec<Conversation> {
+    match world.view(device, &Query::Conversations) {
+        Some(View::Conversations(conversations)) => conversations,
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,108 @@
+//! What can happen: the one vocabulary of scenario tests, seeded runs and the fuzzer.
+
+use api::{Command, Role};
+
+/// A device's number.
+pub type DeviceId = usize;
+
+/// Something happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// A person asks for something on a device.
+    Do {
+        /// Where.
+        device: DeviceId,
+        /// What.
+        command: Command,
+    },
+    /// A fresh device is linked to the account of another: shows a code, which is looked at and confirmed there.
+    Link {
+        /// The fresh one.
+        device: DeviceId,
+        /// The one that certifies.
+        by: DeviceId,
+    },
+    /// A program dies with all that it had not yet carried out.
+    CrashDevice(DeviceId),
+    /// A program is started.
+    OpenDevice(DeviceId),
+    /// A relay loses power.
+    CrashRelay(usize),
+    /// A relay is started.
+    StartRelay(usize),
+    /// A backup is taken of a relay.
+    BackUpRelay(usize),
+    /// A relay is restored from its last backup.
+    RestoreRelay(usize),
+    /// A relay's disk is full, or has space again.
+    DiskFull(usize, bool),
+    /// All connections of a device are cut.
+    Cut(DeviceId),
+    /// Milliseconds pass.
+    Advance(u64),
+    /// So many steps of the network, drawn by chance.
+    Network(u32),
+    /// Faults are over, everything runs and comes to rest.
+    Settle,
+}
+
+impl Transition {
+    /// A new account.
+    pub fn register(device: DeviceId, address: &str) -> Self {
+        Self::Do { device, command: Command::Register { address: address.into(), invite: String::new() } }
+    }
+
+    /// A text.
+    pub fn send(device: DeviceId, conversation: &str, text: &str) -> Self {
+        let (conversation, text) = (conversation.into(), text.into());
+        Self::Do { device, command: Command::Send { conversation, text, reply_to: None } }
+    }
+
+    /// A new group.
+    pub fn create_group(device: DeviceId, name: &str, members: &[&str]) -> Self {
+        let members = members.iter().map(|member| (*member).into()).collect();
+        Self::Do { device, command: Command::CreateGroup { name: name.into(), members } }
+    }
+
+    /// Adds to a group.
+    pub fn add(device: DeviceId, conversation: &str, member: &str) -> Self {
+        let command = Command::AddMembers { conversation: conversation.into(), members: vec![member.into()] };
+        Self::Do { device, command }
+    }
+
+    /// Removes from a group.
+    pub fn remove(device: DeviceId, conversation: &str, member: &str) -> Self {
+        Self::Do { device, command: Command::RemoveMember { conversation: conversation.into(), member: member.into() } }
+    }
+
+    /// Another name for a group.
+    pub fn rename(device: DeviceId, conversation: &str, name: &str) -> Self {
+        Self::Do { device, command: Command::Rename { conversation: conversation.into(), name: name.into() } }
+    }
+
+    /// Another role.
+    pub fn role(device: DeviceId, conversation: &str, member: &str, role: Role) -> Self {
+        let (conversation, member) = (conversation.into(), member.into());
+        Self::Do { device, command: Command::SetRole { conversation, member, role } }
+    }
+
+    /// Leaves a group.
+    pub fn leave(device: DeviceId, conversation: &str) -> Self {
+        Self::Do { device, command: Command::Leave { conversation: conversation.into() } }
+    }
+
+    /// Takes an invitation.
+    pub fn accept(device: DeviceId, conversation: &str) -> Self {
+        Self::Do { device, command: Command::Accept { conversation: conversation.into() } }
+    }
+
+    /// Refuses an invitation.
+    pub fn decline(device: DeviceId, conversation: &str) -> Self {
+        Self::Do { device, command: Command::Decline { conversation: conversation.into() } }
+    }
+
+    /// Blocks an account.
+    pub fn block(device: DeviceId, address: &str) -> Self {
+        Self::Do { device, command: Command::Block { address: address.into() } }
+    }
+}
