@@ -9,6 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use crate::StoreError;
 
+/// At most so often does the writer let others go first.
+const YIELDS: usize = 16;
+/// With so many jobs a sync is a small part of their batch already.
+const ENOUGH: usize = 128;
+
 /// Work in the order in which it was handed in.
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
@@ -59,6 +64,24 @@ impl<T> Queue<T> {
         }
         std::mem::swap(&mut state.jobs, jobs);
         true
+    }
+
+    /// Lets those who were just answered hand in what they do next, as long as more comes in and it isn't enough yet. Without it
+    /// the writer would take the first of them and make the others wait for a sync that they could have shared. No timer: where
+    /// nobody has anything to hand in it costs one yield.
+    pub(super) fn settle(&self) {
+        let mut before = self.state().jobs.len();
+        for _ in 0..YIELDS {
+            if before >= ENOUGH {
+                return;
+            }
+            std::thread::yield_now();
+            let now = self.state().jobs.len();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// Nothing is accepted from now on; what is queued is still taken.

@@ -350,7 +350,9 @@ impl Shard {
         if self.young.len() >= STATES_IN_SHARD && !self.young.contains_key(&log) {
             self.old = std::mem::take(&mut self.young);
         }
-        self.old.remove(&log);
+        if !self.old.is_empty() {
+            self.old.remove(&log);
+        }
         self.young.insert(log, state);
     }
 

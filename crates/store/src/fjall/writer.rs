@@ -201,6 +201,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut jobs = Vec::new();
         while self.shared.queue.take(&mut jobs, self.purges.is_empty()) {
+            let shared = jobs.len() > 1;
             for job in jobs.drain(..) {
                 match self.admit(&job) {
                     Ok(()) => self.decide(job),
@@ -216,6 +217,10 @@ impl Writer {
             }
             self.flush();
             self.purge();
+            // One writer alone would only wait.
+            if shared {
+                self.shared.queue.settle();
+            }
         }
     }
 

@@ -13,6 +13,8 @@ use store::{Expect, LogKey, Pipe, Store, StoreError};
 use crate::{append, entry, filled, seqs};
 
 const LOG: LogKey = [1; 16];
+/// What is kept free on the small disk.
+const RESERVE: u64 = 96 << 20;
 
 #[test]
 fn a_full_disk_refuses_writes_and_recovers() {
@@ -68,6 +70,11 @@ impl Disk {
             .output();
         mounted.is_ok_and(|output| output.status.success()).then_some(Self(dir))
     }
+
+    fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(self.0.path()).expect("a mounted disk");
+        disk.f_bavail * disk.f_frsize
+    }
 }
 
 impl Drop for Disk {
@@ -78,19 +85,20 @@ impl Drop for Disk {
 
 #[test]
 fn i1_a_disk_that_is_really_full_loses_nothing() {
-    let Some(disk) = Disk::new(256) else {
+    let Some(disk) = Disk::new(512) else {
         // Mounting takes root; the test above says the same with a disk that only claims to be full.
         return;
     };
     let data = disk.0.path().join("data");
     let ballast = disk.0.path().join("ballast");
-    let open = || FjallStore::open_with(&data, Options { reserve: 96 << 20, ..Options::default() });
+    let open = || FjallStore::open_with(&data, Options { reserve: RESERVE, ..Options::default() });
     let store = open().expect("a store");
     filled(&store, LOG, 0);
     let mut acked = 0;
     for round in 0..3 {
-        // Somebody else takes most of the disk, so that it is full soon.
-        std::fs::write(&ballast, vec![0; (100 << 20) - acked as usize * 40_000]).expect("ballast");
+        // Somebody else takes the disk but for 16 MiB, so that it is full soon.
+        let room = disk.free() - RESERVE - (16 << 20);
+        std::fs::write(&ballast, vec![0; room as usize]).expect("ballast");
         let before = acked;
         let refused = loop {
             match append(&store, LOG, acked + 1, 40_000) {
