@@ -160,7 +160,7 @@ impl Connection {
         // A log that was not opened gets a pipe too: what follows the refusal must not slip in once an `Open` has succeeded.
         let known = state.logs.len();
         let State { logs, appends, .. } = &mut *state;
-        if !logs.contains_key(&append.log) && known >= opened_limit(limits) {
+        if known >= opened_limit(limits) && !logs.contains_key(&append.log) {
             return Err(not_opened());
         }
         let access = logs.entry(append.log).or_default();
@@ -221,7 +221,7 @@ impl Connection {
         if state.closed {
             return Err(closed());
         }
-        if !state.logs.contains_key(&log) && state.logs.len() >= opened_limit(limits) {
+        if state.logs.len() >= opened_limit(limits) && !state.logs.contains_key(&log) {
             return Err(Error::new(
                 Code::TooMany,
                 "this connection has opened as many logs as it may; close it and open those that are needed on a new one",
@@ -297,8 +297,10 @@ impl Connection {
     /// Pushes that a subscription has ended; if the sink has no room, it gets it once it has run empty.
     pub(super) fn notice(&self, log: LogId, push: Push) {
         let frame = ServerFrame::Push(push).encode();
+        // Held over both steps: a sink that runs empty between them would otherwise ask for notices a moment too early.
+        let mut notices = self.notices();
         if !self.sink.push(frame.clone()) {
-            self.notices().push((log, frame));
+            notices.push((log, frame));
         }
     }
 

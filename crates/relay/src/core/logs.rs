@@ -190,14 +190,14 @@ impl<S: Store> Relay<S> {
         let pace = self.live.with(log, |live| {
             live.pacing.as_mut().map_or(Ok(Pace::Free), |pacing| pacing.arrive(now, conn.id, conn.peer.range))
         })?;
-        let turn = match pace {
-            Pace::Free => None,
+        let (turn, time) = match pace {
+            Pace::Free => (None, now),
             Pace::Wait { turn, due } => {
                 if let Some(due) = due {
                     self.paced().insert((due, log));
                 }
-                turn.granted().await;
-                Some(turn)
+                let drawn_at = turn.granted().await;
+                (Some(turn), drawn_at)
             }
         };
         let entry =
@@ -206,7 +206,7 @@ impl<S: Store> Relay<S> {
         drop(turn);
         let seq = committed.map_err(gone_is_not_opened)?;
         self.learn_bytes(log).await;
-        Ok(self.appended(log, epoch, seq, id, &body, [0; 32], now))
+        Ok(self.appended(log, epoch, seq, id, &body, [0; 32], time))
     }
 
     /// The answer to an entry that is durable.

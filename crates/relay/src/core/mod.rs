@@ -302,7 +302,7 @@ impl<S: Store> Relay<S> {
             std::mem::replace(&mut *paced, later)
         };
         for (_, log) in due {
-            let drawn = self.live.with(log, |live| live.pacing.as_mut().and_then(|pacing| pacing.draw(rng)));
+            let drawn = self.live.with(log, |live| live.pacing.as_mut().and_then(|pacing| pacing.draw(now, rng)));
             if let Some(drawn) = drawn {
                 drawn.start();
             }

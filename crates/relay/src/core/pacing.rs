@@ -82,7 +82,7 @@ impl Pacing {
     }
 
     /// Draws the order in which the gathered commits go to the store.
-    pub(super) fn draw(&mut self, rng: &mut dyn CryptoRng) -> Option<Drawn> {
+    pub(super) fn draw(&mut self, now: UnixMillis, rng: &mut dyn CryptoRng) -> Option<Drawn> {
         let mut waiting = self.gathering.take()?.waiting;
         waiting.retain(|candidate| !candidate.ticket.is_dropped());
         let mut order = VecDeque::with_capacity(waiting.len());
@@ -94,7 +94,7 @@ impl Pacing {
             let of_range: Vec<usize> = (0..waiting.len()).filter(|at| waiting[*at].range == range).collect();
             order.push_back(waiting.remove(of_range[below(rng, of_range.len())]).ticket);
         }
-        Some(Drawn(Arc::new(Mutex::new(order))))
+        Some(Drawn(Arc::new(Order { at: now, waiting: Mutex::new(order) })))
     }
 
     /// True if this says no more than a fresh one.
@@ -109,9 +109,13 @@ fn below(rng: &mut dyn CryptoRng, bound: usize) -> usize {
 }
 
 /// An order that was drawn. [`Drawn::start`] lets its first commit go, outside of all locks: it wakes a task.
-pub(super) struct Drawn(Order);
+pub(super) struct Drawn(Arc<Order>);
 
-type Order = Arc<Mutex<VecDeque<Arc<Ticket>>>>;
+struct Order {
+    /// When it was drawn: the time of its commits, since what was appended while they waited comes before them.
+    at: UnixMillis,
+    waiting: Mutex<VecDeque<Arc<Ticket>>>,
+}
 
 impl Drawn {
     pub(super) fn start(self) {
@@ -120,9 +124,9 @@ impl Drawn {
 }
 
 /// Lets the next commit go that still waits.
-fn go_on(order: &Order) {
+fn go_on(order: &Arc<Order>) {
     loop {
-        let next = order.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let next = order.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         match next {
             Some(ticket) if !ticket.grant(order) => continue,
             _ => return,
@@ -135,14 +139,14 @@ struct Ticket(Mutex<TicketState>);
 
 #[derive(Default)]
 struct TicketState {
-    granted: Option<Order>,
+    granted: Option<Arc<Order>>,
     dropped: bool,
     waker: Option<Waker>,
 }
 
 impl Ticket {
     /// False if nobody waits for it any more.
-    fn grant(&self, order: &Order) -> bool {
+    fn grant(&self, order: &Arc<Order>) -> bool {
         let waker = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if state.dropped {
@@ -166,7 +170,7 @@ impl Ticket {
 pub(super) struct Turn(Arc<Ticket>);
 
 impl Turn {
-    /// Waits until it is this commit's turn.
+    /// Waits until it is this commit's turn; answers with the time of the draw.
     pub(super) fn granted(&self) -> Granted<'_> {
         Granted(&self.0)
     }
@@ -190,12 +194,12 @@ impl Drop for Turn {
 pub(super) struct Granted<'a>(&'a Ticket);
 
 impl Future for Granted<'_> {
-    type Output = ();
+    type Output = UnixMillis;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<UnixMillis> {
         let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.granted.is_some() {
-            return Poll::Ready(());
+        if let Some(order) = &state.granted {
+            return Poll::Ready(order.at);
         }
         state.waker = Some(context.waker().clone());
         Poll::Pending
@@ -258,7 +262,7 @@ mod tests {
         for _ in 0..4_000 {
             let mut pacing = paced();
             let turns: Vec<Turn> = (0..4).map(|conn| wait(&mut pacing, conn, 0)).collect();
-            pacing.draw(&mut rng).unwrap().start();
+            pacing.draw(NOW, &mut rng).unwrap().start();
             first[turns.iter().position(is_granted).unwrap()] += 1;
         }
         assert!(first.iter().all(|count| (900..1100).contains(count)), "{first:?}");
@@ -272,7 +276,7 @@ mod tests {
             let mut pacing = paced();
             let alone = wait(&mut pacing, 0, 1);
             let _crowd: Vec<Turn> = (1..40).map(|conn| wait(&mut pacing, conn, 2)).collect();
-            pacing.draw(&mut rng).unwrap().start();
+            pacing.draw(NOW, &mut rng).unwrap().start();
             honest += u32::from(is_granted(&alone));
         }
         assert!((900..1100).contains(&honest), "{honest}");
@@ -284,7 +288,7 @@ mod tests {
         let mut pacing = paced();
         let mut turns: Vec<Turn> = (0..10).map(|conn| wait(&mut pacing, conn, conn as u8)).collect();
         turns.remove(3);
-        let drawn = pacing.draw(&mut rng).unwrap();
+        let drawn = pacing.draw(NOW, &mut rng).unwrap();
         turns.remove(5);
         drawn.start();
         while !turns.is_empty() {
@@ -292,6 +296,6 @@ mod tests {
             assert_eq!(granted.len(), 1);
             turns.remove(granted[0]);
         }
-        assert!(pacing.draw(&mut rng).is_none());
+        assert!(pacing.draw(NOW, &mut rng).is_none());
     }
 }
