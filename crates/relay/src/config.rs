@@ -295,8 +295,8 @@ impl Settings {
         let file = match &args.config {
             None => File::default(),
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| ConfigError::File { path: path.clone(), source })?;
+                let text =
+                    std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
                 toml::from_str(&text).map_err(|source| ConfigError::Toml { path: path.clone(), source })?
             }
         };

@@ -34,7 +34,9 @@ pub enum DataError {
         source: io::Error,
     },
     /// A later version wrote it.
-    #[error("{path} has format {found}, this version knows format {FORMAT}: start the version that wrote it, or a later one")]
+    #[error(
+        "{path} has format {found}, this version knows format {FORMAT}: start the version that wrote it, or a later one"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -51,7 +53,9 @@ pub enum DataError {
     )]
     Missing(PathBuf),
     /// The directory belongs to a relay of another name.
-    #[error("the data directory belongs to the relay {found}, not {name}: start with --name {found}, or use another --data")]
+    #[error(
+        "the data directory belongs to the relay {found}, not {name}: start with --name {found}, or use another --data"
+    )]
     OtherName {
         /// The name that was asked for.
         name: String,

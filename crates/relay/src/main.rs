@@ -85,9 +85,9 @@ fn run(args: Args) -> Result<(), Failure> {
     let store = FjallStore::open(&store_dir).map_err(|error| Failure::look(&error))?;
     let certificate = match settings.https {
         None => None,
-        Some(_) => Some(
-            Certificate::load(settings.tls.clone(), SystemTime::now()).map_err(|error| Failure::look(&error))?,
-        ),
+        Some(_) => {
+            Some(Certificate::load(settings.tls.clone(), SystemTime::now()).map_err(|error| Failure::look(&error))?)
+        }
     };
     if secrets.restoring_until.is_some() {
         tracing::warn!("restored from a backup: for now only commits that clients re-post are taken");
@@ -123,8 +123,9 @@ async fn serve(
             _ => Listener::plain(address),
         };
         let bound = listener.and_then(|listener| Ok((listener.address()?, listener)));
-        let (address, listener) = bound.map_err(|error| {
-            Failure { code: 1, text: format!("can't listen on {address} for {scheme}: {error}; is another program there?") }
+        let (address, listener) = bound.map_err(|error| Failure {
+            code: 1,
+            text: format!("can't listen on {address} for {scheme}: {error}; is another program there?"),
         })?;
         listeners.push(listener);
         aliases.extend(local_names(address));
@@ -206,7 +207,9 @@ fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {
-        tracing::warn!("the limit of open files could not be raised: fewer connections than configured may be possible");
+        tracing::warn!(
+            "the limit of open files could not be raised: fewer connections than configured may be possible"
+        );
     }
 }
 

@@ -141,7 +141,9 @@ pub(super) async fn download<S: Store>(
             }
             match server.relay.get_blob(id, at, PIECE).await {
                 // Nothing where there should be something: the body breaks off and the reader comes back.
-                Ok(bytes) if bytes.is_empty() => Some((Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)), total)),
+                Ok(bytes) if bytes.is_empty() => {
+                    Some((Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)), total))
+                }
                 Ok(bytes) => {
                     let next = at.saturating_add(bytes.len() as u64);
                     Some((Ok(bytes), next))

@@ -29,17 +29,17 @@ use wire::{Limits, Push, ServerFrame};
 
 mod blobs;
 mod gate;
-mod transport;
 mod outbox;
 mod refusal;
 mod routes;
 mod session;
+mod transport;
 
 use self::gate::{Gate, Place};
-use self::transport::{Rewound, Transport};
 use self::outbox::{Ending, Outbox};
 use self::routes::UpgradeSlot;
 use self::session::Session;
+use self::transport::{Rewound, Transport};
 use crate::config::Connections;
 use crate::core::{ConnId, Peer, Relay};
 use crate::tls::{Certificate, TlsError};

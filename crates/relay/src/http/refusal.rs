@@ -43,7 +43,11 @@ impl Refusal {
 
     /// The body stopped coming.
     pub fn silent() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, Code::Malformed, "the body stopped coming; ask with HEAD how much arrived")
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            Code::Malformed,
+            "the body stopped coming; ask with HEAD how much arrived",
+        )
     }
 }
 

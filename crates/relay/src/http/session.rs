@@ -19,8 +19,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_websockets::{CloseCode, Message, WebSocketStream};
 use wire::{ClientFrame, Code, Error, Request, Response, ServerFrame, UnixMillis, WireError};
 
-use super::gate::Place;
 use super::Server;
+use super::gate::Place;
 use super::outbox::{Ending, Outbox};
 use super::transport::Rewound;
 use crate::core::ConnId;
@@ -177,12 +177,15 @@ impl<S: Store> Session<S> {
         self.outbox.answer(frame);
     }
 
-    /// True if there may be more to read at once.
+    /// True if it ended with more to read, or may have: its share is used up, or the answers have to be written first.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         let now = unix_now();
         for _ in 0..READ_AT_ONCE {
-            if self.stage != Stage::Serving || self.is_full() {
+            if self.stage != Stage::Serving {
                 return false;
+            }
+            if self.is_full() {
+                return true;
             }
             let Some(socket) = self.socket.as_mut() else { return false };
             match Pin::new(socket).poll_next(cx) {
@@ -275,7 +278,8 @@ impl<S: Store> Session<S> {
                 if self.stage != Stage::Ending || !self.running.is_empty() {
                     return;
                 }
-                let code = if self.unreadable >= UNREADABLE { CloseCode::POLICY_VIOLATION } else { CloseCode::GOING_AWAY };
+                let code =
+                    if self.unreadable >= UNREADABLE { CloseCode::POLICY_VIOLATION } else { CloseCode::GOING_AWAY };
                 if socket.start_send(Message::close(Some(code), "")).is_err() {
                     return self.hang_up();
                 }
@@ -335,12 +339,9 @@ impl<S: Store> Future for Session<S> {
         }
         this.watch_time(cx);
         this.run_requests(cx);
-        let was_full = this.is_full();
         let stage = this.stage;
-        let mut is_more = this.read(cx);
+        let is_more = this.read(cx);
         this.write(cx);
-        // There may be room now for what was not read above, and no wake-up would say so.
-        is_more |= was_full && !this.is_full();
         this.close(cx);
         if stage != this.stage && matches!(this.stage, Stage::Closing | Stage::Lingering(_)) {
             this.timer.as_mut().reset(Instant::now() + CLOSE_WITHIN);
@@ -350,7 +351,8 @@ impl<S: Store> Future for Session<S> {
         if this.socket.is_none() && this.running.is_empty() {
             return Poll::Ready(());
         }
-        if is_more && this.stage == Stage::Serving {
+        // While it is full, the end of a write or of a request wakes it.
+        if is_more && this.stage == Stage::Serving && !this.is_full() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -365,4 +367,3 @@ impl<S: Store> Drop for Session<S> {
 
 // Sessions are held in their thousands: what one connection costs beside its buffers.
 const _: () = assert!(size_of::<Session<store::memory::MemoryStore>>() <= 640);
-
