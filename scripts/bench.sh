@@ -10,6 +10,6 @@ echo "building the benchmarks (the first time takes some minutes)"
 cargo build --locked --quiet --release -p transom-store --bin store-bench -p transom-relay --bin transomd -p transom-sim --bin bench
 mkdir -p "$(dirname "$out")"
 : >"$out"
-"$bin/store-bench" --jsonl "$out"
-"$bin/bench" --jsonl "$out" "$@"
+"$bin/store-bench" --json "$out"
+"$bin/bench" --json "$out" "$@"
 echo "JSON lines: $out"
