@@ -49,7 +49,10 @@ impl Shown {
 /// Checks everything. All devices are open.
 pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
     let mut shown = BTreeMap::new();
-    for (id, device) in devices.iter().enumerate().filter(|(_, device)| device.is_open()) {
+    // A device that nobody has registered or linked has nothing to show.
+    let has_account = |id: &DeviceId| model.accounts.contains_key(id);
+    let of_people: Vec<_> = devices.iter().enumerate().filter(|(id, _)| has_account(id)).collect();
+    for (id, device) in of_people {
         let what = Shown::of(device)?;
         for (conversation, _) in what.conversations.values() {
             model.stands(id, &conversation.id, conversation.standing);
@@ -87,12 +90,9 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
     for (device, what) in shown {
         for (id, (_, messages)) in &what.conversations {
             let mut last = 0;
-            for message in messages.iter().filter(|message| message.seq != 0) {
+            for message in messages.iter().filter(|message| is_text(message) && message.seq != 0) {
                 ensure!(message.seq > last, "I2", "device {device} shows {} behind {last} in {id}", message.seq);
                 last = message.seq;
-                if !matches!(message.kind, MessageKind::Text { .. }) {
-                    continue;
-                }
                 let first = places.entry((id, message.seq)).or_insert(message);
                 ensure!(
                     first.id == message.id && first.kind == message.kind && first.from == message.from,
@@ -104,6 +104,10 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+fn is_text(message: &Message) -> bool {
+    matches!(message.kind, MessageKind::Text { .. })
 }
 
 /// I3: whoever is active in a conversation sees the same one.
