@@ -95,7 +95,7 @@ CREATE TABLE receipts_due (
 
 -- What is to be sent, in order. `entry` and `body` are there once it is encrypted for `epoch`; a row goes when its entry is read back.
 CREATE TABLE outbox (
-  n            INTEGER PRIMARY KEY,
+  n            INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: connections remember how far they have sent
   conversation BLOB NOT NULL,
   message      BLOB,
   content      BLOB NOT NULL,
@@ -110,7 +110,7 @@ CREATE INDEX outbox_by_conversation ON outbox (conversation, n);
 CREATE INDEX outbox_by_entry ON outbox (conversation, entry);
 
 -- What a person wants of a group, until it is in the log or no longer applies.
-CREATE TABLE intents (n INTEGER PRIMARY KEY, conversation BLOB NOT NULL, intent BLOB NOT NULL, not_before INTEGER NOT NULL DEFAULT 0,
+CREATE TABLE intents (n INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, intent BLOB NOT NULL, not_before INTEGER NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX intents_by_conversation ON intents (conversation, n);
 
@@ -122,7 +122,7 @@ CREATE TABLE pending_commits (
 
 CREATE TABLE uploads (blob BLOB PRIMARY KEY, relay TEXT NOT NULL, secret BLOB NOT NULL, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE deposits (
-  n INTEGER PRIMARY KEY, conversation BLOB NOT NULL, relay TEXT NOT NULL, inbox BLOB NOT NULL, entry BLOB NOT NULL, body BLOB NOT NULL,
+  n INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, relay TEXT NOT NULL, inbox BLOB NOT NULL, entry BLOB NOT NULL, body BLOB NOT NULL,
   blob BLOB, not_before INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 

@@ -105,6 +105,7 @@ impl State {
             Ok(incoming) => incoming,
             Err(ProcessError::Storage(error)) => return Err(MlsError::from(error).into()),
             Err(ProcessError::OnlyMe(_)) => return Ok(Err(Refusal::OnlyMe)),
+            // The envelope was sealed in this epoch and holds a commit of another one: its author's doing.
             Err(ProcessError::Removed) => return Ok(Ok(true)),
             Err(error) => return Ok(Err(Refusal::Invalid(format!("{}: {error}.", author.address)))),
         };
@@ -190,12 +191,18 @@ impl State {
             self.system_message(turn, conversation, &line)?;
         }
         self.send_welcomes(turn, id, pending)?;
-        self.epoch_changed(turn, id)?;
-        self.intent_committed(turn, id, pending.intent)
+        self.walk_epoch(turn, id)?;
+        self.intent_committed(turn, id, pending.intent)?;
+        self.drive_intents(turn, id)
     }
 
     /// The group is in a new epoch: its row, its members, its log and what waits follow.
-    pub(super) fn epoch_changed(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+    fn epoch_changed(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        self.walk_epoch(turn, id)?;
+        self.drive_intents(turn, id)
+    }
+
+    fn walk_epoch(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         // What was encrypted for the ended epoch and is not in the log never will be (protocol rule 3).
         outbox::unseal_all(turn.db, id)?;
         self.refresh(turn, id)?;
@@ -210,8 +217,7 @@ impl State {
             ..LogRun::default()
         };
         let relay = conversation.relay.clone();
-        self.open_log(turn, id, &relay)?;
-        self.drive_intents(turn, id)
+        self.open_log(turn, id, &relay)
     }
 
     /// Brings a conversation's row and members in line with its group, and tells programs.
@@ -316,6 +322,12 @@ impl State {
 
     /// Nothing more is processed or sent in a conversation, and the person is told why.
     pub(super) fn hold(&mut self, turn: &mut Turn<'_>, id: LogId, what: &str, why: &str) -> Done {
+        let next = "Nothing more is sent here, and your messages are kept. Start a new conversation with the others.";
+        self.hold_until(turn, id, what, why, next)
+    }
+
+    /// The same, where something else than a new conversation is the way on.
+    pub(super) fn hold_until(&mut self, turn: &mut Turn<'_>, id: LogId, what: &str, why: &str, next: &str) -> Done {
         let Some(mut conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
         if conversation.standing == Standing::Held {
             return Ok(());
@@ -325,12 +337,7 @@ impl State {
         conversations::put(turn.db, &conversation)?;
         let relay = conversation.relay.clone();
         self.unfollow(turn, id, &relay);
-        let problem = Problem::new(
-            Kind::Trust,
-            what,
-            why,
-            "Nothing more is sent here, and your messages are kept. Start a new conversation with the others.",
-        );
+        let problem = Problem::new(Kind::Trust, what, why, next);
         for row in outbox::list(turn.db, id, 0, usize::MAX >> 1)? {
             if let Some(message) = row.message {
                 self.message_failed(turn, &message, &problem);

@@ -345,6 +345,9 @@ impl State {
                 }),
             });
         }
+        if kind == ConversationKind::Group && row.sender != own_address {
+            self.system_message(turn, &conversation, &format!("{} added you.", row.sender))?;
+        }
         self.merge_directs(turn, id)?;
         let relay = conversation.relay.clone();
         self.open_log(turn, id, &relay)?;
@@ -431,12 +434,11 @@ impl State {
             }
         }
         self.drive_deposits(turn)?;
-        self.hold(
-            turn,
-            id,
-            "This device can't follow a change of this conversation.",
-            if asked > 0 { "It has asked the others to add it again; that happens by itself." } else { "" },
-        )
+        let next = match asked {
+            0 => "Ask the others to remove you and to add you again.",
+            _ => "It has asked the others to add it again, which happens by itself when one of them is online.",
+        };
+        self.hold_until(turn, id, "This device can't follow a change of this conversation.", "", next)
     }
 
     /// Another member asks to be added again.

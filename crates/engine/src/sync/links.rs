@@ -236,6 +236,7 @@ impl State {
                     self.pump(turn, log)?;
                     self.drive_intents(turn, log)?;
                 }
+                self.drive_receipts(turn)?;
                 self.report_caught_up(turn)
             }
             Err(Rejection::Lost) => Ok(()),
