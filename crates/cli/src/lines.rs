@@ -65,6 +65,7 @@ impl<'a> Lines<'a> {
                 (ConversationKind::Note, _) => "note".to_owned(),
             };
             let unread = match conversation.unread {
+                _ if conversation.standing == Standing::Left => String::new(),
                 0 => String::new(),
                 unread => format!("{unread} new"),
             };

@@ -61,7 +61,7 @@ impl Session<'_> {
     }
 
     /// Where a message goes: a conversation that is known here, or else an account to start one with.
-    pub fn target(&self, text: &str) -> Result<String, Problem> {
+    pub fn target(&mut self, text: &str) -> Result<String, Problem> {
         if text.contains('@') {
             return self.address(text);
         }
@@ -74,8 +74,13 @@ impl Session<'_> {
                 || name == lower
                 || (conversation.kind == ConversationKind::Direct && local == lower)
         };
+        // If it fits several, the engine says so.
         if self.conversations()?.iter().any(is_meant) {
-            // If it fits several, the engine says which.
+            return Ok(text.to_owned());
+        }
+        // It may be new, or have another name by now.
+        self.freshen();
+        if self.conversations()?.iter().any(is_meant) {
             return Ok(text.to_owned());
         }
         self.address(text).map_err(|_| {

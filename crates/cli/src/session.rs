@@ -15,6 +15,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a device waits to be let in: somebody has to walk to the other one.
 const LINK_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long what waits may take to be fetched before a command that only wants to be up to date.
+const FRESHEN: Duration = Duration::from_secs(5);
+/// How long what is under way may take after the command's result was printed.
+const SETTLE: Duration = Duration::from_secs(15);
+
 /// An open profile with a running client.
 pub struct Session<'a> {
     pub terminal: &'a Terminal,
@@ -26,6 +31,8 @@ pub struct Session<'a> {
     unreachable: Option<Problem>,
     /// All that waited was fetched, and the connection still stands.
     is_caught_up: bool,
+    /// There is no account yet: what a relay refuses is the end of the command, and is said once.
+    is_first: bool,
 }
 
 /// What a command waits for.
@@ -69,16 +76,16 @@ impl<'a> Session<'a> {
         };
         let client = client.map_err(|error| match &error {
             StartError::Open(open) => profile::open_problem(open, &profile.name),
-            StartError::Authorities { .. } => Problem::new(
+            StartError::Authorities { path, why } => Problem::new(
                 Kind::Usage,
-                "The certificate authorities can't be used.",
-                format!("{error}."),
+                format!("The file of certificate authorities {} can't be used.", path.display()),
+                format!("{why}."),
                 "Pass the relay's ca.pem with --ca FILE (or TRANSOM_CA).",
             ),
             StartError::System(_) => Problem::new(Kind::Local, "Transom could not start.", error.to_string(), ""),
         })?;
         let items = items(&client);
-        Ok(Self { terminal, profile, client, items, timeout: args.timeout, unreachable: None, is_caught_up: false })
+        Ok(Self { terminal, profile, client, items, timeout: args.timeout, unreachable: None, is_caught_up: false, is_first: false })
     }
 
     /// What is known here.
@@ -106,7 +113,8 @@ impl<'a> Session<'a> {
     ) -> Result<Made, Problem> {
         let keeps = keeps(&command);
         // Before there is an account, a relay that can't be one is the end of it; later it is one of several.
-        let is_first = matches!(command, Command::Register { .. } | Command::BeginLink { .. });
+        self.is_first = matches!(command, Command::Register { .. } | Command::BeginLink { .. });
+        let is_first = self.is_first;
         let id = self.client.command(command);
         let mut made = None;
         let waited = self.wait(what, timeout, |event| {
@@ -121,7 +129,7 @@ impl<'a> Session<'a> {
                     Next::Enough
                 }
                 Event::Notice { conversation: None, problem }
-                    if is_first && matches!(problem.kind, Kind::Refused | Kind::Trust) =>
+                    if is_first && is_final(problem) =>
                 {
                     made = Some(Err(problem.clone()));
                     Next::Enough
@@ -152,6 +160,32 @@ impl<'a> Session<'a> {
             Err(Ended::Interrupted) => Err(interrupted("What was fetched is kept.")),
             Err(Ended::Stopped) => Err(stopped()),
         }
+    }
+
+    /// Fetches what waits, if that goes quickly, so that what follows is decided on what is true now.
+    pub fn freshen(&mut self) {
+        if self.is_caught_up {
+            return;
+        }
+        let timeout = self.timeout.replace(self.timeout.map_or(FRESHEN, |timeout| timeout.min(FRESHEN)));
+        // Without a relay in reach the command goes on with what is known here, and says itself what it lacks.
+        let _ = self.wait("Fetching what waits", FRESHEN, |event| match event {
+            Event::CaughtUp => Next::Enough,
+            Event::Notice { conversation: None, problem } if problem.kind == Kind::Offline => Next::Enough,
+            _ => Next::Wait,
+        });
+        self.timeout = timeout;
+    }
+
+    /// Lets what is under way come to its end before the program ends: receipts, invitations, devices that are added.
+    pub fn settle(&self) {
+        let settle = self.timeout.map_or(SETTLE, |timeout| timeout.min(SETTLE));
+        let mut wait = self.terminal.wait("Telling the others");
+        if self.client.settle(settle.min(Wait::PATIENCE)) {
+            return;
+        }
+        wait.show();
+        self.client.settle(settle.saturating_sub(Wait::PATIENCE));
     }
 
     /// Looks at events until Ctrl+C.
@@ -204,6 +238,7 @@ impl<'a> Session<'a> {
                 wait.now(problem.what.trim_end_matches('.'));
                 self.unreachable = Some(problem.clone());
             }
+            Event::Notice { problem, .. } if self.is_first && is_final(problem) => {}
             Event::Notice { problem, .. } => wait.aside(|| self.terminal.notice(problem)),
             Event::Connection { up: true, .. } => self.unreachable = None,
             Event::Connection { up: false, .. } => self.is_caught_up = false,
@@ -259,11 +294,16 @@ fn items(client: &Client) -> Receiver<Item> {
 fn keeps(command: &Command) -> &'static str {
     match command {
         Command::Send { .. } => "The message is kept and goes out by itself on the next run, for example `transom receive`.",
-        Command::Register { .. } => "Registration goes on by itself on the next run, for example `transom whoami`.",
+        Command::Register { .. } => "Registration goes on by itself on the next run: type the same again.",
         Command::BeginLink { .. } => "The code is no longer good; run `transom devices link --new RELAY` again for a new one.",
         Command::InspectLink { .. } | Command::ConfirmLink { .. } => "Try again while the new device still shows its code.",
         _ => "What you asked for is kept and goes on by itself on the next run, for example `transom receive`.",
     }
+}
+
+/// A relay that can't be used as it is: trying longer changes nothing.
+fn is_final(problem: &Problem) -> bool {
+    matches!(problem.kind, Kind::Refused | Kind::Trust)
 }
 
 fn interrupted(keeps: &str) -> Problem {

@@ -23,6 +23,9 @@ use crate::io::native::{Network, Order, Report};
 /// How long the thread sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// What the engine puts off no longer than this (receipts, invitations to those who were added) is worth waiting for.
+pub const SOON: Duration = Duration::from_secs(3);
+
 /// How a client behaves.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -64,6 +67,7 @@ enum Inbox {
     Command(CommandId, Box<api::Command>),
     Query(Box<api::Query>, Sender<Result<api::View, Problem>>),
     Subscribe(Sender<Event>),
+    Settle(Sender<()>),
     Network(Report),
     Stop,
 }
@@ -89,7 +93,7 @@ impl Client {
                 Err(error) => return drop(opened.send(Err(StartError::System(error)))),
             };
             drop(opened.send(Ok(())));
-            Engine { pump, network, subscribers: vec![events] }.run(&deliveries);
+            Engine { pump, network, subscribers: vec![events], settling: Vec::new() }.run(&deliveries);
         })?;
         match opening.recv() {
             Ok(Ok(())) => {
@@ -126,6 +130,14 @@ impl Client {
         receiver
     }
 
+    /// Waits until nothing is under way any more (requests, blobs, what the engine does within [`SOON`]), as far as relays are in
+    /// reach. `false` if that took longer than `timeout`; nothing is lost by that, it goes on at the next start.
+    pub fn settle(&self, timeout: Duration) -> bool {
+        let (settled, waiting) = mpsc::channel();
+        let _ = self.inbox.send(Inbox::Settle(settled));
+        waiting.recv_timeout(timeout).is_ok()
+    }
+
     /// Closes connections and database in good order. What was not acknowledged goes on at the next start.
     pub fn stop(self) {
         drop(self);
@@ -156,6 +168,8 @@ struct Engine {
     pump: Pump,
     network: Network,
     subscribers: Vec<Sender<Event>>,
+    /// Who waits until nothing is under way.
+    settling: Vec<Sender<()>>,
 }
 
 impl Engine {
@@ -175,6 +189,10 @@ impl Engine {
                 return self.tell(&Event::Notice { conversation: None, problem: stopped(&error.to_string()) });
             }
             self.carry_out();
+            let soon = u64::try_from(SOON.as_millis()).unwrap_or(u64::MAX);
+            if !self.settling.is_empty() && self.pump.is_quiet(now.plus(soon)) {
+                self.settling.drain(..).for_each(|settled| drop(settled.send(())));
+            }
         }
     }
 
@@ -186,6 +204,7 @@ impl Engine {
                 let _ = reply.send(self.pump.view(&query));
             }
             Some(Inbox::Subscribe(events)) => self.subscribers.push(events),
+            Some(Inbox::Settle(settled)) => self.settling.push(settled),
             Some(Inbox::Network(Report::Frame { conn, frame, room })) => {
                 self.pump.frame(now, rng, conn, frame)?;
                 drop(room);

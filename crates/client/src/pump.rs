@@ -90,6 +90,11 @@ impl Pump {
         self.driver.deadline()
     }
 
+    /// True if nothing is under way that could come to its end before `until`; see [`Driver::is_quiet`].
+    pub fn is_quiet(&self, until: UnixMillis) -> bool {
+        self.driver.is_quiet(until)
+    }
+
     /// The next thing to carry out.
     pub fn poll(&mut self) -> Option<Action> {
         self.out.pop_front()

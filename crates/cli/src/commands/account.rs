@@ -22,8 +22,14 @@ pub fn check_address(address: &str) -> Result<(), Problem> {
 }
 
 pub fn register(session: &mut Session<'_>, address: &str, invite: &str) -> Result<(), Problem> {
-    let command = Command::Register { address: address.to_owned(), invite: invite.to_owned() };
-    session.run("Making the account", command)?;
+    let pending = session.account().ok().filter(|account| !account.registered);
+    if pending.is_some_and(|account| address.parse().is_ok_and(|wanted: Address| wanted.as_str() == account.address)) {
+        // An earlier run was not answered in time; this one only has to wait for what goes on by itself.
+        session.catch_up(|_| ())?;
+    } else {
+        let command = Command::Register { address: address.to_owned(), invite: invite.to_owned() };
+        session.run("Making the account", command)?;
+    }
     let account = session.account()?;
     let terminal = session.terminal;
     if terminal.json {
@@ -36,7 +42,11 @@ pub fn register(session: &mut Session<'_>, address: &str, invite: &str) -> Resul
 }
 
 pub fn whoami(session: &mut Session<'_>) -> Result<(), Problem> {
-    let account = session.account()?;
+    let mut account = session.account()?;
+    if !account.registered {
+        session.freshen();
+        account = session.account()?;
+    }
     let terminal = session.terminal;
     if terminal.json {
         terminal.object(&account);
@@ -184,6 +194,7 @@ pub fn revoke(session: &mut Session<'_>, device: &str, yes: bool) -> Result<(), 
 
 pub fn verify(session: &mut Session<'_>, address: &str, confirm: bool, accept_new: bool) -> Result<(), Problem> {
     let own = session.account()?;
+    session.freshen();
     let address = session.address(address)?;
     if accept_new {
         session.run("Going on", Command::AcceptIdentity { address: address.clone() })?;

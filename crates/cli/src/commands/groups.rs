@@ -12,6 +12,8 @@ use crate::terminal::{Paint, clean, short};
 pub fn group(session: &mut Session<'_>, group: &Group) -> Result<(), Problem> {
     let own = session.account()?;
     let lines = Lines::new(session.terminal, &own.address);
+    // Roles, names and members may have changed since the last run.
+    session.freshen();
     match group {
         Group::Create { name, members } => {
             let members = session.addresses(members)?;
@@ -103,6 +105,7 @@ pub fn decline(session: &mut Session<'_>, conversation: &str) -> Result<(), Prob
 
 pub fn block(session: &mut Session<'_>, address: &str, blocked: bool) -> Result<(), Problem> {
     let own = session.account()?;
+    session.freshen();
     let address = session.address(address)?;
     let name = Lines::new(session.terminal, &own.address).name(&address);
     if blocked {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use api::{Command, Conversation, Event, Kind, Message, MessageStatus, Problem, Query, Standing, View};
+use api::{Command, Conversation, ConversationKind, Event, Kind, Message, MessageKind, MessageStatus, Problem, Query, Standing, View};
 
 use crate::lines::{Lines, short_id};
 use crate::names::unexpected;
@@ -41,9 +41,9 @@ pub fn send(session: &mut Session<'_>, to: &str, text: &[String], reply_to: Opti
     };
     terminal.line(format!("{} to {conversation}.", terminal.paint(Paint::Good, "Sent")));
     let unread: u32 = session.conversations()?.iter().map(|conversation| conversation.unread).sum();
-    if unread > 0 {
+    if unread > 0 && terminal.is_terminal() {
         let messages = if unread == 1 { "message waits" } else { "messages wait" };
-        terminal.line(format!("{unread} new {messages} for you: transom receive"));
+        terminal.note(format!("{unread} new {messages} for you: transom receive"));
     }
     Ok(())
 }
@@ -132,7 +132,16 @@ pub fn list(session: &mut Session<'_>) -> Result<(), Problem> {
 
 pub fn show(session: &mut Session<'_>, conversation: &str, limit: u32, ids: bool) -> Result<(), Problem> {
     let own = session.account()?;
-    let conversation = match session.query(Query::Conversation { conversation: conversation.to_owned() })? {
+    let query = Query::Conversation { conversation: conversation.to_owned() };
+    let found = match session.query(query.clone()) {
+        // It may be new, or have another name by now.
+        Err(problem) if problem.kind == Kind::NotFound => {
+            session.freshen();
+            session.query(query)
+        }
+        found => found,
+    };
+    let conversation = match found? {
         View::Conversation(conversation) => conversation,
         other => return Err(unexpected(&other)),
     };
@@ -175,7 +184,11 @@ pub fn search(session: &mut Session<'_>, text: &str, limit: u32) -> Result<(), P
 fn unread(session: &mut Session<'_>) -> Result<usize, Problem> {
     let own = session.account()?;
     let mut conversations = session.conversations()?;
-    conversations.retain(|conversation| conversation.unread > 0 && conversation.standing != Standing::Requested);
+    conversations.retain(|conversation| match (conversation.standing, conversation.kind) {
+        // What a stranger writes waits for a decision; what was declined is not of interest.
+        (Standing::Requested, _) | (Standing::Left, ConversationKind::Direct) => false,
+        _ => conversation.unread > 0,
+    });
     conversations.reverse();
     let mut printed = 0;
     for conversation in &conversations {
@@ -237,7 +250,7 @@ fn named_message(session: &Session<'_>, conversation: &str, wanted: &str) -> Res
         )
     };
     if wanted == "last" {
-        let last = messages.iter().rev().find(|message| !message.own && message.status >= MessageStatus::Received);
+        let last = messages.iter().rev().find(|message| !message.own && !matches!(message.kind, MessageKind::System { .. }));
         return last.map(|message| message.id.clone()).ok_or_else(|| none("Nobody else has written here yet."));
     }
     let lower = wanted.to_lowercase();

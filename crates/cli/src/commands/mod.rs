@@ -23,7 +23,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
     }
     let mut session = Session::open(args, terminal)?;
     let session = &mut session;
-    match &args.command {
+    let done = match &args.command {
         Command::Register { address, invite } => account::register(session, address, invite),
         Command::Whoami => account::whoami(session),
         Command::Send { conversation, text, reply_to } => {
@@ -49,7 +49,24 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Verify { address, confirm, accept_new } => account::verify(session, address, *confirm, *accept_new),
         // Handled before: they need no session.
         Command::Passphrase { .. } | Command::Completions { .. } => Ok(()),
+    };
+    if done.is_ok() && has_consequences(&args.command) {
+        session.settle();
     }
+    done
+}
+
+/// True if others are to hear of it, or of what it fetched, beyond what it waits for itself.
+fn has_consequences(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Register { .. }
+            | Command::Receive
+            | Command::Group(_)
+            | Command::Accept { .. }
+            | Command::Decline { .. }
+            | Command::Devices(Devices::Link { .. } | Devices::Revoke { .. })
+    )
 }
 
 /// Sets, changes or removes the passphrase of a profile.

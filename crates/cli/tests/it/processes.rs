@@ -1,6 +1,6 @@
 //! A relay and command-line processes, each ended with the test that started it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -103,15 +103,20 @@ fn binary() -> PathBuf {
 pub struct Transom {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
-    errors: std::thread::JoinHandle<String>,
-    seen: Vec<String>,
+    lines: Receiver<Line>,
+    out: Vec<String>,
+    errors: Vec<String>,
+}
+
+enum Line {
+    Out(String),
+    Error(String),
 }
 
 /// What a process printed, and its exit code.
 pub struct Ended {
     pub out: Vec<String>,
-    pub errors: String,
+    pub errors: Vec<String>,
     pub code: Option<i32>,
 }
 
@@ -130,15 +135,14 @@ impl Transom {
             .unwrap();
         let (sender, lines) = mpsc::channel();
         let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut err = child.stderr.take().unwrap();
-        let errors = std::thread::spawn(move || {
-            let mut text = String::new();
-            err.read_to_string(&mut text).unwrap();
-            text
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let error_sender = sender.clone();
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(Line::Out(line))));
+        std::thread::spawn(move || {
+            errors.lines().map_while(Result::ok).try_for_each(|line| error_sender.send(Line::Error(line)))
         });
         let stdin = child.stdin.take();
-        Self { child, stdin, lines, errors, seen: Vec::new() }
+        Self { child, stdin, lines, out: Vec::new(), errors: Vec::new() }
     }
 
     pub fn input(&mut self, text: &str) {
@@ -147,26 +151,29 @@ impl Transom {
         }
     }
 
-    /// Reads until a line that contains `text`; returns it.
-    pub fn line_with(&mut self, text: &str) -> String {
+    /// Reads until a line that contains `text`; returns the lines of output up to it.
+    pub fn until(&mut self, text: &str) -> Vec<String> {
         loop {
-            let line = match self.lines.recv_timeout(HANGS) {
-                Ok(line) => line,
+            let is_last = match self.lines.recv_timeout(HANGS) {
+                Ok(Line::Out(line)) => {
+                    let is_last = line.contains(text);
+                    self.out.push(line);
+                    is_last
+                }
+                Ok(Line::Error(line)) => {
+                    let is_last = line.contains(text);
+                    self.errors.push(line);
+                    is_last
+                }
                 Err(error) => {
                     let _ = self.child.kill();
-                    panic!("no line with '{text}' came ({error}); before it: {:#?}", self.seen)
+                    panic!("no line with '{text}' came ({error}); before it: {:#?} {:#?}", self.out, self.errors)
                 }
             };
-            self.seen.push(line.clone());
-            if line.contains(text) {
-                return line;
+            if is_last {
+                return std::mem::take(&mut self.out);
             }
         }
-    }
-
-    /// The lines that `line_with` went over, and forgets them.
-    pub fn take_seen(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.seen)
     }
 
     /// Waits for its end.
@@ -174,16 +181,17 @@ impl Transom {
         drop(self.stdin.take());
         loop {
             match self.lines.recv_timeout(HANGS) {
-                Ok(line) => self.seen.push(line),
+                Ok(Line::Out(line)) => self.out.push(line),
+                Ok(Line::Error(line)) => self.errors.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     let _ = self.child.kill();
-                    panic!("the command hangs; it printed {:#?}", self.seen);
+                    panic!("the command hangs; it printed {:#?} {:#?}", self.out, self.errors);
                 }
             }
         }
         let code = self.child.wait().unwrap().code();
-        Ended { out: self.seen, errors: self.errors.join().unwrap(), code }
+        Ended { out: self.out, errors: self.errors, code }
     }
 
     /// Ends it as Ctrl+C or `kill -9` would.

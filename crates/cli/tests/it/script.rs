@@ -10,7 +10,7 @@
 //! [bob] wait                          `[bob] wait` waits for its end
 //! ```
 //!
-//! A line of output is kept as it is, except for what differs from run to run: see [`mask`]. Lines of progress (they begin with
+//! A line of output is kept as it is, except for what differs from run to run: see `Stage::mask`. Lines of progress (they begin with
 //! "· ") are left out, since they appear only where something takes longer than a second. An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
 //! the last device id that `devices list` printed for another device than this one.
@@ -115,8 +115,7 @@ impl Stage {
             "wait" => {}
             other => {
                 let text = other.strip_prefix("until ").expect("an action is one of the known ones");
-                process.line_with(text);
-                let seen = process.take_seen();
+                let seen = process.until(text);
                 self.running.insert(who.to_owned(), process);
                 return self.print(&seen);
             }
@@ -145,8 +144,7 @@ impl Stage {
 
     fn ended(&mut self, ended: Ended) -> Vec<String> {
         let mut printed = self.print(&ended.out);
-        let errors: Vec<String> = ended.errors.lines().map(str::to_owned).collect();
-        printed.extend(self.print(&errors));
+        printed.extend(self.print(&ended.errors));
         match ended.code {
             Some(0) => {}
             Some(code) => printed.push(format!("[exit {code}]")),
@@ -157,7 +155,7 @@ impl Stage {
 
     fn print(&mut self, lines: &[String]) -> Vec<String> {
         for line in lines {
-            if let Some(code) = line.trim().strip_prefix("transom devices link ") {
+            if let Some(code) = line.trim().strip_prefix("transom devices link ").filter(|code| code.contains('/')) {
                 self.code = code.to_owned();
             }
             if line.contains("added ") && !line.contains("this one") {
@@ -165,16 +163,20 @@ impl Stage {
             }
         }
         let kept = lines.iter().filter(|line| !line.starts_with("· "));
-        kept.map(|line| mask(&line.replace(&self.relay.name(), "[relay]"), &self.code)).collect()
+        kept.map(|line| self.mask(line)).collect()
+    }
+
+    /// Replaces what differs from run to run: link codes, names of relays, and words as [`mask_word`] says.
+    fn mask(&self, line: &str) -> String {
+        let line = if self.code.is_empty() { line.to_owned() } else { line.replace(&self.code, "[code]") };
+        let line = line.replace(&self.relay.name(), "[relay]");
+        mask(line.replace(&format!("localhost:{}", self.relay.http), "localhost:[http]").trim_end())
     }
 }
 
-/// Replaces what differs from run to run: link codes, ids and fingerprints (eight hexadecimal digits and more), safety numbers
-/// (groups of five digits), times, ports and process numbers.
-fn mask(line: &str, code: &str) -> String {
-    let line = if code.is_empty() { line.to_owned() } else { line.replace(code, "[code]") };
+fn mask(line: &str) -> String {
     let mut masked = String::new();
-    let mut rest = line.as_str();
+    let mut rest = line;
     while let Some(start) = rest.find(|c: char| c.is_ascii_alphanumeric()) {
         masked.push_str(&rest[..start]);
         rest = &rest[start..];
@@ -186,6 +188,7 @@ fn mask(line: &str, code: &str) -> String {
     masked + rest
 }
 
+/// Ids and fingerprints (eight hexadecimal digits and more), safety numbers (groups of five digits), times and process numbers.
 fn mask_word(word: &str, before: &str) -> String {
     let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let digits = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
@@ -194,7 +197,7 @@ fn mask_word(word: &str, before: &str) -> String {
         "[time]".into()
     } else if word.len() >= 8 && word.chars().all(is_hex) {
         "[id]".into()
-    } else if word.len() == 5 && digits(word) && !before.ends_with("localhost:") {
+    } else if word.len() == 5 && digits(word) {
         "[5 digits]".into()
     } else if before.ends_with("(process ") && digits(word) {
         "[number]".into()

@@ -9,7 +9,7 @@
 //!
 //! Deliberately absent: sockets, threads and clocks (`now` and `rng` are arguments), and any knowledge of what requests mean.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use engine::{Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route, TransferFailure, TransferId, TransferState};
@@ -85,6 +85,8 @@ pub struct Driver {
     reach: BTreeMap<RelayName, Reach>,
     /// Blobs that wait for their relay to be tried again.
     transfers: Vec<Waiting>,
+    /// Blobs that are being moved.
+    moving: BTreeSet<TransferId>,
     /// What the person was last told of each relay that is not in reach.
     told: BTreeMap<RelayName, Fault>,
     wake: Option<UnixMillis>,
@@ -203,6 +205,9 @@ impl Driver {
             TransferState::Done(_) => reach.failures = 0,
             TransferState::Failed(_) | TransferState::Progress(_) => {}
         }
+        if !matches!(state, TransferState::Progress(_)) {
+            self.moving.remove(&id);
+        }
         self.actions.push_back(Action::Feed(Input::Transfer { id, state }));
     }
 
@@ -250,6 +255,20 @@ impl Driver {
         let conns = self.conns.values().filter_map(Conn::deadline);
         let links = self.links.values().filter(|link| link.conn.is_none()).map(|link| link.not_before);
         conns.chain(links).chain(self.transfers.iter().map(|waiting| waiting.at)).chain(self.wake).min()
+    }
+
+    /// True if nothing is under way that could come to its end before `until`: no request is in flight, no blob moves, and the
+    /// engine wants nothing until then. What waits for a relay that is out of reach does not count.
+    pub fn is_quiet(&self, until: UnixMillis) -> bool {
+        let is_out_of_reach = |relay: &RelayName| self.told.contains_key(relay);
+        self.wake.is_none_or(|at| at > until)
+            && self.moving.is_empty()
+            && self.transfers.iter().all(|waiting| is_out_of_reach(&waiting.relay))
+            && self.conns.values().all(|conn| conn.in_flight.is_empty())
+            && self.links.iter().all(|(route, link)| {
+                let is_up = link.conn.is_some_and(|conn| self.conns.get(&conn).is_some_and(Conn::is_up));
+                (is_up && link.queue.is_empty()) || is_out_of_reach(&route.relay)
+            })
     }
 
     fn request(&mut self, now: UnixMillis, id: RequestId, route: Route, body: Request) {
@@ -406,6 +425,7 @@ impl Driver {
     fn start_transfers(&mut self, now: UnixMillis) {
         for waiting in self.transfers.extract_if(.., |waiting| waiting.at <= now) {
             let Waiting { id, relay, job, .. } = waiting;
+            self.moving.insert(id);
             self.actions.push_back(Action::Transfer { id, relay, job });
         }
     }

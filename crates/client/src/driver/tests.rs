@@ -357,3 +357,29 @@ fn blobs_wait_while_their_relay_is_out_of_reach() {
     assert!(w.output(transfer(2)).is_empty());
     assert!(matches!(w.later()[..], [Action::Transfer { id: TransferId(2), .. }]));
 }
+
+#[test]
+fn it_is_quiet_when_nothing_can_come_to_its_end_soon() {
+    let mut w = world();
+    let soon = |w: &World| w.driver.is_quiet(w.now.plus(1_000));
+    assert!(soon(&w));
+    let conn = w.want(Lane::Account);
+    assert!(!soon(&w), "it connects");
+    w.greet(conn);
+    assert!(soon(&w));
+    w.request(1, Lane::Account, Request::CountKeyPackages);
+    assert!(!soon(&w), "it waits for an answer");
+    w.frame(conn, &ServerFrame::Response { id: 1, result: Ok(Response::Done) });
+    w.output(Output::WakeAt(w.now.plus(500)));
+    assert!(!soon(&w), "the engine wants something");
+    w.later();
+    assert!(soon(&w));
+    w.output(Output::WakeAt(w.now.plus(5_000)));
+    assert!(soon(&w), "but not soon");
+
+    w.closed(conn, Fault::Ended);
+    let conn = dialled(&w.later());
+    assert!(!soon(&w), "it connects again");
+    w.closed(conn, Fault::Unreachable("connection refused".into()));
+    assert!(soon(&w), "nothing can be done about it");
+}
