@@ -119,15 +119,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     /// Many requests in one write.
     pub async fn send_all(&mut self, requests: Vec<Request>) -> Vec<u64> {
+        self.try_send_all(requests).await.unwrap()
+    }
+
+    /// The same, to a relay that may be killed.
+    pub async fn try_send_all(&mut self, requests: Vec<Request>) -> Result<Vec<u64>, SocketError> {
         let mut ids = Vec::new();
         for request in requests {
             let id = self.next;
             self.next += 1;
             ids.push(id);
-            self.socket.feed(Message::binary(ClientFrame { id, request }.encode())).await.unwrap();
+            self.socket.feed(Message::binary(ClientFrame { id, request }.encode())).await?;
         }
-        self.socket.flush().await.unwrap();
-        ids
+        self.socket.flush().await?;
+        Ok(ids)
     }
 
     /// The next message; `None` once the relay closed the connection.
@@ -150,11 +155,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     /// The answer to the request of this number; what else comes is kept.
     pub async fn answer(&mut self, id: u64) -> Result<Response, Error> {
+        self.try_answer(id).await.expect("the relay closed the connection")
+    }
+
+    /// The same; `None` once the relay is gone.
+    pub async fn try_answer(&mut self, id: u64) -> Option<Result<Response, Error>> {
         loop {
             if let Some(at) = self.answers.iter().position(|(of, _)| *of == id) {
-                return self.answers.swap_remove(at).1;
+                return Some(self.answers.swap_remove(at).1);
             }
-            match self.frame().await.expect("the relay closed the connection") {
+            match self.frame().await? {
                 ServerFrame::Response { id, result } => self.answers.push((id, result)),
                 ServerFrame::Push(push) => self.pushes.push_back(push),
                 ServerFrame::Hello(_) => panic!("a second Hello"),
