@@ -117,15 +117,6 @@ pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Conversation>> {
         .collect()
 }
 
-/// The 1:1 conversations with an account that are not over.
-pub(crate) fn direct_with(db: &Connection, peer: &str) -> rusqlite::Result<Vec<Conversation>> {
-    db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM conversations WHERE kind = 0 AND peer = ?1 AND standing != 4 ORDER BY standing DESC, id"
-    ))?
-    .query_map([peer], from_row)?
-    .collect()
-}
-
 pub(crate) fn put(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
     db.prepare_cached(&format!(
         "INSERT INTO conversations ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18) \

@@ -113,16 +113,6 @@ pub(crate) fn drain(db: &Connection, conversation: LogId) -> rusqlite::Result<Ve
     Ok(rows)
 }
 
-/// Moves what waits from one conversation to another, to be encrypted there.
-pub(crate) fn move_to(db: &Connection, from: LogId, to: LogId) -> rusqlite::Result<()> {
-    unseal_all(db, from)?;
-    db.prepare_cached("UPDATE outbox SET conversation = ?2 WHERE conversation = ?1 AND leaving = 0")?
-        .execute(params![from.0, to.0])?;
-    db.prepare_cached("UPDATE OR IGNORE messages SET conversation = ?2, seq = 0 WHERE conversation = ?1 AND status = 0")?
-        .execute(params![from.0, to.0])?;
-    Ok(())
-}
-
 /// An intent as it is kept: JSON of `sync::intents::Intent`.
 #[derive(Debug, Clone)]
 pub(crate) struct IntentRow {

@@ -348,29 +348,9 @@ impl State {
         if kind == ConversationKind::Group && row.sender != own_address {
             self.system_message(turn, &conversation, &format!("{} added you.", row.sender))?;
         }
-        self.merge_directs(turn, id)?;
         let relay = conversation.relay.clone();
         self.open_log(turn, id, &relay)?;
         self.report_caught_up(turn)
-    }
-
-    /// Two 1:1 conversations made at the same moment: both sides go on in the one with the lower hash of its id.
-    fn merge_directs(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
-        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
-        let Some(peer) = conversation.peer.filter(|_| conversation.standing != Standing::Requested) else { return Ok(()) };
-        let all = conversations::direct_with(turn.db, &peer)?;
-        let Some(winner) = all
-            .iter()
-            .filter(|c| matches!(c.standing, Standing::Active | Standing::Starting))
-            .min_by_key(|c| formats::hash(&c.id.0))
-            .map(|c| c.id)
-        else {
-            return Ok(());
-        };
-        for loser in all.iter().filter(|c| c.id != winner && matches!(c.standing, Standing::Active | Standing::Starting)) {
-            outbox::move_to(turn.db, loser.id, winner)?;
-        }
-        self.pump(turn, winner)
     }
 
     fn invitation_is_void(&mut self, turn: &mut Turn<'_>, id: LogId, sender: &str, why: &str) -> Done {

@@ -47,7 +47,8 @@ pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Optio
     }
 }
 
-/// The 1:1 conversation with an account (or the notes to oneself) that is in use; one that is over comes last.
+/// The 1:1 conversation with an account, or the notes to oneself. Where both sides made one at the same moment, both go on in the
+/// one with the lower hash of its id; what is on its way in the other one still arrives there, under the ids that it has.
 fn direct(all: &[conversations::Conversation], me: &Me, address: &Address) -> Option<LogId> {
     let own = *address == me.address;
     let mut fitting: Vec<_> = all
@@ -59,7 +60,7 @@ fn direct(all: &[conversations::Conversation], me: &Me, address: &Address) -> Op
         })
         .filter(|c| c.standing != api::Standing::Left)
         .collect();
-    fitting.sort_by_key(|c| c.id);
+    fitting.sort_by_key(|c| crate::formats::hash(&c.id.0));
     fitting.first().map(|c| c.id)
 }
 
