@@ -203,7 +203,15 @@ impl<S: Store> Session<S> {
                 // The close frame that answers the peer is written before this is seen.
                 Poll::Ready(None) => self.hang_up(),
                 Poll::Ready(Some(Err(tokio_websockets::Error::Io(_)))) => self.hang_up(),
-                Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Some(Err(error))) => {
+                    // A message that grew too large in pieces is the one case in which the socket has not queued a close
+                    // frame of its own; in the others it takes none from here.
+                    if let (tokio_websockets::Error::PayloadTooLong { .. }, Some(socket)) =
+                        (error, self.socket.as_mut())
+                    {
+                        let close = Message::close(Some(CloseCode::MESSAGE_TOO_BIG), "");
+                        let _ = Pin::new(socket).start_send(close);
+                    }
                     self.stage = Stage::Lingering(LINGER_BYTES);
                     self.is_writing = true;
                 }

@@ -40,7 +40,8 @@ fn step() -> impl Strategy<Value = Step> {
         // The same one again is a replay; any order is a reordering.
         (0..16usize).prop_map(Step::Valid),
         (0..16usize, any::<prop::sample::Index>()).prop_map(|(which, at)| Step::Truncated(which, at)),
-        (0..16usize, any::<prop::sample::Index>(), any::<u8>()).prop_map(|(which, at, by)| Step::Flipped(which, at, by)),
+        (0..16usize, any::<prop::sample::Index>(), any::<u8>())
+            .prop_map(|(which, at, by)| Step::Flipped(which, at, by)),
         "\\PC{0,20}".prop_map(Step::Text),
     ]
 }
@@ -137,10 +138,24 @@ async fn what_is_larger_than_any_frame_may_be_ends_the_connection_with_its_reaso
     assert_eq!(client.ask(log.append(0, &vec![0; limit - 1000])).await.unwrap_err().code, Code::TooLarge);
     assert!(matches!(client.ask(log.append_in(0, 1, b"fine")).await, Ok(Response::Appended { .. })));
 
-    let sent = client.send_bytes(vec![0; limit + 2048].into()).await;
-    drop(sent);
-    let close = client.message().await.expect("a close frame");
-    assert_eq!(close.as_close().map(|(code, _)| code), Some(CloseCode::MESSAGE_TOO_BIG));
+    // In two frames, and in one.
+    for bytes in [vec![0; limit + 2048], vec![0; 2 * limit]] {
+        let mut client = served.client().await;
+        client.send_bytes(bytes.into()).await.unwrap();
+        let close = client.message().await.expect("a close frame");
+        assert_eq!(close.as_close().map(|(code, _)| code), Some(CloseCode::MESSAGE_TOO_BIG));
+    }
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    // A binary frame that announces 2^62 bytes.
+    let frame = [0x82, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    stream.write_all(&[UPGRADE.as_bytes(), &frame].concat()).await.unwrap();
+    let mut all = vec![0; 1 << 16];
+    let mut length = 0;
+    while !all[..length].windows(2).any(|two| two == 1009u16.to_be_bytes()) {
+        let count = patient(stream.read(&mut all[length..])).await.unwrap();
+        assert_ne!(count, 0, "closed without a reason");
+        length += count;
+    }
     served.is_healthy().await;
 }
 

@@ -96,7 +96,8 @@ fn refused(output: Output) -> String {
 fn flags_override_the_environment_which_overrides_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("transomd.toml");
-    std::fs::write(&file, "name = 'file.example'\nhttp = '127.0.0.1:1'\nhttps = '127.0.0.1:1'\n[log]\nlevel = 'warn'").unwrap();
+    std::fs::write(&file, "name = 'file.example'\nhttp = '127.0.0.1:1'\nhttps = '127.0.0.1:1'\n[log]\nlevel = 'warn'")
+        .unwrap();
     let file = file.to_str().unwrap();
     let output = transomd(&["--config", file, "--check", "--https", "127.0.0.1:3"])
         .env("TRANSOM_HTTP", "127.0.0.1:2")
