@@ -327,6 +327,27 @@ impl State {
         Ok(())
     }
 
+    /// This device was too slow for the subscription: page by page, then subscribe again.
+    pub(super) fn read_inbox(&mut self, turn: &mut Turn<'_>) -> Done {
+        let (Some(me), Some(route)) = (&self.me, self.account_route()) else { return Ok(()) };
+        let from = Seq(me.inbox_cursor()).next();
+        self.ask(turn, route, Request::ReadInbox { from, max_bytes: super::links::READ_BYTES }, Ask::ReadInbox);
+        Ok(())
+    }
+
+    pub(super) fn on_inbox_read(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
+        let Ok(Response::Page { entries, head, more }) = result else { return Ok(()) };
+        let before = self.me.as_ref().map_or(0, Me::inbox_cursor);
+        if let Some(inbox) = self.me.as_ref().map(Me::inbox) {
+            self.inbox_entries(turn, inbox, entries, head)?;
+        }
+        if more && self.me.as_ref().map_or(0, Me::inbox_cursor) > before {
+            self.read_inbox(turn)
+        } else {
+            self.subscribe_inbox(turn)
+        }
+    }
+
     fn check_inbox(&mut self, turn: &mut Turn<'_>) -> Done {
         let cursor = self.me.as_ref().map_or(0, Me::inbox_cursor);
         if cursor >= self.account.inbox_head.0 {

@@ -10,6 +10,8 @@ use crate::io::{Lane, Output, Rejection, Route};
 const CLOCK_TOLERANCE_MS: u64 = 3_600_000;
 /// Logs that one `Open` or `Subscribe` names.
 const BATCH: usize = 100;
+/// Bytes that one page brings, after a subscription that was too fast for this device.
+pub(super) const READ_BYTES: u32 = 128 * 1024;
 
 impl State {
     /// Wants a connection, or lets it go.
@@ -221,6 +223,55 @@ impl State {
         Ok(())
     }
 
+    /// This device was too slow for a subscription: it reads page by page, at its own pace, and then subscribes again.
+    fn read_on(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        let Some(run) = self.logs.get_mut(&id) else { return Ok(()) };
+        if run.opened != Some(conversation.epoch) {
+            return Ok(());
+        }
+        run.subscribed = false;
+        let (epoch, from) = (conversation.epoch, conversation.cursor.next());
+        let request = Request::Read { log: id, epoch, from, max_bytes: READ_BYTES };
+        self.ask(turn, Self::logs_route(&conversation), request, Ask::Read { log: id, epoch });
+        Ok(())
+    }
+
+    pub(super) fn on_read(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: LogId,
+        epoch: Epoch,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        let Some(before) = conversations::get(turn.db, id)?.filter(|conversation| conversation.epoch == epoch) else {
+            return Ok(());
+        };
+        match result {
+            Ok(Response::Page { entries, head, more }) => {
+                let relay = before.relay.clone();
+                self.log_entries(turn, &relay, id, entries, head)?;
+                // A page that ended the epoch has had the next one opened; one that brought nothing is not asked for again.
+                let now = conversations::get(turn.db, id)?.filter(|now| now.epoch == epoch && now.is_followed());
+                match now {
+                    Some(now) if more && now.cursor > before.cursor => self.read_on(turn, id),
+                    Some(_) => self.resubscribe(turn, id),
+                    None => Ok(()),
+                }
+            }
+            Ok(_) | Err(Rejection::Lost) => Ok(()),
+            Err(Rejection::Refused(error)) => {
+                let pause = error.retry_after_ms.max(1_000);
+                if let Some(run) = self.logs.get_mut(&id) {
+                    run.opened = None;
+                    run.pause_until = turn.now.plus(pause);
+                }
+                turn.wake_at(turn.now.plus(pause));
+                Ok(())
+            }
+        }
+    }
+
     pub(super) fn on_subscribed(
         &mut self,
         turn: &mut Turn<'_>,
@@ -263,8 +314,8 @@ impl State {
                 Lane::Errand(_) => Ok(()),
             },
             Push::Lagged { log, .. } => match route.lane {
-                Lane::Account => self.subscribe_inbox(turn),
-                _ => self.resubscribe(turn, log),
+                Lane::Account => self.read_inbox(turn),
+                _ => self.read_on(turn, log),
             },
             // The commit that ended it was the last entry pushed and has been processed; nothing more is to be done.
             Push::EpochEnded { .. } | Push::GoingAway { .. } => Ok(()),
