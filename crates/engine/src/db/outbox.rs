@@ -320,6 +320,10 @@ pub(crate) fn deposits_left(db: &Connection, conversation: LogId) -> rusqlite::R
         .query_row([conversation.0], |row| row.get(0))
 }
 
+pub(crate) fn all_deposits_left(db: &Connection) -> rusqlite::Result<u32> {
+    db.prepare_cached("SELECT count(*) FROM deposits")?.query_row([], |row| row.get(0))
+}
+
 pub(crate) fn delay_deposit(db: &Connection, n: i64, not_before: u64) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE deposits SET not_before = ?2, attempts = attempts + 1 WHERE n = ?1")?
         .execute(params![n, int(not_before)])?;

@@ -189,7 +189,7 @@ impl State {
         };
         let message = self.store_text(turn, &conversation, body, reply_to)?;
         let deposits = !intents.is_empty();
-        self.wait(command, WaitFor { conversation: Some(id), message: Some(message), intents, deposits, by_hand: false });
+        self.wait(command, WaitFor { conversation: Some(id), message: Some(message), intents, deposits, ..Default::default() });
         self.drive_intents(turn, id)?;
         self.pump(turn, id)?;
         Ok(Ok(()))

@@ -47,6 +47,16 @@ pub(super) enum Intent {
     Leave,
 }
 
+/// Why a commit could not be staged; nothing has changed.
+enum Unstaged {
+    /// The key package of this number is refused.
+    KeyPackage(usize),
+    /// It does not fit the group.
+    Impossible,
+    /// This device is on its way out.
+    NotNow,
+}
+
 /// What an intent comes to, given the group as it is now.
 enum Plan {
     /// It is so already.
@@ -130,6 +140,11 @@ impl State {
                 Plan::Impossible(problem) => self.intent_impossible(turn, &conversation, row.n, &problem)?,
                 Plan::Wait => return Ok(()),
                 Plan::Later(after) => {
+                    // A new device that has not been online yet is added when it was; nobody is kept waiting for that.
+                    let adds_device = matches!(serde_json::from_slice(&row.intent), Ok(Intent::AddOwnDevices));
+                    if adds_device && row.attempts >= 3 {
+                        self.intent_settled(row.n, None);
+                    }
                     outbox::delay_intent(turn.db, row.n, turn.now.plus(after).0)?;
                     turn.wake_at(turn.now.plus(after));
                 }
@@ -137,8 +152,8 @@ impl State {
                     if !self.is_caught_up(&conversation) {
                         return Ok(());
                     }
-                    if !self.stage(turn, &conversation, &row, *attempt)? {
-                        continue;
+                    if self.stage(turn, &conversation, &row, *attempt)? {
+                        return Ok(());
                     }
                 }
             }
@@ -398,14 +413,24 @@ impl State {
             }
             match group.stage(&turn.mls, &signer, change, &relay) {
                 Ok(staged) => Ok(Ok(staged)),
-                Err(MlsError::KeyPackage { index, .. }) => Ok(Err(index)),
+                Err(MlsError::KeyPackage { index, .. }) => Ok(Err(Unstaged::KeyPackage(index))),
+                Err(MlsError::Leaving | MlsError::Removed) => Ok(Err(Unstaged::NotNow)),
+                Err(MlsError::UnknownLeaf(_) | MlsError::RemovesSelf | MlsError::Impossible(_)) => {
+                    Ok(Err(Unstaged::Impossible))
+                }
                 Err(error) => Err(error.into()),
             }
         })?;
         let staged = match staged {
             None => return Ok(false),
             Some(Ok(staged)) => staged,
-            Some(Err(index)) => {
+            Some(Err(Unstaged::NotNow)) => return Ok(true),
+            Some(Err(Unstaged::Impossible)) => {
+                let problem = Problem::new(Kind::Conflict, "The change does not fit the group as it is now.", "", "Try again.");
+                self.intent_impossible(turn, conversation, row.n, &problem)?;
+                return Ok(false);
+            }
+            Some(Err(Unstaged::KeyPackage(index))) => {
                 let who = invites.get(index).map(|invite| invite.address.clone()).unwrap_or_default();
                 self.gathers.remove(&row.n);
                 let problem = Problem::new(

@@ -16,7 +16,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::intents::Intent;
 use super::{Done, State, Turn};
-use crate::db::{self, conversations};
+use crate::db::{self, conversations, outbox};
 use crate::formats::{self, LinkAnswer, LinkHello};
 use crate::identity::{Candidate, NewDevice, fingerprint};
 use crate::io::{CommandId, Lane, Rejection, Route};
@@ -31,9 +31,11 @@ pub(super) struct Linking {
     relay: RelayName,
     secret: Secret,
     role: Side,
-    command: Option<CommandId>,
+    commands: Vec<CommandId>,
     until: UnixMillis,
     cursor: Seq,
+    /// The rendezvous log is open and followed on the connection that is up.
+    ready: bool,
 }
 
 /// The 20 random bytes of a code.
@@ -44,7 +46,7 @@ enum Side {
     /// This device wants to be linked.
     New { device: NewDevice, made: bool },
     /// This device certifies another.
-    Certifying { candidate: Option<Candidate>, confirmed: bool, answered: bool },
+    Certifying { candidate: Option<Candidate>, confirmed: bool, answering: bool },
 }
 
 /// What a request of linking was for.
@@ -139,9 +141,10 @@ impl State {
             relay,
             secret,
             role: Side::New { device, made: false },
-            command: Some(command),
+            commands: vec![command],
             until,
             cursor: Seq(0),
+            ready: false,
         });
         turn.wake_at(until);
         self.make_rendezvous(turn);
@@ -161,9 +164,10 @@ impl State {
             relay,
             secret: Secret(stored.secret),
             role: Side::New { device, made: false },
-            command: None,
+            commands: Vec::new(),
             until: UnixMillis(stored.until),
             cursor: Seq(0),
+            ready: false,
         });
         self.make_rendezvous(turn);
         Ok(())
@@ -207,7 +211,7 @@ impl State {
             let same = linking.relay == relay && linking.secret.0 == secret.0;
             if let (true, Side::Certifying { confirmed, .. }) = (same, &mut linking.role) {
                 *confirmed |= confirm;
-                linking.command = Some(command);
+                linking.commands.push(command);
                 self.wait(command, super::waits::WaitFor { by_hand: true, ..Default::default() });
                 return self.candidate_seen(turn).map(Ok);
             }
@@ -219,10 +223,11 @@ impl State {
         self.linking = Some(Linking {
             relay: relay.clone(),
             secret,
-            role: Side::Certifying { candidate: None, confirmed: confirm, answered: false },
-            command: Some(command),
+            role: Side::Certifying { candidate: None, confirmed: confirm, answering: false },
+            commands: vec![command],
             until,
             cursor: Seq(0),
+            ready: false,
         });
         self.want(turn, Route { relay, lane: Lane::Rendezvous }, true);
         Ok(Ok(()))
@@ -232,7 +237,7 @@ impl State {
         if let Some(linking) = self.linking.take() {
             self.want(turn, Route { relay: linking.relay.clone(), lane: Lane::Rendezvous }, false);
             db::remove_meta(turn.db, META)?;
-            if let Some(command) = linking.command {
+            for command in linking.commands {
                 let problem = Problem::new(Kind::Conflict, "Linking was given up.", "", "Begin again with a new code.");
                 self.fail(turn, command, problem);
             }
@@ -243,9 +248,9 @@ impl State {
     pub(super) fn drive_linking(&mut self, turn: &mut Turn<'_>) -> Done {
         let Some(linking) = &mut self.linking else { return Ok(()) };
         if turn.now >= linking.until {
-            let command = linking.command.take();
+            let commands = std::mem::take(&mut linking.commands);
             self.drop_linking(turn)?;
-            if let Some(command) = command {
+            for command in commands {
                 let problem = Problem::new(
                     Kind::Conflict,
                     "The code has expired.",
@@ -298,6 +303,10 @@ impl State {
                         let logs = vec![Subscription { log, epoch: Epoch(0), from }];
                         self.ask(turn, route, Request::Subscribe { logs }, super::Ask::Link(Step::Subscribe));
                     }
+                    (Step::Subscribe, Side::Certifying { .. }) => {
+                        linking.ready = true;
+                        self.answer(turn)?;
+                    }
                     (Step::Subscribe, Side::New { device, .. }) => {
                         let hello = LinkHello {
                             version: 1,
@@ -322,6 +331,11 @@ impl State {
             }
             Err(Rejection::Refused(error)) => error,
         };
+        if error.code == Code::NotOpened {
+            // Said on a connection that had not opened the log yet, or not any more.
+            self.rendezvous_down();
+            return self.rendezvous_up(turn);
+        }
         if step == Step::Make && error.code == Code::AlreadyExists {
             if let Side::New { made, .. } = &mut linking.role {
                 *made = true;
@@ -339,8 +353,8 @@ impl State {
 
     fn link_failed(&mut self, turn: &mut Turn<'_>, problem: Problem) -> Done {
         if let Some(linking) = &mut self.linking {
-            if let Some(command) = linking.command.take() {
-                self.fail(turn, command, problem);
+            for command in std::mem::take(&mut linking.commands) {
+                self.fail(turn, command, problem.clone());
             }
         }
         self.drop_linking(turn)
@@ -395,7 +409,7 @@ impl State {
     /// The certifying side knows who waits: shows it, or, once the person has agreed, certifies.
     fn candidate_seen(&mut self, turn: &mut Turn<'_>) -> Done {
         let Some(linking) = &self.linking else { return Ok(()) };
-        let Side::Certifying { candidate: Some(candidate), confirmed, answered: false } = &linking.role else { return Ok(()) };
+        let Side::Certifying { candidate: Some(candidate), confirmed, .. } = &linking.role else { return Ok(()) };
         let Some(me) = &mut self.me else { return Ok(()) };
         if !*confirmed {
             let conversations = conversations::all(turn.db)?.iter().filter(|c| c.standing == Standing::Active).count();
@@ -404,9 +418,12 @@ impl State {
                 fingerprint: fingerprint(&candidate.signature_key),
                 conversations: conversations as u32,
             };
-            if let Some(command) = linking.command {
-                turn.event(Event::LinkRequest { command, preview: Box::new(preview) });
+            for command in linking.commands.clone() {
+                turn.event(Event::LinkRequest { command, preview: Box::new(preview.clone()) });
                 self.settle(command);
+            }
+            if let Some(linking) = &mut self.linking {
+                linking.commands.clear();
             }
             return Ok(());
         }
@@ -418,7 +435,7 @@ impl State {
             );
         }
         me.save(turn.db)?;
-        if me.published() { self.record_published(turn) } else {
+        if me.published() { self.answer(turn) } else {
             self.publish_record(turn);
             Ok(())
         }
@@ -430,13 +447,7 @@ impl State {
         let record = me.record.clone();
         let revoked: Vec<[u8; 16]> =
             record.devices.iter().filter(|d| d.revoked.is_some()).map(|d| d.certificate.device.0).collect();
-        if let Some(Linking { role: Side::Certifying { candidate: Some(candidate), answered, .. }, .. }) = &mut self.linking {
-            if record.device(candidate.id).is_some() && !*answered {
-                *answered = true;
-                let answer = LinkAnswer { version: 1, record: record.bytes().to_vec().into() };
-                self.rendezvous_say(turn, &formats::encode(&answer), Step::Answer)?;
-            }
-        }
+        self.answer(turn)?;
         let active: Vec<DeviceId> = record.active().map(|d| d.certificate.device).collect();
         for conversation in conversations::all(turn.db)? {
             if !matches!(conversation.standing, Standing::Active | Standing::Starting) {
@@ -461,10 +472,43 @@ impl State {
         Ok(())
     }
 
+    /// Tells the device behind the code that it is certified, once the relay has the record that says so.
+    fn answer(&mut self, turn: &mut Turn<'_>) -> Done {
+        let (Some(linking), Some(me)) = (&mut self.linking, &self.me) else { return Ok(()) };
+        let Side::Certifying { candidate: Some(candidate), confirmed: true, answering } = &mut linking.role else {
+            return Ok(());
+        };
+        if !linking.ready || *answering || !me.published() || me.record.device(candidate.id).is_none() {
+            return Ok(());
+        }
+        *answering = true;
+        let answer = LinkAnswer { version: 1, record: me.record.bytes().to_vec().into() };
+        self.rendezvous_say(turn, &formats::encode(&answer), Step::Answer)
+    }
+
+    /// The rendezvous connection is gone: what was not acknowledged on it is said again on the next one.
+    pub(super) fn rendezvous_down(&mut self) {
+        if let Some(linking) = &mut self.linking {
+            linking.ready = false;
+            if let Side::Certifying { answering, .. } = &mut linking.role {
+                *answering = false;
+            }
+        }
+    }
+
+    /// The answer is in the rendezvous log. The command is done when the conversations have the device, too.
     fn linked_another(&mut self, turn: &mut Turn<'_>) -> Done {
         if let Some(linking) = &mut self.linking {
-            if let Some(command) = linking.command.take() {
-                self.settle(command);
+            for command in std::mem::take(&mut linking.commands) {
+                let mut intents = Vec::new();
+                for id in outbox::intending(turn.db)? {
+                    let rows = outbox::intents(turn.db, id)?;
+                    let adding = |row: &&outbox::IntentRow| {
+                        matches!(serde_json::from_slice(&row.intent), Ok(Intent::AddOwnDevices))
+                    };
+                    intents.extend(rows.iter().filter(adding).map(|row| row.n));
+                }
+                self.wait(command, super::waits::WaitFor { intents, all_deposits: true, ..Default::default() });
             }
         }
         self.drop_linking(turn)
@@ -474,16 +518,16 @@ impl State {
     fn answer_seen(&mut self, turn: &mut Turn<'_>, answer: &LinkAnswer) -> Done {
         let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&answer.record)) else { return Ok(()) };
         let Some(linking) = self.linking.take() else { return Ok(()) };
-        let Linking { relay, secret, role, command, until, cursor } = linking;
+        let Linking { relay, secret, role, commands, until, cursor, ready } = linking;
         let Side::New { device, made } = role else {
-            self.linking = Some(Linking { relay, secret, role, command, until, cursor });
+            self.linking = Some(Linking { relay, secret, role, commands, until, cursor, ready });
             return Ok(());
         };
         let kept = NewDevice::from_json(&device.to_json());
         let Some(me) = device.join_account(record) else {
             // Not for us: go on waiting with the same keys.
             if let Some(device) = kept {
-                self.linking = Some(Linking { relay, secret, role: Side::New { device, made }, command, until, cursor });
+                self.linking = Some(Linking { relay, secret, role: Side::New { device, made }, commands, until, cursor, ready });
             }
             return Ok(());
         };
@@ -494,7 +538,7 @@ impl State {
         self.want(turn, Route { relay, lane: Lane::Rendezvous }, false);
         self.connect_all(turn)?;
         turn.event(Event::Linked { address });
-        if let Some(command) = command {
+        for command in commands {
             self.settle(command);
         }
         Ok(())

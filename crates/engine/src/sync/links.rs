@@ -92,7 +92,8 @@ impl State {
                 }
             }
             Lane::Account => self.account = super::account::AccountRun::default(),
-            Lane::Rendezvous | Lane::Errand(_) => {}
+            Lane::Rendezvous => self.rendezvous_down(),
+            Lane::Errand(_) => {}
         }
         if matches!(route.lane, Lane::Account | Lane::Logs) {
             turn.event(api::Event::Connection { relay: route.relay.to_string(), up: false });

@@ -27,6 +27,8 @@ struct Wait {
     intents: HashSet<i64>,
     /// All deposits of the conversation must be out: the invited have been told.
     deposits: bool,
+    /// All deposits of all conversations.
+    all_deposits: bool,
     /// Something that is reported by hand: registration, a record, a link.
     by_hand: bool,
 }
@@ -38,6 +40,7 @@ pub(super) struct WaitFor {
     pub message: Option<[u8; 32]>,
     pub intents: Vec<i64>,
     pub deposits: bool,
+    pub all_deposits: bool,
     pub by_hand: bool,
 }
 
@@ -58,6 +61,7 @@ impl State {
                 message_pending: what.message.is_some(),
                 intents: what.intents.into_iter().collect(),
                 deposits: what.deposits,
+                all_deposits: what.all_deposits,
                 by_hand: what.by_hand,
             },
         );
@@ -88,7 +92,11 @@ impl State {
 
     /// A deposit of a conversation is out, or was given up.
     pub(super) fn deposit_settled(&mut self, conversation: LogId) {
-        let waiting = self.waits.open.iter().filter(|(_, wait)| wait.deposits && wait.conversation == Some(conversation));
+        let waiting = self
+            .waits
+            .open
+            .iter()
+            .filter(|(_, wait)| wait.all_deposits || (wait.deposits && wait.conversation == Some(conversation)));
         self.waits.progressed.extend(waiting.map(|(command, _)| *command));
     }
 
@@ -143,6 +151,9 @@ impl State {
                 if outbox::deposits_left(turn.db, conversation)? > 0 {
                     continue;
                 }
+            }
+            if wait.all_deposits && outbox::all_deposits_left(turn.db)? > 0 {
+                continue;
             }
             if let Some(wait) = self.waits.open.remove(&command) {
                 turn.event(Event::Done {
