@@ -1,6 +1,10 @@
-//! Bugs that the simulator plants, one at a time, to see whether its invariants find them. Compiled only for it.
+//! What the simulator needs inside of the engine: bugs that it plants, one at a time, to see whether its invariants find them, and a
+//! record of the keys that messages were sealed with, which no ciphertext shows. Compiled only for it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+
+use serde::Serialize;
+use wire::LogId;
 
 /// A bug that can be planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,18 +13,39 @@ pub enum Mutant {
     VoidRuleOff,
     /// A pending commit that has lost is kept and sent again.
     PendingCommitReused,
-    /// The cursor is committed without the message that it stands for.
+    /// The cursor is committed without the message that it stands for, now and then.
     CursorBeforeMessage,
     /// An intent is forgotten when its commit loses.
     LostIntent,
-    /// An entry that has been processed is processed again.
+    /// An own commit is merged when the relay acknowledges it, and again when it comes with the log.
     DoubleMerge,
-    /// A removed member keeps its keys and goes on reading.
+    /// The commit that is to remove a member only renews keys: the member keeps its own and goes on reading.
     RemovedKeyKept,
+    /// A message whose answer was lost is sealed anew under another id, without reading first whether it is in the log.
+    RetryWithoutIdCheck,
+    /// A message is handed out without the ratchet that it was sealed with having been stored.
+    RatchetNotStored,
+}
+
+/// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyUse {
+    /// The conversation.
+    pub log: LogId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The sender's leaf.
+    pub leaf: u32,
+    /// Which of the sender's two ratchets.
+    pub handshake: bool,
+    /// The ratchet's generation after the use.
+    pub generation: u64,
 }
 
 thread_local! {
     static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
+    static WATCHED: Cell<Option<(LogId, u64, u32, bool)>> = const { Cell::new(None) };
+    static USED: RefCell<Vec<KeyUse>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Plants a bug on this thread, or takes it away.
@@ -31,4 +56,38 @@ pub fn plant(mutant: Option<Mutant>) {
 /// True if this bug is planted on this thread.
 pub fn is(mutant: Mutant) -> bool {
     PLANTED.get() == Some(mutant)
+}
+
+/// The keys used on this thread since the last call.
+pub fn keys_used() -> Vec<KeyUse> {
+    USED.take()
+}
+
+/// While it lives, what OpenMLS stores tells which key it has used.
+pub(crate) struct Watch;
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHED.set(None);
+    }
+}
+
+/// Watches one message being sealed.
+pub(crate) fn watch(log: LogId, epoch: u64, leaf: u32, handshake: bool) -> Watch {
+    WATCHED.set(Some((log, epoch, leaf, handshake)));
+    Watch
+}
+
+/// OpenMLS stores its message secrets: if a message is being sealed, this is the ratchet behind it.
+pub(crate) fn secrets_stored(secrets: &impl Serialize) {
+    let Some((log, epoch, leaf, handshake)) = WATCHED.get() else { return };
+    let ratchets = if handshake { "handshake_sender_ratchets" } else { "application_sender_ratchets" };
+    let generation = serde_json::to_value(secrets).ok().and_then(|secrets| {
+        secrets
+            .pointer(&format!("/message_secrets/secret_tree/{ratchets}/{leaf}/EncryptionRatchet/generation"))?
+            .as_u64()
+    });
+    // Without it every message would look like the first one, which is a violation that nobody can miss.
+    let generation = generation.unwrap_or(0);
+    USED.with_borrow_mut(|used| used.push(KeyUse { log, epoch, leaf, handshake, generation }));
 }

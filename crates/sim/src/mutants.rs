@@ -23,13 +23,15 @@ pub enum Mutant {
     LostIntent,
     /// A writer merges its own commit when it is acknowledged, and again when it reads it.
     DoubleMerge,
-    /// The key of a log does not change when a member is removed.
+    /// The key of a log does not change when a member is removed; in the engine: the removed member stays in the group.
     RemovedKeyKept,
+    /// The engine hands out a message without having stored the ratchet that sealed it.
+    RatchetNotStored,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -40,6 +42,7 @@ impl Mutant {
         Self::LostIntent,
         Self::DoubleMerge,
         Self::RemovedKeyKept,
+        Self::RatchetNotStored,
     ];
 
     /// Its name on the command line.
@@ -55,7 +58,42 @@ impl Mutant {
             Self::LostIntent => "lost-intent",
             Self::DoubleMerge => "double-merge",
             Self::RemovedKeyKept => "removed-key-kept",
+            Self::RatchetNotStored => "ratchet-not-stored",
         }
+    }
+
+    /// True if the world `log` can have it: it has clients of its own, without ratchets.
+    pub const fn is_in_log(self) -> bool {
+        !matches!(self, Self::RatchetNotStored)
+    }
+
+    /// True if it is planted in the engine rather than in the store.
+    pub const fn is_in_engine(self) -> bool {
+        !matches!(self, Self::AcknowledgeBeforeSync | Self::TailBeforeDurable | Self::PastEpochAccepted)
+    }
+
+    /// Plants it in the engines of this thread; takes away whatever was planted there if it is `None` or not the engine's.
+    pub fn plant(mutant: Option<Self>) {
+        #[cfg(feature = "mutants")]
+        engine::mutants::plant(mutant.and_then(Self::in_engine));
+        #[cfg(not(feature = "mutants"))]
+        let _ = mutant;
+    }
+
+    #[cfg(feature = "mutants")]
+    const fn in_engine(self) -> Option<engine::mutants::Mutant> {
+        use engine::mutants::Mutant;
+        Some(match self {
+            Self::AcknowledgeBeforeSync | Self::TailBeforeDurable | Self::PastEpochAccepted => return None,
+            Self::VoidRuleOff => Mutant::VoidRuleOff,
+            Self::RetryWithoutIdCheck => Mutant::RetryWithoutIdCheck,
+            Self::PendingCommitReused => Mutant::PendingCommitReused,
+            Self::CursorBeforeMessage => Mutant::CursorBeforeMessage,
+            Self::LostIntent => Mutant::LostIntent,
+            Self::DoubleMerge => Mutant::DoubleMerge,
+            Self::RemovedKeyKept => Mutant::RemovedKeyKept,
+            Self::RatchetNotStored => Mutant::RatchetNotStored,
+        })
     }
 
     /// By its name.

@@ -250,6 +250,8 @@ impl Group {
         if self.mls.has_pending_proposals() {
             return Err(MlsError::ProposalsPending);
         }
+        #[cfg(feature = "mutants")]
+        let _watch = crate::mutants::watch(self.log, self.epoch(), self.own_leaf(), false);
         let message =
             p.storage().deferring(|| self.mls.create_message(p, &DeviceSigner(signer), plaintext)).map_err(library)?;
         message.to_bytes().map_err(library)
@@ -302,6 +304,8 @@ impl Group {
         if self.is_leaving() {
             return Err(MlsError::Leaving);
         }
+        #[cfg(feature = "mutants")]
+        let _watch = crate::mutants::watch(self.log, self.epoch(), self.own_leaf(), true);
         let message = self.mls.leave_group(p, &DeviceSigner(signer)).map_err(library)?;
         message.to_bytes().map_err(library)
     }

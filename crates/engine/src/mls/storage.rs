@@ -478,8 +478,13 @@ impl StorageProvider<CURRENT_VERSION> for Storage<'_> {
         group: &G,
         value: &V,
     ) -> Result<(), StorageError> {
+        #[cfg(feature = "mutants")]
+        crate::mutants::secrets_stored(value);
         let place = self.of(group, Kind::MessageSecrets)?;
         if self.deferring.get() {
+            if planted!(RatchetNotStored) {
+                return Ok(());
+            }
             self.deferred.borrow_mut().insert(place.group);
             return Ok(());
         }

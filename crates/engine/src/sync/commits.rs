@@ -293,11 +293,9 @@ impl State {
 
     /// Forgets the keys of a conversation that is over; what was read stays.
     pub(super) fn end_conversation(&mut self, turn: &mut Turn<'_>, id: LogId, problem: &Problem) -> Done {
-        if !planted!(RemovedKeyKept) {
-            self.with_group(turn, id, |_, _, _| Ok(()))?;
-            if let Some(group) = self.groups.remove(&id) {
-                group.delete(&turn.mls)?;
-            }
+        self.with_group(turn, id, |_, _, _| Ok(()))?;
+        if let Some(group) = self.groups.remove(&id) {
+            group.delete(&turn.mls)?;
         }
         outbox::remove_pending_commit(turn.db, id)?;
         messages::forgive(turn.db, id)?;

@@ -406,6 +406,9 @@ impl State {
         let Attempt { mut change, mut invites, record } = attempt;
         invites.truncate(ADDS);
         change.adds.truncate(ADDS);
+        if planted!(RemovedKeyKept) && change.adds.is_empty() {
+            (change.removes, change.update_path) = (Vec::new(), true);
+        }
         let relay = conversation.relay.clone();
         let staged = self.with_group(turn, id, |_, turn, group| {
             if group.staged() {
@@ -515,7 +518,12 @@ impl State {
         let Some(run) = self.logs.get_mut(&log) else { return Ok(()) };
         match result {
             // Won: the entry itself comes with the log, behind all that precedes it, and only then is it merged.
-            Ok(_) => run.ended = true,
+            Ok(_) => {
+                run.ended = true;
+                if planted!(DoubleMerge) {
+                    self.with_group(turn, log, |_, turn, group| Ok(group.merge_staged(&turn.mls)?))?;
+                }
+            }
             Err(Rejection::Lost) => {}
             Err(Rejection::Refused(error)) => {
                 run.commit_in_flight = false;

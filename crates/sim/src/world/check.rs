@@ -87,6 +87,7 @@ fn once(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
 /// I2: what two devices show of a conversation stands at the same places, in the order of the log, without holes.
 fn same_order(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
     let mut places: BTreeMap<(&str, u64), &Message> = BTreeMap::new();
+    let mut seqs: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (device, what) in shown {
         for (id, (_, messages)) in &what.conversations {
             let mut last = 0;
@@ -98,6 +99,14 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
                     first.id == message.id && first.kind == message.kind && first.from == message.from,
                     "I2",
                     "two devices show different messages at {} of {id}",
+                    message.seq
+                );
+                let seq = *seqs.entry((id, &message.id)).or_insert(message.seq);
+                ensure!(
+                    seq == message.seq,
+                    "I2",
+                    "{:?} stands at {seq} of {id} on one device and at {} on device {device}",
+                    message.kind,
                     message.seq
                 );
             }
@@ -237,9 +246,13 @@ fn removed(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Viola
         if added {
             continue;
         }
-        for other in
-            model.given.values().filter(|other| other.step > gone && other.conversation.as_ref() == Some(conversation))
+        for ((author, _), other) in
+            model.given.iter().filter(|(_, other)| other.step > gone && other.conversation.as_ref() == Some(conversation))
         {
+            // What one wrote oneself before one heard of it stays on one's own screen.
+            if model.accounts.get(author) == Some(member) {
+                continue;
+            }
             let Command::Send { text, .. } = &other.command else { continue };
             for (device, what) in shown.iter().filter(|(device, _)| model.accounts.get(device) == Some(member)) {
                 ensure!(

@@ -68,6 +68,9 @@ pub struct World {
     backups: BTreeMap<RelayId, Disk>,
     /// The bytes sent under each entry id.
     sent: BTreeMap<(LogId, EntryId), Bytes>,
+    /// The keys that messages were sealed with.
+    #[cfg(feature = "mutants")]
+    keys: std::collections::BTreeSet<engine::mutants::KeyUse>,
 }
 
 impl World {
@@ -103,6 +106,8 @@ impl World {
             linking: Vec::new(),
             backups: BTreeMap::new(),
             sent: BTreeMap::new(),
+            #[cfg(feature = "mutants")]
+            keys: std::collections::BTreeSet::new(),
         })
     }
 
@@ -124,6 +129,8 @@ impl World {
     /// Something happens.
     pub fn apply(&mut self, transition: &Transition) -> Result<(), Violation> {
         self.trace.next_step();
+        #[cfg(feature = "mutants")]
+        self.keys_are_fresh()?;
         match transition {
             Transition::Network(_) | Transition::Settle => {}
             other => self.trace.line(format_args!("{other:?}")),
@@ -176,7 +183,18 @@ impl World {
 
     /// Checks what must be true at rest.
     pub fn check(&mut self) -> Result<(), Violation> {
+        #[cfg(feature = "mutants")]
+        self.keys_are_fresh()?;
         check::check(&self.devices, &mut self.model)
+    }
+
+    /// I5: no key seals two messages, whatever was lost in between. What a ciphertext hides the engine tells here.
+    #[cfg(feature = "mutants")]
+    fn keys_are_fresh(&mut self) -> Result<(), Violation> {
+        for key in engine::mutants::keys_used() {
+            ensure!(self.keys.insert(key), "I5", "two messages were sealed with one key: {key:?}");
+        }
+        Ok(())
     }
 
     fn command(&mut self, device: DeviceId, command: Command) -> Result<(), Violation> {

@@ -4,6 +4,7 @@ use api::{Command, Conversation, ConversationKind, Query, Role, Standing, View};
 
 use super::{DeviceId, Noise, Transition, World};
 use crate::chance::Chance;
+use crate::mutants::Mutant;
 use crate::run::{Options, Outcome};
 use crate::store::Faults;
 use crate::trace::Trace;
@@ -14,6 +15,13 @@ const RELAYS: [&str; 2] = ["a.example", "b.example"];
 
 /// One run from its seed to its verdict.
 pub fn run(options: Options) -> Outcome {
+    Mutant::plant(options.mutant);
+    let outcome = drawn(options);
+    Mutant::plant(None);
+    outcome
+}
+
+fn drawn(options: Options) -> Outcome {
     let trace = options.trace.map_or_else(Trace::default, Trace::to);
     let mut chance = Chance::new(options.seed, 3);
     let faults = Faults {
