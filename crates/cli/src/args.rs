@@ -31,7 +31,14 @@ pub struct Args {
     #[arg(long, global = true, value_name = "DIR", env = "TRANSOM_HOME", hide_env_values = true)]
     pub home: Option<PathBuf>,
     /// Which profile to use; each has an account of its own
-    #[arg(long, global = true, value_name = "NAME", env = "TRANSOM_PROFILE", default_value = "default", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "TRANSOM_PROFILE",
+        default_value = "default",
+        hide_env_values = true
+    )]
     pub profile: String,
     /// Print one JSON object a line instead of text
     #[arg(long, global = true)]

@@ -129,15 +129,17 @@ impl<'a> Lines<'a> {
         };
         let (meaning, sure) = sure(member.confirmation);
         let sure = self.terminal.paint(meaning, sure);
-        self.terminal.line(format!("  {}  {role}{}  {sure}", pad(&self.name(&member.address), width), pad(&devices, 10)));
+        self.terminal.line(format!(
+            "  {}  {role}{}  {sure}",
+            pad(&self.name(&member.address), width),
+            pad(&devices, 10)
+        ));
     }
 
     /// A message of a conversation, with its time in front.
     pub fn message(&self, message: &Message, ids: bool) {
-        let time = self.terminal.paint(
-            Paint::Faint,
-            self.time(if message.time == 0 { message.sent } else { message.time }),
-        );
+        let time =
+            self.terminal.paint(Paint::Faint, self.time(if message.time == 0 { message.sent } else { message.time }));
         let id = if ids { format!("{}  ", message.id.get(..12).unwrap_or(&message.id)) } else { String::new() };
         let (text, from) = match &message.kind {
             MessageKind::System { text } => {
@@ -159,7 +161,8 @@ impl<'a> Lines<'a> {
             MessageStatus::Read if message.own => "  ✓✓ read",
             _ => "",
         };
-        self.terminal.line(format!("  {id}{time}  {from}: {answer}{text}{}", self.terminal.paint(Paint::Faint, status)));
+        self.terminal
+            .line(format!("  {id}{time}  {from}: {answer}{text}{}", self.terminal.paint(Paint::Faint, status)));
     }
 
     /// An invitation.

@@ -46,7 +46,10 @@ impl Profile {
         };
         // Who holds it, for others to read; the lock itself is the system's and ends with the process.
         let holder = format!("{} {}\n", std::process::id(), args.command.words());
-        file.rewind().and_then(|()| file.set_len(0)).and_then(|()| file.write_all(holder.as_bytes())).map_err(cannot)?;
+        file.rewind()
+            .and_then(|()| file.set_len(0))
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(cannot)?;
         Ok(Self { name: args.profile.clone(), directory, _lock: file })
     }
 }

@@ -85,7 +85,16 @@ impl<'a> Session<'a> {
             StartError::System(_) => Problem::new(Kind::Local, "Transom could not start.", error.to_string(), ""),
         })?;
         let items = items(&client);
-        Ok(Self { terminal, profile, client, items, timeout: args.timeout, unreachable: None, is_caught_up: false, is_first: false })
+        Ok(Self {
+            terminal,
+            profile,
+            client,
+            items,
+            timeout: args.timeout,
+            unreachable: None,
+            is_caught_up: false,
+            is_first: false,
+        })
     }
 
     /// What is known here.
@@ -128,9 +137,7 @@ impl<'a> Session<'a> {
                     made = Some(Err(problem.clone()));
                     Next::Enough
                 }
-                Event::Notice { conversation: None, problem }
-                    if is_first && is_final(problem) =>
-                {
+                Event::Notice { conversation: None, problem } if is_first && is_final(problem) => {
                     made = Some(Err(problem.clone()));
                     Next::Enough
                 }
@@ -250,9 +257,7 @@ impl<'a> Session<'a> {
     fn late(&self, waited: Duration, keeps: &str) -> Problem {
         let seconds = waited.as_secs_f64();
         match &self.unreachable {
-            Some(problem) => {
-                Problem::new(Kind::Offline, problem.what.clone(), problem.why.clone(), keeps)
-            }
+            Some(problem) => Problem::new(Kind::Offline, problem.what.clone(), problem.why.clone(), keeps),
             None => Problem::new(
                 Kind::Offline,
                 format!("This was not finished within {seconds} s."),
@@ -293,10 +298,16 @@ fn items(client: &Client) -> Receiver<Item> {
 /// What becomes of a command that was not finished in time.
 fn keeps(command: &Command) -> &'static str {
     match command {
-        Command::Send { .. } => "The message is kept and goes out by itself on the next run, for example `transom receive`.",
+        Command::Send { .. } => {
+            "The message is kept and goes out by itself on the next run, for example `transom receive`."
+        }
         Command::Register { .. } => "Registration goes on by itself on the next run: type the same again.",
-        Command::BeginLink { .. } => "The code is no longer good; run `transom devices link --new RELAY` again for a new one.",
-        Command::InspectLink { .. } | Command::ConfirmLink { .. } => "Try again while the new device still shows its code.",
+        Command::BeginLink { .. } => {
+            "The code is no longer good; run `transom devices link --new RELAY` again for a new one."
+        }
+        Command::InspectLink { .. } | Command::ConfirmLink { .. } => {
+            "Try again while the new device still shows its code."
+        }
         _ => "What you asked for is kept and goes on by itself on the next run, for example `transom receive`.",
     }
 }

@@ -87,7 +87,10 @@ impl Terminal {
         }
         let mark = paint(self.color_errors, Paint::Warn, "Note:");
         let text = [&problem.what, &problem.why, &problem.next].map(|s| clean(s).into_owned());
-        emit(&mut io::stderr().lock(), &format!("{mark} {}", text.join(" ").split_whitespace().collect::<Vec<_>>().join(" ")));
+        emit(
+            &mut io::stderr().lock(),
+            &format!("{mark} {}", text.join(" ").split_whitespace().collect::<Vec<_>>().join(" ")),
+        );
     }
 
     /// What went wrong: in words on standard error, as an object with `--json`.

@@ -71,9 +71,7 @@ impl Fault {
                 "Nothing came back in time.",
                 tries,
             ),
-            Self::Ended => {
-                Problem::new(Kind::Offline, format!("The relay {relay} ended the connection."), "", tries)
-            }
+            Self::Ended => Problem::new(Kind::Offline, format!("The relay {relay} ended the connection."), "", tries),
             Self::NotARelay(why) => Problem::new(
                 Kind::Refused,
                 format!("What answers at {relay} is not a Transom relay."),

@@ -191,7 +191,9 @@ impl Engine {
             self.carry_out();
             let soon = u64::try_from(SOON.as_millis()).unwrap_or(u64::MAX);
             if !self.settling.is_empty() && self.pump.is_quiet(now.plus(soon)) {
-                self.settling.drain(..).for_each(|settled| drop(settled.send(())));
+                for settled in self.settling.drain(..) {
+                    let _ = settled.send(());
+                }
             }
         }
     }

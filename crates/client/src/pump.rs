@@ -38,7 +38,13 @@ impl Pump {
     }
 
     /// A person's wish. One that can't be stored is told to have failed, too.
-    pub fn command(&mut self, now: UnixMillis, rng: &mut dyn CryptoRng, id: CommandId, command: api::Command) -> Result<(), EngineError> {
+    pub fn command(
+        &mut self,
+        now: UnixMillis,
+        rng: &mut dyn CryptoRng,
+        id: CommandId,
+        command: api::Command,
+    ) -> Result<(), EngineError> {
         let fed = self.engine.handle(&mut Env { now, rng }, Input::Command { id, command });
         if let Err(error) = fed {
             let problem = Problem::new(
@@ -55,13 +61,25 @@ impl Pump {
     }
 
     /// A connection delivered a frame.
-    pub fn frame(&mut self, now: UnixMillis, rng: &mut dyn CryptoRng, conn: ConnId, frame: Bytes) -> Result<(), EngineError> {
+    pub fn frame(
+        &mut self,
+        now: UnixMillis,
+        rng: &mut dyn CryptoRng,
+        conn: ConnId,
+        frame: Bytes,
+    ) -> Result<(), EngineError> {
         self.driver.frame(now, rng, conn, frame);
         self.run(now, rng)
     }
 
     /// A connection ended, or did not come about.
-    pub fn closed(&mut self, now: UnixMillis, rng: &mut dyn CryptoRng, conn: ConnId, fault: Fault) -> Result<(), EngineError> {
+    pub fn closed(
+        &mut self,
+        now: UnixMillis,
+        rng: &mut dyn CryptoRng,
+        conn: ConnId,
+        fault: Fault,
+    ) -> Result<(), EngineError> {
         self.driver.closed(now, rng, conn, fault);
         self.run(now, rng)
     }

@@ -17,7 +17,12 @@ pub fn check_address(address: &str) -> Result<(), Problem> {
             }
             _ => "Write it as name@relay, for example alice@relay.example.".into(),
         };
-        Problem::new(Kind::Usage, format!("'{}' is not an address.", clean(address)), format!("It should read: {error}."), next)
+        Problem::new(
+            Kind::Usage,
+            format!("'{}' is not an address.", clean(address)),
+            format!("It should read: {error}."),
+            next,
+        )
     })
 }
 
@@ -37,7 +42,10 @@ pub fn register(session: &mut Session<'_>, address: &str, invite: &str) -> Resul
         return Ok(());
     }
     terminal.line(format!("{} You are {}.", terminal.paint(Paint::Good, "Registered."), clean(&account.address)));
-    terminal.line(format!("This device certifies your others. Its account key has the fingerprint {}.", account.fingerprint));
+    terminal.line(format!(
+        "This device certifies your others. Its account key has the fingerprint {}.",
+        account.fingerprint
+    ));
     Ok(())
 }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use api::{Command, Conversation, ConversationKind, Event, Kind, Message, MessageKind, MessageStatus, Problem, Query, Standing, View};
+use api::{
+    Command, Conversation, ConversationKind, Event, Kind, Message, MessageKind, MessageStatus, Problem, Query,
+    Standing, View,
+};
 
 use crate::lines::{Lines, short_id};
 use crate::names::unexpected;
@@ -250,7 +253,8 @@ fn named_message(session: &Session<'_>, conversation: &str, wanted: &str) -> Res
         )
     };
     if wanted == "last" {
-        let last = messages.iter().rev().find(|message| !message.own && !matches!(message.kind, MessageKind::System { .. }));
+        let last =
+            messages.iter().rev().find(|message| !message.own && !matches!(message.kind, MessageKind::System { .. }));
         return last.map(|message| message.id.clone()).ok_or_else(|| none("Nobody else has written here yet."));
     }
     let lower = wanted.to_lowercase();
@@ -266,8 +270,6 @@ fn named_message(session: &Session<'_>, conversation: &str, wanted: &str) -> Res
 fn standard_input() -> Result<String, Problem> {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(MAX_TEXT).read_to_string(&mut text);
-    read.map_err(|_| {
-        Problem::new(Kind::Usage, "Standard input can't be read as text.", "It is not valid UTF-8.", "")
-    })?;
+    read.map_err(|_| Problem::new(Kind::Usage, "Standard input can't be read as text.", "It is not valid UTF-8.", ""))?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }

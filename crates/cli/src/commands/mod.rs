@@ -102,7 +102,7 @@ pub fn passphrase(args: &Args, terminal: &Terminal, change: Passphrase) -> Resul
 pub fn completions(_: &Terminal, shell: Shell) -> Result<(), Problem> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "transom", &mut script);
-    std::io::stdout().write_all(&script).map_err(|error| {
-        Problem::new(Kind::Local, "The script could not be printed.", format!("{error}."), "")
-    })
+    std::io::stdout()
+        .write_all(&script)
+        .map_err(|error| Problem::new(Kind::Local, "The script could not be printed.", format!("{error}."), ""))
 }

@@ -126,13 +126,8 @@ impl Transom {
         // Nothing of the machine's own settings: neither its user's profile nor their colours.
         command.env_clear().env("TRANSOM_HOME", home).env("TRANSOM_PROFILE", profile).env("TZ", "UTC");
         command.envs(environment.iter().map(|(name, value)| (name, value)));
-        let mut child = command
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let out = BufReader::new(child.stdout.take().unwrap());
         let errors = BufReader::new(child.stderr.take().unwrap());

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A line of output is kept as it is, except for what differs from run to run: see `Stage::mask`. Lines of progress (they begin with
-//! "· ") are left out, since they appear only where something takes longer than a second. An exit code other than 0 follows as
+//! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines. An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
 //! the last device id that `devices list` printed for another device than this one.
 
@@ -54,7 +54,10 @@ pub fn run(name: &str) {
     if std::env::var_os("TRANSCRIPTS").is_some_and(|mode| mode == "overwrite") {
         std::fs::write(&path, printed).unwrap();
     } else if printed != wanted {
-        panic!("{name} reads otherwise than expected (TRANSCRIPTS=overwrite keeps it):\n{}", difference(&wanted, &printed));
+        panic!(
+            "{name} reads otherwise than expected (TRANSCRIPTS=overwrite keeps it):\n{}",
+            difference(&wanted, &printed)
+        );
     }
 }
 
@@ -65,7 +68,8 @@ fn is_action(line: &str) -> bool {
 /// `[name]` and what follows it.
 fn actor(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix('[')?.split_once(']')?;
-    let is_action = ["$ transom", "& transom", " until ", " interrupt", " kill", " wait"].iter().any(|a| rest.starts_with(a));
+    let is_action =
+        ["$ transom", "& transom", " until ", " interrupt", " kill", " wait"].iter().any(|a| rest.starts_with(a));
     is_action.then_some((name, rest))
 }
 
@@ -85,7 +89,7 @@ impl Stage {
             "relay: kill" => self.relay.kill(),
             _ => {
                 let (who, what) = actor(line).expect("an action has an actor");
-                return self.actor(&who.to_owned(), what);
+                return self.actor(who, what);
             }
         }
         Vec::new()
@@ -162,7 +166,7 @@ impl Stage {
                 self.device = line.split_whitespace().next().unwrap_or_default().to_owned();
             }
         }
-        let kept = lines.iter().filter(|line| !line.starts_with("· "));
+        let kept = lines.iter().filter(|line| !line.starts_with("· ") && !line.trim().is_empty());
         kept.map(|line| self.mask(line)).collect()
     }
 
@@ -195,12 +199,12 @@ fn mask_word(word: &str, before: &str) -> String {
     let is_time = word.split_once(':').is_some_and(|(h, m)| h.len() == 2 && m.len() == 2 && digits(h) && digits(m));
     if is_time {
         "[time]".into()
+    } else if before.ends_with("(process ") && digits(word) {
+        "[number]".into()
     } else if word.len() >= 8 && word.chars().all(is_hex) {
         "[id]".into()
     } else if word.len() == 5 && digits(word) {
         "[5 digits]".into()
-    } else if before.ends_with("(process ") && digits(word) {
-        "[number]".into()
     } else {
         word.to_owned()
     }

@@ -12,7 +12,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use engine::{Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route, TransferFailure, TransferId, TransferState};
+use engine::{
+    Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route, TransferFailure, TransferId, TransferState,
+};
 use rand_core::CryptoRng;
 use wire::{ClientFrame, Hello, Push, RelayName, Request, ServerFrame, UnixMillis};
 
@@ -237,13 +239,21 @@ impl Driver {
             self.wake = None;
             self.actions.push_back(Action::Feed(Input::Wake));
         }
-        let silent: Vec<ConnId> =
-            self.conns.iter().filter(|(_, conn)| conn.deadline().is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
+        let silent: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.deadline().is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
         for conn in silent {
             self.hang_up(now, rng, conn, Fault::Silent);
         }
-        let due: Vec<Route> =
-            self.links.iter().filter(|(_, l)| l.conn.is_none() && l.not_before <= now).map(|(r, _)| r.clone()).collect();
+        let due: Vec<Route> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.conn.is_none() && l.not_before <= now)
+            .map(|(r, _)| r.clone())
+            .collect();
         for route in due {
             self.dial_if_due(now, &route);
         }

@@ -105,9 +105,8 @@ async fn download(
     max_bytes: u64,
     progress: &Progress,
 ) -> Result<Bytes, Trouble> {
-    let request = request(Method::GET, relay, blob)
-        .body(empty())
-        .map_err(|_| Trouble::Said(TransferFailure::Refused))?;
+    let request =
+        request(Method::GET, relay, blob).body(empty()).map_err(|_| Trouble::Said(TransferFailure::Refused))?;
     let response = send(sender, request).await?;
     match response.status() {
         StatusCode::OK => collect(response, max_bytes, &**progress).await,
@@ -141,7 +140,11 @@ fn said(status: StatusCode) -> Trouble {
     })
 }
 
-async fn collect(response: Response<Incoming>, max_bytes: u64, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<Bytes, Trouble> {
+async fn collect(
+    response: Response<Incoming>,
+    max_bytes: u64,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Bytes, Trouble> {
     let mut body = response.into_body();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -350,9 +350,8 @@ async fn transfer(id: TransferId, relay: &RelayName, job: &Job, shared: &Arc<Sha
         };
         let attempt = async {
             let stream = open(relay, shared).await.map_err(|_| blob::Trouble::Said(TransferFailure::Unreachable))?;
-            let (mut sender, driving) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                .await
-                .map_err(|_| blob::Trouble::Broken)?;
+            let (mut sender, driving) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| blob::Trouble::Broken)?;
             let work = blob::run(&mut sender, relay, job, &progress);
             drive(work, driving).await
         };

@@ -149,20 +149,19 @@ pub(super) fn handshake_fault(error: &std::io::Error, pinned: bool) -> Fault {
         Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) if pinned => {
             Fault::CertificateChanged
         }
-        Some(rustls::Error::InvalidCertificate(why)) => {
-            Fault::Untrusted(match why {
-                rustls::CertificateError::UnknownIssuer => "it was issued by nobody that this machine trusts".into(),
-                rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. } => {
-                    "it has expired, or this machine's clock is wrong".into()
-                }
-                rustls::CertificateError::NotValidYet | rustls::CertificateError::NotValidYetContext { .. } => {
-                    "it is not valid yet, or this machine's clock is wrong".into()
-                }
-                rustls::CertificateError::NotValidForName
-                | rustls::CertificateError::NotValidForNameContext { .. } => "it was issued for another name".into(),
-                other => other.to_string(),
-            })
-        }
+        Some(rustls::Error::InvalidCertificate(why)) => Fault::Untrusted(match why {
+            rustls::CertificateError::UnknownIssuer => "it was issued by nobody that this machine trusts".into(),
+            rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. } => {
+                "it has expired, or this machine's clock is wrong".into()
+            }
+            rustls::CertificateError::NotValidYet | rustls::CertificateError::NotValidYetContext { .. } => {
+                "it is not valid yet, or this machine's clock is wrong".into()
+            }
+            rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. } => {
+                "it was issued for another name".into()
+            }
+            other => other.to_string(),
+        }),
         Some(rustls::Error::AlertReceived(alert)) => Fault::NotARelay(format!("it refused TLS 1.3 ({alert:?})")),
         Some(other) => Fault::NotARelay(other.to_string()),
         None => Fault::Unreachable(error.to_string()),
