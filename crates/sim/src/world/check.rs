@@ -246,8 +246,10 @@ fn removed(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Viola
         if added {
             continue;
         }
-        for ((author, _), other) in
-            model.given.iter().filter(|(_, other)| other.step > gone && other.conversation.as_ref() == Some(conversation))
+        for ((author, _), other) in model
+            .given
+            .iter()
+            .filter(|(_, other)| other.step > gone && other.conversation.as_ref() == Some(conversation))
         {
             // What one wrote oneself before one heard of it stays on one's own screen.
             if model.accounts.get(author) == Some(member) {

@@ -268,6 +268,19 @@ impl Device {
         self.connections.values().any(|connection| !connection.in_flight.is_empty())
     }
 
+    /// What it waits for, in words.
+    pub fn unrest(&self) -> String {
+        let asking = self.connections.iter().filter(|(_, connection)| !connection.in_flight.is_empty());
+        let mut parts: Vec<String> = asking
+            .map(|(route, connection)| {
+                format!("{:?} on {:?} for {:?}", connection.link, route.lane, connection.in_flight)
+            })
+            .collect();
+        parts.extend(self.transfers.iter().map(|transfer| format!("{:?}", transfer.id)));
+        parts.extend(self.wake.map(|at| format!("wakes at {}", at.0)));
+        parts.join(", ")
+    }
+
     fn feed(&mut self, input: Input, net: &mut Net, now: UnixMillis) -> Result<(), Violation> {
         let Some(engine) = &mut self.engine else { return Ok(()) };
         let mut env = Env { now, rng: self.chance.rng() };

@@ -396,7 +396,21 @@ impl World {
             }
             self.net.tick(self.now);
         }
-        Err(Violation::new("live", "nothing comes to rest"))
+        Err(Violation::new("live", format!("nothing comes to rest: {}", self.unrest())))
+    }
+
+    /// Who still waits for what.
+    fn unrest(&self) -> String {
+        let devices = self.devices.iter().enumerate().map(|(id, device)| (id, device.unrest()));
+        let devices: Vec<String> =
+            devices.filter(|(_, what)| !what.is_empty()).map(|(id, what)| format!("device {id}: {what}")).collect();
+        format!(
+            "{} up, {} down, relays {:?} write or answer; {}",
+            self.net.upward().len(),
+            self.net.downward().len(),
+            self.net.waiting(),
+            devices.join("; ")
+        )
     }
 
     /// At rest nobody waits for an answer.
