@@ -117,6 +117,11 @@ impl Engine {
         let route = self.errand(address.relay());
         let account = Account { route: route.clone(), only, record: None, outstanding: 0, found: Vec::new() };
         self.gathers.entry(intent).or_default().accounts.insert(text.to_owned(), account);
+        // The own record is known better here than at the relay.
+        if let Some(own) = self.me.as_ref().filter(|me| me.address == address).map(|me| me.record.clone()) {
+            self.claim(turn, intent, text, own)?;
+            return Ok(None);
+        }
         self.progress(turn, intent, &format!("looking up {address}"));
         let ask = Ask::LookUp { intent, address: text.to_owned() };
         self.ask(turn, route, Request::LookUp { address }, ask);
@@ -138,34 +143,27 @@ impl Engine {
         let Some(record) = record.filter(|record| record.address.as_str() == address) else {
             return self.gather_failed(turn, intent, Failure::Impossible(untrustworthy(address)));
         };
-        if self.me.as_ref().is_some_and(|me| me.address == record.address) {
-            // The own record is known better here than at the relay.
-            if self.me.as_ref().is_some_and(|me| me.account_key() != record.account_key) {
-                return self.gather_failed(turn, intent, Failure::Impossible(untrustworthy(address)));
-            }
-        } else {
-            let pinned = contacts::get(turn.db, &record.address)?;
-            if let Seen::Conflict { .. } = contacts::see_record(turn.db, &record, true)? {
-                self.conflict_notice(turn, address);
-                let problem = Problem::new(
-                    Kind::Trust,
-                    format!("{address} has another identity now than the one that this device knows."),
-                    "Either the account was made anew, or its relay pretends that it was.",
-                    "Compare safety numbers with its owner, then accept the new identity.",
-                );
-                return self.gather_failed(turn, intent, Failure::Impossible(problem));
-            }
-            if pinned.is_some_and(|pinned| record.version < pinned.version) {
-                let problem = Problem::new(
-                    Kind::Trust,
-                    format!("The relay shows an older list of {address}'s devices than it did before."),
-                    "",
-                    "Try again later; if it stays so, tell whoever runs that relay.",
-                );
-                return self.gather_failed(turn, intent, Failure::Impossible(problem));
-            }
-            contacts::set_known(turn.db, &record.address)?;
+        let pinned = contacts::get(turn.db, &record.address)?;
+        if let Seen::Conflict { .. } = contacts::see_record(turn.db, &record, true)? {
+            self.conflict_notice(turn, address);
+            let problem = Problem::new(
+                Kind::Trust,
+                format!("{address} has another identity now than the one that this device knows."),
+                "Either the account was made anew, or its relay pretends that it was.",
+                "Compare safety numbers with its owner, then accept the new identity.",
+            );
+            return self.gather_failed(turn, intent, Failure::Impossible(problem));
         }
+        if pinned.is_some_and(|pinned| record.version < pinned.version) {
+            let problem = Problem::new(
+                Kind::Trust,
+                format!("The relay shows an older list of {address}'s devices than it did before."),
+                "",
+                "Try again later; if it stays so, tell whoever runs that relay.",
+            );
+            return self.gather_failed(turn, intent, Failure::Impossible(problem));
+        }
+        contacts::set_known(turn.db, &record.address)?;
         self.claim(turn, intent, address, record)
     }
 
@@ -183,6 +181,9 @@ impl Engine {
         account.outstanding = devices.len();
         account.record = Some(record.clone());
         let route = account.route.clone();
+        if devices.is_empty() && self.me.as_ref().is_some_and(|me| me.address == record.address) {
+            return Ok(());
+        }
         if devices.is_empty() {
             let problem = Problem::new(Kind::NotFound, format!("{text} has no device that could be added."), "", "");
             return self.gather_failed(turn, intent, Failure::Impossible(problem));
@@ -229,7 +230,10 @@ impl Engine {
             return self.gather_failed(turn, intent, Failure::Later(after));
         }
         if account.outstanding == 0 {
-            if account.found.is_empty() {
+            // Own devices that offer nothing yet hold nobody else up: they are added once they do.
+            let waits = account.only.is_none() || self.gathers.get(&intent).is_some_and(|gather| gather.accounts.len() == 1);
+            let found = self.gathers.get(&intent).and_then(|gather| gather.accounts.get(text)).map_or(0, |a| a.found.len());
+            if found == 0 && waits {
                 return self.gather_failed(turn, intent, Failure::Later(1_000));
             }
             return self.drive_intent(turn, intent);
