@@ -42,6 +42,9 @@ const UNREADABLE: u8 = 64;
 const PINGS: u8 = 3;
 /// What is read and thrown away after an error, so that the peer gets to see the close frame instead of a reset.
 const LINGER_BYTES: usize = 8 << 20;
+/// A message larger than this is kept until the socket has been read once more. Its memory is the socket's read buffer, which goes
+/// on in a small one of its own if somebody else still holds the large one, and would keep it for the connection's life otherwise.
+const LARGE: usize = 4 << 10;
 /// Queues that grew beyond this are given back when they are empty.
 const KEPT_CAPACITY: usize = 32;
 
@@ -180,6 +183,7 @@ impl<S: Store> Session<S> {
     /// True if it ended with more to read, or may have: its share is used up, or the answers have to be written first.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         let now = unix_now();
+        let mut large = Bytes::new();
         for _ in 0..READ_AT_ONCE {
             if self.stage != Stage::Serving {
                 return false;
@@ -188,14 +192,20 @@ impl<S: Store> Session<S> {
                 return true;
             }
             let Some(socket) = self.socket.as_mut() else { return false };
-            match Pin::new(socket).poll_next(cx) {
+            let next = Pin::new(socket).poll_next(cx);
+            drop(mem::take(&mut large));
+            match next {
                 Poll::Pending => return false,
                 Poll::Ready(Some(Ok(message))) => {
                     self.heard = true;
                     if message.is_ping() {
                         self.is_writing = true;
                     } else if message.is_binary() {
-                        self.frame(now, message.into_payload().into(), cx);
+                        let bytes = Bytes::from(message.into_payload());
+                        if bytes.len() > LARGE {
+                            large = bytes.clone();
+                        }
+                        self.frame(now, bytes, cx);
                     } else if message.is_text() {
                         self.refuse(0, Code::Malformed, "frames are binary WebSocket messages");
                     }
