@@ -369,6 +369,12 @@ impl State {
             }
             me.set_inbox_cursor(entry.seq.0);
             me.save(turn.db)?;
+            // A deposit that was sent again because its answer was lost counts once.
+            let inbox = me.inbox();
+            if !db::conversations::count_entry(turn.db, inbox, &entry.id.0)? {
+                continue;
+            }
+            let Some(me) = &self.me else { return Ok(()) };
             // Anybody may leave anything in an inbox: what can't be opened or read is passed over.
             let Ok(plain) = me.open_deposit(&entry.body) else { continue };
             match formats::decode::<Deposit>(&plain) {

@@ -231,9 +231,8 @@ impl Engine {
         }
         if account.outstanding == 0 {
             // Own devices that offer nothing yet hold nobody else up: they are added once they do.
-            let waits = account.only.is_none() || self.gathers.get(&intent).is_some_and(|gather| gather.accounts.len() == 1);
-            let found = self.gathers.get(&intent).and_then(|gather| gather.accounts.get(text)).map_or(0, |a| a.found.len());
-            if found == 0 && waits {
+            let own = self.me.as_ref().is_some_and(|me| me.address.as_str() == text);
+            if account.found.is_empty() && !own {
                 return self.gather_failed(turn, intent, Failure::Later(1_000));
             }
             return self.drive_intent(turn, intent);

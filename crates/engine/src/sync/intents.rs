@@ -181,6 +181,11 @@ impl State {
         if !conversation.log_made {
             return self.make_log(turn, conversation, row.n);
         }
+        if matches!(intent, Intent::AddOwnDevices) && !outline.add.is_empty() && invites.is_empty() {
+            // They have not been online yet.
+            self.gathers.remove(&row.n);
+            return Ok(Plan::Later((1_000 << row.attempts.min(12)).min(3_600_000)));
+        }
         let mut change = outline.change;
         let mut invites = invites;
         if let Some(rejoin) = outline.rejoin {
@@ -243,7 +248,7 @@ impl State {
                 for address in wanted.iter().filter(|address| leaves(address).is_empty()) {
                     outline.add.insert(address.clone(), None);
                 }
-                if matches!(intent, Intent::Create { .. }) && !own_missing.is_empty() {
+                if matches!(intent, Intent::Create { .. }) && group.epoch() == 0 && !own_missing.is_empty() {
                     outline.add.insert(me.address.to_string(), Some(own_missing));
                 }
             }
@@ -577,11 +582,27 @@ impl State {
                     self.conversation_changed(turn, id)?;
                 }
             }
+            if self.lacks_own_devices(turn, id)? {
+                self.intend(turn, id, &Intent::AddOwnDevices, 1_000)?;
+            }
         }
         outbox::remove_intent(turn.db, intent)?;
         self.gathers.remove(&intent);
         self.intent_settled(intent, None);
         self.pump(turn, id)
+    }
+
+    /// An active device of the own account is not in a conversation.
+    pub(super) fn lacks_own_devices(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done<bool> {
+        let Some(active) = self.me.as_ref().map(|me| me.record.active().map(|d| d.certificate.device).collect::<Vec<_>>())
+        else {
+            return Ok(false);
+        };
+        let lacks = self.with_group(turn, id, |_, _, group| {
+            let members = group.members();
+            Ok(active.iter().any(|device| !members.iter().any(|m| m.certificate.device == *device)))
+        })?;
+        Ok(lacks.unwrap_or(false))
     }
 
     /// The intent no longer applies: whoever asked is told why.

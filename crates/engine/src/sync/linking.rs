@@ -448,22 +448,18 @@ impl State {
         let revoked: Vec<[u8; 16]> =
             record.devices.iter().filter(|d| d.revoked.is_some()).map(|d| d.certificate.device.0).collect();
         self.answer(turn)?;
-        let active: Vec<DeviceId> = record.active().map(|d| d.certificate.device).collect();
         for conversation in conversations::all(turn.db)? {
             if !matches!(conversation.standing, Standing::Active | Standing::Starting) {
                 continue;
             }
             let id = conversation.id;
-            let here: Vec<DeviceId> = self
-                .with_group(turn, id, |_, _, group| {
-                    let own = group.members().into_iter().filter(|m| m.certificate.account_key == record.account_key);
-                    Ok(own.map(|m| m.certificate.device).collect())
-                })?
-                .unwrap_or_default();
-            if active.iter().any(|device| !here.contains(device)) {
+            if self.lacks_own_devices(turn, id)? {
                 // The new device has to offer key packages first; until then the attempt is repeated.
                 self.intend(turn, id, &Intent::AddOwnDevices, 500)?;
             }
+            let here: Vec<DeviceId> = self
+                .with_group(turn, id, |_, _, group| Ok(group.members().iter().map(|m| m.certificate.device).collect()))?
+                .unwrap_or_default();
             if revoked.iter().any(|device| here.contains(&DeviceId(*device))) {
                 self.intend(turn, id, &Intent::RemoveOwnDevices { devices: revoked.clone() }, 0)?;
                 self.drive_intents(turn, id)?;
