@@ -246,7 +246,12 @@ impl<'a> Session<'a> {
                 self.unreachable = Some(problem.clone());
             }
             Event::Notice { problem, .. } if self.is_first && is_final(problem) => {}
-            Event::Notice { problem, .. } => wait.aside(|| self.terminal.notice(problem)),
+            Event::Notice { conversation, problem } => {
+                wait.aside(|| self.terminal.notice(problem));
+                if conversation.is_none() && is_final(problem) {
+                    self.unreachable = Some(problem.clone());
+                }
+            }
             Event::Connection { up: true, .. } => self.unreachable = None,
             Event::Connection { up: false, .. } => self.is_caught_up = false,
             Event::CaughtUp => self.is_caught_up = true,
@@ -257,7 +262,11 @@ impl<'a> Session<'a> {
     fn late(&self, waited: Duration, keeps: &str) -> Problem {
         let seconds = waited.as_secs_f64();
         match &self.unreachable {
-            Some(problem) => Problem::new(Kind::Offline, problem.what.clone(), problem.why.clone(), keeps),
+            Some(problem) if problem.kind == Kind::Offline => {
+                Problem::new(Kind::Offline, problem.what.clone(), problem.why.clone(), keeps)
+            }
+            // Somebody has to do something about it before waiting helps.
+            Some(problem) => problem.clone(),
             None => Problem::new(
                 Kind::Offline,
                 format!("This was not finished within {seconds} s."),
