@@ -191,6 +191,15 @@ pub(crate) fn set_members(db: &Connection, id: LogId, members: &[Member]) -> rus
     Ok(())
 }
 
+/// Removes a conversation and all that was said in it, for one that never came about or was refused.
+pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
+    for table in ["messages", "members", "seen", "heads", "receipts", "receipts_due"] {
+        db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([id.0])?;
+    }
+    db.prepare_cached("DELETE FROM conversations WHERE id = ?1")?.execute([id.0])?;
+    Ok(())
+}
+
 /// Notes that an entry counts. False if one of this id already did.
 pub(crate) fn count_entry(db: &Connection, id: LogId, entry: &[u8; 16]) -> rusqlite::Result<bool> {
     let inserted = db.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2)")?.execute(params![id.0, entry])?;

@@ -13,6 +13,8 @@ use crate::identity::{META, Me, NewDevice};
 use crate::io::{CommandId, Lane, Rejection, Route};
 use crate::mls;
 
+/// Where an invite is kept in the table `meta` until it has been used.
+const INVITE: &str = "invite";
 /// How long an offered key package may be used.
 const KEY_PACKAGE_LIFE_MS: u64 = 90 * 86_400_000;
 /// The last-resort package is replaced after this time.
@@ -35,12 +37,26 @@ pub(super) struct AccountRun {
     pub(super) publishing: Vec<CommandId>,
 }
 
+impl AccountRun {
+    /// What belonged to the connection is gone; who waits for it still does.
+    pub(super) fn link_down(&mut self) {
+        let Self { registering, publishing, .. } = std::mem::take(self);
+        *self = Self { registering, publishing, ..Self::default() };
+    }
+}
+
 impl State {
     pub(super) fn account_route(&self) -> Option<Route> {
         self.me.as_ref().map(|me| Route { relay: me.address.relay().clone(), lane: Lane::Account })
     }
 
-    pub(super) fn register(&mut self, turn: &mut Turn<'_>, command: CommandId, address: &str) -> Done<Result<(), Problem>> {
+    pub(super) fn register(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: CommandId,
+        address: &str,
+        invite: &str,
+    ) -> Done<Result<(), Problem>> {
         if let Some(me) = &self.me {
             return Ok(Err(Problem::new(
                 Kind::Conflict,
@@ -56,6 +72,9 @@ impl State {
         let device = NewDevice::generate(&mut turn.rng);
         let me = device.found_account(address, &mls::SUITES, turn.now, &mut turn.rng);
         me.save(turn.db)?;
+        if !invite.is_empty() {
+            db::set_meta(turn.db, INVITE, &invite)?;
+        }
         let relay = me.address.relay().clone();
         self.me = Some(me);
         self.wait(command, super::waits::WaitFor { by_hand: true, ..Default::default() });
@@ -65,13 +84,13 @@ impl State {
     }
 
     pub(super) fn account_link_up(&mut self, turn: &mut Turn<'_>) -> Done {
-        let kept = std::mem::take(&mut self.account);
-        self.account = AccountRun { registering: kept.registering, publishing: kept.publishing, ..Default::default() };
+        self.account.link_down();
         let Some(me) = &self.me else { return Ok(()) };
         if me.registered() {
             self.authenticate(turn);
         } else if let Some(route) = self.account_route() {
-            let request = Request::Register { record: me.record.bytes().clone(), invite: String::new() };
+            let invite = db::meta::<String>(turn.db, INVITE)?.unwrap_or_default();
+            let request = Request::Register { record: me.record.bytes().clone(), invite };
             self.ask(turn, route, request, Ask::Register);
         }
         Ok(())
@@ -83,6 +102,7 @@ impl State {
             Ok(_) => {
                 me.set_registered();
                 me.save(turn.db)?;
+                db::remove_meta(turn.db, INVITE)?;
                 self.authenticate(turn);
                 return Ok(());
             }
@@ -109,6 +129,7 @@ impl State {
         }
         self.me = None;
         db::remove_meta(turn.db, META)?;
+        db::remove_meta(turn.db, INVITE)?;
         match self.account.registering.take() {
             Some(command) => self.fail(turn, command, problem),
             None => turn.event(Event::Notice { conversation: None, problem }),

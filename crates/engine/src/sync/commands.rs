@@ -43,7 +43,7 @@ impl State {
 
     fn try_command(&mut self, turn: &mut Turn<'_>, id: CommandId, command: Command) -> Tried {
         match command {
-            Command::Register { address, .. } => self.register(turn, id, &address),
+            Command::Register { address, invite } => self.register(turn, id, &address, &invite),
             Command::BeginLink { relay } => self.begin_link(turn, id, &relay),
             _ if self.me.is_none() => Ok(Err(not_registered())),
             Command::InspectLink { code } => self.inspect_link(turn, id, &code, false),
@@ -425,6 +425,7 @@ impl State {
         }
         let problem = Problem::new(Kind::Conflict, "You have declined this invitation.", "", "");
         self.end_conversation(turn, conversation.id, &problem)?;
+        conversations::forget(turn.db, conversation.id)?;
         self.done(turn, command, Some(conversation.id));
         Ok(Ok(()))
     }
@@ -443,6 +444,7 @@ impl State {
             for conversation in conversations::all(turn.db)? {
                 if conversation.standing == Standing::Requested && conversation.inviter == address.as_str() {
                     self.end_conversation(turn, conversation.id, &problem)?;
+                    conversations::forget(turn.db, conversation.id)?;
                 }
             }
         }

@@ -10,7 +10,6 @@ use wire::{Bytes, Code, DeviceId, EntryId, Epoch, LogId, Request, Response};
 use super::gather::Gathered;
 use super::{Ask, Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
-use crate::db::messages;
 use crate::db::outbox::{self, IntentRow, PendingCommit};
 use crate::formats::{self, PendingInvite, Rejoin};
 use crate::io::Rejection;
@@ -619,10 +618,7 @@ impl State {
             // Nothing of it exists outside of this device but, at most, an empty log.
             self.fail_outbox(turn, id, problem)?;
             self.end_conversation(turn, id, problem)?;
-            if messages::page(turn.db, id, None, 1)?.is_empty() {
-                turn.db.prepare_cached("DELETE FROM conversations WHERE id = ?1")?.execute([id.0])?;
-                turn.db.prepare_cached("DELETE FROM members WHERE conversation = ?1")?.execute([id.0])?;
-            }
+            conversations::forget(turn.db, id)?;
         } else {
             let notice = problem.clone();
             turn.event(Event::Notice { conversation: Some(id.to_string()), problem: notice });

@@ -91,7 +91,7 @@ impl State {
                     }
                 }
             }
-            Lane::Account => self.account = super::account::AccountRun::default(),
+            Lane::Account => self.account.link_down(),
             Lane::Rendezvous => self.rendezvous_down(),
             Lane::Errand(_) => {}
         }
