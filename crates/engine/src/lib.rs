@@ -32,9 +32,9 @@ mod state;
 mod sync;
 mod view;
 
-pub use db::{Database, MemoryHandle, OpenError};
 #[cfg(not(target_family = "wasm"))]
 pub use db::keyfile::set_passphrase;
+pub use db::{Database, MemoryHandle, OpenError};
 pub use env::Env;
 pub use io::*;
 pub use options::Options;

@@ -16,11 +16,6 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            suite: crate::mls::DEFAULT_SUITE,
-            deposit_spread_ms: 2_000,
-            receipt_pause_ms: 2_000,
-            key_packages: 50,
-        }
+        Self { suite: crate::mls::DEFAULT_SUITE, deposit_spread_ms: 2_000, receipt_pause_ms: 2_000, key_packages: 50 }
     }
 }

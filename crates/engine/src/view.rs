@@ -65,7 +65,11 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
                     id: device.certificate.device.to_string(),
                     this: device.certificate.device == me.device(),
                     // The account's first device certifies the others, until that role can be handed over.
-                    certifies: me.record.devices.first().is_some_and(|f| f.certificate.device == device.certificate.device),
+                    certifies: me
+                        .record
+                        .devices
+                        .first()
+                        .is_some_and(|f| f.certificate.device == device.certificate.device),
                     added: device.added.0,
                     revoked: device.revoked.map(|time| time.0),
                 })

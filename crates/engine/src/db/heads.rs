@@ -10,8 +10,11 @@ const KEPT: u64 = 256;
 
 /// Notes the head behind an entry, and forgets old ones.
 pub(crate) fn put(db: &Connection, conversation: LogId, seq: Seq, hash: ChainHash) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR REPLACE INTO heads VALUES (?1, ?2, ?3)")?
-        .execute(params![conversation.0, int(seq.0 % KEPT), [&seq.0.to_be_bytes()[..], &hash.0].concat()])?;
+    db.prepare_cached("INSERT OR REPLACE INTO heads VALUES (?1, ?2, ?3)")?.execute(params![
+        conversation.0,
+        int(seq.0 % KEPT),
+        [&seq.0.to_be_bytes()[..], &hash.0].concat()
+    ])?;
     Ok(())
 }
 
@@ -36,7 +39,12 @@ pub(crate) fn keep_evidence(
     address: &str,
     time: u64,
 ) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO forks VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![conversation.0, int(seq), hash, address, int(time)])?;
+    db.prepare_cached("INSERT INTO forks VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+        conversation.0,
+        int(seq),
+        hash,
+        address,
+        int(time)
+    ])?;
     Ok(())
 }

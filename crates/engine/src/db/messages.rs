@@ -154,7 +154,13 @@ pub(crate) fn search(db: &Connection, text: &str, limit: u32) -> rusqlite::Resul
 }
 
 /// An own message has its place in the log.
-pub(crate) fn set_sent(db: &Connection, conversation: LogId, id: &[u8; 32], seq: u64, time: u64) -> rusqlite::Result<bool> {
+pub(crate) fn set_sent(
+    db: &Connection,
+    conversation: LogId,
+    id: &[u8; 32],
+    seq: u64,
+    time: u64,
+) -> rusqlite::Result<bool> {
     let changed = db
         .prepare_cached(
             "UPDATE messages SET seq = ?3, time = ?4, status = CASE status WHEN 0 THEN 1 ELSE status END \
@@ -164,15 +170,31 @@ pub(crate) fn set_sent(db: &Connection, conversation: LogId, id: &[u8; 32], seq:
     Ok(changed == 1)
 }
 
-pub(crate) fn set_status(db: &Connection, conversation: LogId, id: &[u8; 32], status: MessageStatus) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE messages SET status = ?3 WHERE conversation = ?1 AND id = ?2")?
-        .execute(params![conversation.0, id, status_number(status)])?;
+pub(crate) fn set_status(
+    db: &Connection,
+    conversation: LogId,
+    id: &[u8; 32],
+    status: MessageStatus,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE messages SET status = ?3 WHERE conversation = ?1 AND id = ?2")?.execute(params![
+        conversation.0,
+        id,
+        status_number(status)
+    ])?;
     Ok(())
 }
 
-pub(crate) fn set_evidence(db: &Connection, conversation: LogId, id: &[u8; 32], evidence: &[u8]) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE messages SET evidence = ?3 WHERE conversation = ?1 AND id = ?2")?
-        .execute(params![conversation.0, id, evidence])?;
+pub(crate) fn set_evidence(
+    db: &Connection,
+    conversation: LogId,
+    id: &[u8; 32],
+    evidence: &[u8],
+) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE messages SET evidence = ?3 WHERE conversation = ?1 AND id = ?2")?.execute(params![
+        conversation.0,
+        id,
+        evidence
+    ])?;
     Ok(())
 }
 
@@ -192,8 +214,11 @@ pub(crate) fn mark_read(db: &Connection, conversation: LogId, seq: u64) -> rusql
 
 /// Notes that others are to hear of a message: level 1 delivered, 2 read.
 pub(crate) fn owe_receipt(db: &Connection, conversation: LogId, seq: u64, level: u8) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR IGNORE INTO receipts_due VALUES (?1, ?2, ?3)")?
-        .execute(params![conversation.0, int(seq), level])?;
+    db.prepare_cached("INSERT OR IGNORE INTO receipts_due VALUES (?1, ?2, ?3)")?.execute(params![
+        conversation.0,
+        int(seq),
+        level
+    ])?;
     Ok(())
 }
 

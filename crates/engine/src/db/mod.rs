@@ -43,10 +43,14 @@ pub enum OpenError {
     #[error("this profile is locked with a passphrase: enter it to open the profile")]
     PassphraseNeeded,
     /// The passphrase is wrong. The person's fault.
-    #[error("the passphrase is wrong: try again (there is no way to recover a forgotten one, but a backup can be restored)")]
+    #[error(
+        "the passphrase is wrong: try again (there is no way to recover a forgotten one, but a backup can be restored)"
+    )]
     WrongPassphrase,
     /// A newer version wrote it.
-    #[error("this profile was written by a newer version of Transom (format {found}, this version knows {known}): use that version")]
+    #[error(
+        "this profile was written by a newer version of Transom (format {found}, this version knows {known}): use that version"
+    )]
     Newer {
         /// The format in the file.
         found: i64,
@@ -171,7 +175,11 @@ pub(crate) fn remove_meta(db: &Connection, key: &str) -> rusqlite::Result<()> {
 pub(crate) fn fixed<const N: usize>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<[u8; N]> {
     let bytes = row.get_ref(column)?.as_blob()?;
     bytes.try_into().map_err(|_| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "a blob has a wrong length".into())
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Blob,
+            "a blob has a wrong length".into(),
+        )
     })
 }
 

@@ -61,8 +61,10 @@ pub(crate) fn push(
     sent: u64,
     leaving: bool,
 ) -> rusqlite::Result<i64> {
-    db.prepare_cached("INSERT INTO outbox (conversation, message, content, sent, leaving) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![conversation.0, message, content, int(sent), leaving])?;
+    db.prepare_cached(
+        "INSERT INTO outbox (conversation, message, content, sent, leaving) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![conversation.0, message, content, int(sent), leaving])?;
     Ok(db.last_insert_rowid())
 }
 
@@ -123,7 +125,12 @@ pub(crate) struct IntentRow {
     pub attempts: u32,
 }
 
-pub(crate) fn push_intent(db: &Connection, conversation: LogId, intent: &[u8], not_before: u64) -> rusqlite::Result<i64> {
+pub(crate) fn push_intent(
+    db: &Connection,
+    conversation: LogId,
+    intent: &[u8],
+    not_before: u64,
+) -> rusqlite::Result<i64> {
     db.prepare_cached("INSERT INTO intents (conversation, intent, not_before) VALUES (?1, ?2, ?3)")?
         .execute(params![conversation.0, intent, int(not_before)])?;
     Ok(db.last_insert_rowid())
@@ -204,16 +211,18 @@ pub(crate) fn pending_commit(db: &Connection, conversation: LogId) -> rusqlite::
 }
 
 pub(crate) fn set_pending_commit(db: &Connection, conversation: LogId, commit: &PendingCommit) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR REPLACE INTO pending_commits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
-        conversation.0,
-        commit.intent,
-        int(commit.epoch.0),
-        commit.entry.0,
-        commit.next.0,
-        commit.body,
-        commit.welcomes.as_slice(),
-        commit.tree
-    ])?;
+    db.prepare_cached("INSERT OR REPLACE INTO pending_commits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
+        params![
+            conversation.0,
+            commit.intent,
+            int(commit.epoch.0),
+            commit.entry.0,
+            commit.next.0,
+            commit.body,
+            commit.welcomes.as_slice(),
+            commit.tree
+        ],
+    )?;
     Ok(())
 }
 
@@ -231,8 +240,12 @@ pub(crate) struct Upload {
 }
 
 pub(crate) fn push_upload(db: &Connection, upload: &Upload) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO uploads VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![upload.blob.0, upload.relay, upload.secret.0, upload.body])?;
+    db.prepare_cached("INSERT INTO uploads VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        upload.blob.0,
+        upload.relay,
+        upload.secret.0,
+        upload.body
+    ])?;
     Ok(())
 }
 

@@ -11,7 +11,8 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use wire::{
-    AccountRecord, Address, Bytes, Device, DeviceCertificate, DeviceId, LogId, RecordHash, Signed, SigningKey, UnixMillis,
+    AccountRecord, Address, Bytes, Device, DeviceCertificate, DeviceId, LogId, RecordHash, Signed, SigningKey,
+    UnixMillis,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -100,7 +101,13 @@ impl NewDevice {
     }
 
     /// A new account whose first device this is.
-    pub(crate) fn found_account(mut self, address: Address, suites: &[u16], now: UnixMillis, rng: &mut dyn CryptoRng) -> Me {
+    pub(crate) fn found_account(
+        mut self,
+        address: Address,
+        suites: &[u16],
+        now: UnixMillis,
+        rng: &mut dyn CryptoRng,
+    ) -> Me {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         let account = SigningKey::from_bytes(&seed);

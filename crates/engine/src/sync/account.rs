@@ -2,9 +2,7 @@
 
 use api::{Event, Kind, Problem};
 use rusqlite::params;
-use wire::{
-    AccountRecord, Bytes, Code, Entry, Label, LogId, OfferedKeyPackage, Request, Response, Seq, Signed, sign,
-};
+use wire::{AccountRecord, Bytes, Code, Entry, Label, LogId, OfferedKeyPackage, Request, Response, Seq, Signed, sign};
 
 use super::{Ask, Done, State, Turn};
 use crate::db;
@@ -183,7 +181,12 @@ impl State {
         }
     }
 
-    pub(super) fn on_record_put(&mut self, turn: &mut Turn<'_>, version: u64, result: Result<Response, Rejection>) -> Done {
+    pub(super) fn on_record_put(
+        &mut self,
+        turn: &mut Turn<'_>,
+        version: u64,
+        result: Result<Response, Rejection>,
+    ) -> Done {
         self.account.put_in_flight = false;
         let Some(me) = &mut self.me else { return Ok(()) };
         match result {
@@ -248,7 +251,8 @@ impl State {
         let mut references = Vec::new();
         let mut make = |turn: &mut Turn<'_>, last_resort: bool| -> Done<Bytes> {
             let suite = self.options.suite;
-            let (package, reference) = mls::key_package(&turn.mls, &signer, &certificate, suite, turn.now, last_resort)?;
+            let (package, reference) =
+                mls::key_package(&turn.mls, &signer, &certificate, suite, turn.now, last_resort)?;
             let expires = turn.now.plus(KEY_PACKAGE_LIFE_MS);
             let offered = OfferedKeyPackage { package: package.into(), expires }.sign(&signer).bytes().clone();
             turn.db.prepare_cached("INSERT INTO key_packages VALUES (?1, ?2, ?3, 0, ?4)")?.execute(params![
@@ -408,7 +412,12 @@ impl State {
     }
 
     /// A record that travelled with a commit or an invitation.
-    pub(super) fn see_record(&mut self, turn: &mut Turn<'_>, bytes: &[u8], confirmed: bool) -> Done<Option<Signed<AccountRecord>>> {
+    pub(super) fn see_record(
+        &mut self,
+        turn: &mut Turn<'_>,
+        bytes: &[u8],
+        confirmed: bool,
+    ) -> Done<Option<Signed<AccountRecord>>> {
         let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(bytes)) else { return Ok(None) };
         if let Some(me) = &mut self.me {
             if record.address == me.address {
@@ -418,12 +427,7 @@ impl State {
                     if me.revoked() {
                         turn.event(Event::Notice {
                             conversation: None,
-                            problem: Problem::new(
-                                Kind::Forbidden,
-                                "This device was taken out of your account.",
-                                "Another device of yours has revoked it.",
-                                "What it has read stays here; link it again in a new profile if that was a mistake.",
-                            ),
+                            problem: super::commands::revoked(),
                         });
                     }
                 }

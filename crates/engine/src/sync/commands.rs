@@ -33,6 +33,15 @@ pub(super) fn not_registered() -> Problem {
     )
 }
 
+pub(super) fn revoked() -> Problem {
+    Problem::new(
+        Kind::Forbidden,
+        "This device was taken out of your account.",
+        "Another device of yours has revoked it.",
+        "What it has read stays here; link it again in a new profile if that was a mistake.",
+    )
+}
+
 impl State {
     pub(super) fn command(&mut self, turn: &mut Turn<'_>, id: CommandId, command: Command) -> Done {
         if let Err(problem) = self.try_command(turn, id, command)? {
@@ -46,10 +55,13 @@ impl State {
             Command::Register { address, invite } => self.register(turn, id, &address, &invite),
             Command::BeginLink { relay } => self.begin_link(turn, id, &relay),
             _ if self.me.is_none() => Ok(Err(not_registered())),
+            _ if self.me.as_ref().is_some_and(Me::revoked) => Ok(Err(revoked())),
             Command::InspectLink { code } => self.inspect_link(turn, id, &code, false),
             Command::ConfirmLink { code } => self.inspect_link(turn, id, &code, true),
             Command::RevokeDevice { device } => self.revoke(turn, id, &device),
-            Command::Send { conversation, text, reply_to } => self.send(turn, id, &conversation, &text, reply_to.as_deref()),
+            Command::Send { conversation, text, reply_to } => {
+                self.send(turn, id, &conversation, &text, reply_to.as_deref())
+            }
             Command::MarkRead { conversation, message } => self.read(turn, id, &conversation, &message),
             Command::CreateGroup { name, members } => self.create_group(turn, id, &name, &members),
             Command::AddMembers { conversation, members } => {
@@ -65,7 +77,12 @@ impl State {
                     Err(problem) => return Ok(Err(problem)),
                 };
                 if self.me.as_ref().is_some_and(|me| me.address == member) {
-                    return Ok(Err(Problem::new(Kind::Usage, "You can't remove yourself.", "", "Leave the group instead.")));
+                    return Ok(Err(Problem::new(
+                        Kind::Usage,
+                        "You can't remove yourself.",
+                        "",
+                        "Leave the group instead.",
+                    )));
                 }
                 self.change(turn, id, &conversation, Intent::Remove { member: member.to_string() }, false)
             }
@@ -189,7 +206,10 @@ impl State {
         };
         let message = self.store_text(turn, &conversation, body, reply_to)?;
         let deposits = !intents.is_empty();
-        self.wait(command, WaitFor { conversation: Some(id), message: Some(message), intents, deposits, ..Default::default() });
+        self.wait(
+            command,
+            WaitFor { conversation: Some(id), message: Some(message), intents, deposits, ..Default::default() },
+        );
         self.drive_intents(turn, id)?;
         self.pump(turn, id)?;
         Ok(Ok(()))
@@ -317,7 +337,14 @@ impl State {
     }
 
     /// A change of a group: an intent, answered when it is in the log.
-    fn change(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str, intent: Intent, deposits: bool) -> Tried {
+    fn change(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: CommandId,
+        target: &str,
+        intent: Intent,
+        deposits: bool,
+    ) -> Tried {
         let conversation = match self.conversation(turn, target)? {
             Ok(conversation) => conversation,
             Err(problem) => return Ok(Err(problem)),
@@ -506,7 +533,12 @@ impl State {
             )));
         };
         if *device == me.device() {
-            return Ok(Err(Problem::new(Kind::Usage, "A device can't revoke itself.", "", "Do it on another device of yours.")));
+            return Ok(Err(Problem::new(
+                Kind::Usage,
+                "A device can't revoke itself.",
+                "",
+                "Do it on another device of yours.",
+            )));
         }
         if me.revoke_device(*device, now).is_none() {
             return Ok(Err(Problem::new(
@@ -555,9 +587,7 @@ fn group_name(name: &str) -> Result<String, Problem> {
 
 fn blocked(turn: &Turn<'_>, address: &Address) -> Done<Option<Problem>> {
     let blocked = contacts::get(turn.db, address)?.is_some_and(|contact| contact.blocked);
-    Ok(blocked.then(|| {
-        Problem::new(Kind::Forbidden, format!("You have blocked {address}."), "", "Unblock it first.")
-    }))
+    Ok(blocked.then(|| Problem::new(Kind::Forbidden, format!("You have blocked {address}."), "", "Unblock it first.")))
 }
 
 fn unsendable(conversation: &Conversation) -> Option<Problem> {
@@ -571,9 +601,12 @@ fn unsendable(conversation: &Conversation) -> Option<Problem> {
             "Accept it first.",
         )),
         Standing::Held => Some(Problem::new(Kind::Trust, "Nothing can be sent here.", conversation.held.clone(), "")),
-        Standing::Left => {
-            Some(Problem::new(Kind::Forbidden, format!("You are no longer in “{name}”."), "", "Ask to be invited again."))
-        }
+        Standing::Left => Some(Problem::new(
+            Kind::Forbidden,
+            format!("You are no longer in “{name}”."),
+            "",
+            "Ask to be invited again.",
+        )),
     }
 }
 

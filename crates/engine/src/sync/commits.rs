@@ -29,7 +29,12 @@ enum Refusal {
 
 impl State {
     /// True if the entry counts.
-    pub(super) fn commit_entry(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, entry: &Entry) -> Done<bool> {
+    pub(super) fn commit_entry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        entry: &Entry,
+    ) -> Done<bool> {
         let id = conversation.id;
         if let Some(pending) = outbox::pending_commit(turn.db, id)? {
             if pending.entry == entry.id && entry.body == pending.body && entry.next == Some(pending.next) {
@@ -113,9 +118,13 @@ impl State {
             return Ok(Err(Refusal::Invalid(format!("{} signed another member's commit.", author.address))));
         }
         if incoming.next_delivery(&turn.mls, &conversation.relay, conversation.id)?.is_some_and(|key| key != next) {
-            return Ok(Err(Refusal::Invalid(format!("{} gave the relay a key that is not the group's.", author.address))));
+            return Ok(Err(Refusal::Invalid(format!(
+                "{} gave the relay a key that is not the group's.",
+                author.address
+            ))));
         }
-        let record = envelope.record.as_deref().and_then(|r| Signed::<AccountRecord>::parse(Bytes::copy_from_slice(r)).ok());
+        let record =
+            envelope.record.as_deref().and_then(|r| Signed::<AccountRecord>::parse(Bytes::copy_from_slice(r)).ok());
         if let Err(why) = judge(group, &incoming, record.as_ref()) {
             return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address))));
         }
@@ -222,9 +231,8 @@ impl State {
 
     /// Brings a conversation's row and members in line with its group, and tells programs.
     pub(super) fn refresh(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
-        let Some((epoch, state, leaves)) = self.with_group(turn, id, |_, _, group| {
-            Ok((group.epoch(), group.state(), group.members()))
-        })?
+        let Some((epoch, state, leaves)) =
+            self.with_group(turn, id, |_, _, group| Ok((group.epoch(), group.state(), group.members())))?
         else {
             return Ok(());
         };
@@ -372,7 +380,8 @@ impl State {
 
 /// Who may do what (protocol rule 6, and the state's own rules). `Err` says what is not allowed.
 fn judge(group: &Group, incoming: &Incoming, record: Option<&Signed<AccountRecord>>) -> Result<(), String> {
-    let before = ConversationState::decode(&group.state()).map_err(|_| "the state before it can't be read".to_owned())?;
+    let before =
+        ConversationState::decode(&group.state()).map_err(|_| "the state before it can't be read".to_owned())?;
     let author = group.member(incoming.author).ok_or("its author is no member")?.certificate.account_key;
     let role = match before.kind {
         // In a 1:1 conversation both are equal, and nobody else comes in.
@@ -382,7 +391,10 @@ fn judge(group: &Group, incoming: &Incoming, record: Option<&Signed<AccountRecor
     let accounts: BTreeSet<[u8; 32]> = group.members().iter().map(|m| m.certificate.account_key).collect();
     for member in &incoming.added {
         let account = member.certificate.account_key;
-        if !accounts.contains(&account) && role < Role::Admin && !(before.kind == GroupKind::Direct && accounts.len() == 1) {
+        if !accounts.contains(&account)
+            && role < Role::Admin
+            && !(before.kind == GroupKind::Direct && accounts.len() == 1)
+        {
             return Err("only admins may add somebody".into());
         }
     }
@@ -474,7 +486,11 @@ fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
     let after = incoming.state.as_deref().map(ConversationState::decode);
     if let (Ok(before), Some(Ok(after))) = (before, after) {
         lines.extend(state_story(&author, &before, &after, &|key| {
-            group.members().iter().find(|m| m.certificate.account_key == *key).map(|m| m.certificate.address.to_string())
+            group
+                .members()
+                .iter()
+                .find(|m| m.certificate.account_key == *key)
+                .map(|m| m.certificate.address.to_string())
         }));
     }
     lines
@@ -491,11 +507,8 @@ pub(super) fn state_story(
     if before.name != after.name {
         lines.push(format!("{author} named the group “{}”.", after.name));
     }
-    let mut accounts: Vec<[u8; 32]> = [&before.owners, &before.admins, &after.owners, &after.admins]
-        .into_iter()
-        .flatten()
-        .copied()
-        .collect();
+    let mut accounts: Vec<[u8; 32]> =
+        [&before.owners, &before.admins, &after.owners, &after.admins].into_iter().flatten().copied().collect();
     accounts.sort_unstable();
     accounts.dedup();
     for account in accounts {

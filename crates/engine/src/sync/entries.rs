@@ -113,24 +113,23 @@ impl State {
                 run.sent_up_to = run.sent_up_to.min(row.n - 1);
             }
         }
-        let received =
-            self.with_group(turn, log, |_, turn, group| match group.receive(&turn.mls, &entry.body) {
-                Ok(received) => Ok(Some(received)),
-                Err(ReceiveError::Storage(error)) => Err(crate::mls::MlsError::from(error).into()),
-                Err(_) => Ok(None),
-            })?;
+        let received = self.with_group(turn, log, |_, turn, group| match group.receive(&turn.mls, &entry.body) {
+            Ok(received) => Ok(Some(received)),
+            Err(ReceiveError::Storage(error)) => Err(crate::mls::MlsError::from(error).into()),
+            Err(_) => Ok(None),
+        })?;
         match received.flatten() {
-            Some(Received::Message { leaf, plaintext }) => {
-                self.with_group(turn, log, |state, turn, group| {
+            Some(Received::Message { leaf, plaintext }) => self
+                .with_group(turn, log, |state, turn, group| {
                     state.plaintext(turn, conversation, group, entry, leaf, &plaintext)
                 })
-                .map(|counts| counts.unwrap_or(false))
-            }
+                .map(|counts| counts.unwrap_or(false)),
             Some(Received::Leave { leaf }) => {
                 // Whoever is to send next carries it out; so that it happens at all, each waits its turn and then does.
                 let delay = self
                     .with_group(turn, log, |_, _, group| {
-                        let place = group.members().iter().filter(|m| m.leaf < group.own_leaf() && m.leaf != leaf).count();
+                        let place =
+                            group.members().iter().filter(|m| m.leaf < group.own_leaf() && m.leaf != leaf).count();
                         Ok(place as u64)
                     })?
                     .unwrap_or(0);
@@ -208,12 +207,7 @@ impl State {
         if self.ignores(turn, conversation, &address)? {
             return Ok(true);
         }
-        let id = message_id(
-            &sender_uri(address.as_str()),
-            &room_uri(conversation),
-            &content.salt,
-            &envelope.content,
-        );
+        let id = message_id(&sender_uri(address.as_str()), &room_uri(conversation), &content.salt, &envelope.content);
         let message = Message {
             id: id.0,
             conversation: conversation.id,
@@ -265,7 +259,10 @@ impl State {
             conversation: Some(conversation.id.to_string()),
             problem: Problem::new(
                 Kind::Trust,
-                format!("The relay {} showed you and {address} different histories of this conversation.", conversation.relay),
+                format!(
+                    "The relay {} showed you and {address} different histories of this conversation.",
+                    conversation.relay
+                ),
                 "What it keeps for this conversation is not the same for all members.",
                 "Compare what you have read with the others, and move the conversation to a relay that you trust.",
             ),

@@ -161,7 +161,12 @@ impl State {
 
     fn plan(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, row: &IntentRow) -> Done<Plan> {
         let Ok(intent) = serde_json::from_slice::<Intent>(&row.intent) else {
-            return Ok(Plan::Impossible(Problem::new(Kind::Bug, "An intent of another version can't be read.", "", "")));
+            return Ok(Plan::Impossible(Problem::new(
+                Kind::Bug,
+                "An intent of another version can't be read.",
+                "",
+                "",
+            )));
         };
         let outline = self.with_group(turn, conversation.id, |state, turn, group| {
             state.outline(turn, conversation, group, &intent)
@@ -194,7 +199,8 @@ impl State {
             }
         }
         change.adds.extend(invites.iter().map(|invite| invite.package.clone()));
-        let empty = change.adds.is_empty() && change.removes.is_empty() && change.state.is_none() && !change.update_path;
+        let empty =
+            change.adds.is_empty() && change.removes.is_empty() && change.state.is_none() && !change.update_path;
         if empty {
             return Ok(Plan::Nothing);
         }
@@ -260,7 +266,10 @@ impl State {
             Intent::Remove { member } => {
                 let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
                 if role < Role::Admin || (before.role(&account) == Role::Owner && role < Role::Owner) {
-                    return Ok(Err(forbidden("remove this member", if role < Role::Admin { "admins" } else { "owners" })));
+                    return Ok(Err(forbidden(
+                        "remove this member",
+                        if role < Role::Admin { "admins" } else { "owners" },
+                    )));
                 }
                 outline.change.removes = leaves(member);
                 let mut after = before.clone();
@@ -322,7 +331,8 @@ impl State {
                 if last_owner {
                     // Somebody has to be able to look after the group: the first admin, else whoever is longest in the tree.
                     let heir = before.admins.iter().copied().find(|admin| accounts.contains(admin));
-                    let heir = heir.or_else(|| members.iter().map(|m| m.certificate.account_key).find(|key| *key != own));
+                    let heir =
+                        heir.or_else(|| members.iter().map(|m| m.certificate.account_key).find(|key| *key != own));
                     if let Some(heir) = heir {
                         let mut after = before.clone();
                         after.set_role(heir, Role::Owner);
@@ -335,7 +345,8 @@ impl State {
                     if accounts.len() == 1 {
                         return Ok(Err(Plan::Impossible(gone(conversation))));
                     }
-                    let queued = outbox::list(turn.db, conversation.id, 0, usize::MAX >> 1)?.iter().any(|row| row.leaving);
+                    let queued =
+                        outbox::list(turn.db, conversation.id, 0, usize::MAX >> 1)?.iter().any(|row| row.leaving);
                     if !queued {
                         outbox::push(turn.db, conversation.id, None, &[], turn.now.0, true)?;
                     }
@@ -403,7 +414,13 @@ impl State {
     }
 
     /// Stages the commit and hands it out. False if the attempt can't be staged and the intent must be looked at again.
-    fn stage(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, row: &IntentRow, attempt: Attempt) -> Done<bool> {
+    fn stage(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        row: &IntentRow,
+        attempt: Attempt,
+    ) -> Done<bool> {
         let Some(me) = &self.me else { return Ok(true) };
         let signer = me.signer.clone();
         let id = conversation.id;
@@ -433,7 +450,8 @@ impl State {
             Some(Ok(staged)) => staged,
             Some(Err(Unstaged::NotNow)) => return Ok(true),
             Some(Err(Unstaged::Impossible)) => {
-                let problem = Problem::new(Kind::Conflict, "The change does not fit the group as it is now.", "", "Try again.");
+                let problem =
+                    Problem::new(Kind::Conflict, "The change does not fit the group as it is now.", "", "Try again.");
                 self.intent_impossible(turn, conversation, row.n, &problem)?;
                 return Ok(false);
             }
@@ -504,7 +522,12 @@ impl State {
             end_watches: false,
             repost: false,
         };
-        self.ask(turn, Self::logs_route(conversation), request, Ask::Commit { log: conversation.id, epoch: pending.epoch });
+        self.ask(
+            turn,
+            Self::logs_route(conversation),
+            request,
+            Ask::Commit { log: conversation.id, epoch: pending.epoch },
+        );
         Ok(())
     }
 
@@ -593,7 +616,8 @@ impl State {
 
     /// An active device of the own account is not in a conversation.
     pub(super) fn lacks_own_devices(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done<bool> {
-        let Some(active) = self.me.as_ref().map(|me| me.record.active().map(|d| d.certificate.device).collect::<Vec<_>>())
+        let Some(active) =
+            self.me.as_ref().map(|me| me.record.active().map(|d| d.certificate.device).collect::<Vec<_>>())
         else {
             return Ok(false);
         };
@@ -605,7 +629,13 @@ impl State {
     }
 
     /// The intent no longer applies: whoever asked is told why.
-    fn intent_impossible(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, intent: i64, problem: &Problem) -> Done {
+    fn intent_impossible(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        intent: i64,
+        problem: &Problem,
+    ) -> Done {
         let id = conversation.id;
         let row = outbox::intent(turn.db, intent)?;
         if row.as_ref().is_some_and(|row| self.is_leave(row)) {

@@ -4,8 +4,8 @@ use api::{ConversationKind, Event, Invitation as InvitationView, Kind, Problem, 
 use content::attachment::{self, AttachmentKey};
 use rusqlite::{OptionalExtension, params};
 use wire::{
-    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceId, EntryId, Epoch, Label, LogId, Request, Response, Seq,
-    Signed, UnixMillis, sign, verify,
+    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceId, EntryId, Epoch, Label, LogId, Request,
+    Response, Seq, Signed, UnixMillis, sign, verify,
 };
 
 use super::intents::Intent;
@@ -76,8 +76,7 @@ impl State {
             device: me.device().0.to_vec().into(),
             signature: Vec::new().into(),
         };
-        invitation.signature =
-            sign(&me.signer, Label::Invitation, &[&invitation.parts(device.inbox)]).to_vec().into();
+        invitation.signature = sign(&me.signer, Label::Invitation, &[&invitation.parts(device.inbox)]).to_vec().into();
         let plain = formats::encode(&Deposit::Invitation(Box::new(invitation)));
         let Ok(body) = seal_deposit(device, &plain, &mut turn.rng) else { return Ok(()) };
         let spread = turn.below(self.options.deposit_spread_ms);
@@ -100,7 +99,8 @@ impl State {
     /// Uploads the trees that are not up yet.
     pub(super) fn drive_uploads(&mut self, turn: &mut Turn<'_>) -> Done {
         for upload in outbox::uploads(turn.db)? {
-            let moving = self.moving.values().any(|moving| matches!(moving, Moving::Upload { blob } if *blob == upload.blob));
+            let moving =
+                self.moving.values().any(|moving| matches!(moving, Moving::Upload { blob } if *blob == upload.blob));
             let Ok(relay) = upload.relay.parse() else { continue };
             if !moving {
                 let job = Job::Upload { blob: upload.blob, secret: upload.secret, bytes: upload.body.into() };
@@ -182,22 +182,20 @@ impl State {
         if contact.as_ref().is_some_and(|contact| contact.blocked) {
             return Ok(());
         }
-        let trusted = own
-            || contact.is_some_and(|contact| {
-                contact.known && contact.confirmation != api::Confirmation::Conflict
-            });
+        let trusted =
+            own || contact.is_some_and(|contact| contact.known && contact.confirmation != api::Confirmation::Conflict);
         // Whoever was in the conversation before has taken its invitation already.
         let was_in = conversations::get(turn.db, log)?.is_some_and(|c| c.standing != Standing::Requested);
-        turn.db
-            .prepare_cached("INSERT OR REPLACE INTO invitations VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![
+        turn.db.prepare_cached("INSERT OR REPLACE INTO invitations VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
+            params![
                 log.0,
                 record.address.as_str(),
                 invitation.relay,
                 formats::encode(&invitation),
                 int(time.0),
                 trusted || was_in
-            ])?;
+            ],
+        )?;
         self.drive_invitations(turn)?;
         let known_relay = self.uses_relay(turn, &invitation.relay)?;
         if !trusted && !was_in && !known_relay {
@@ -241,7 +239,8 @@ impl State {
             if conversations::get(turn.db, id)?.is_some_and(|c| c.is_followed()) {
                 continue;
             }
-            let moving = self.moving.values().any(|m| matches!(m, Moving::Tree { conversation } if *conversation == id));
+            let moving =
+                self.moving.values().any(|m| matches!(m, Moving::Tree { conversation } if *conversation == id));
             let (Ok(relay), Ok(blob)) = (invitation.relay.parse(), formats::array(&invitation.tree)) else { continue };
             if !moving {
                 let job = Job::Download { blob: BlobId(blob), max_bytes: MAX_TREE };
@@ -291,7 +290,12 @@ impl State {
             Ok(_) => return self.invitation_is_void(turn, id, &row.sender, "It is for another conversation."),
             Err(JoinError::Storage(error)) => return Err(mls::MlsError::from(error).into()),
             Err(JoinError::NotForUs) => {
-                return self.invitation_is_void(turn, id, &row.sender, "It is for keys that this device no longer has.");
+                return self.invitation_is_void(
+                    turn,
+                    id,
+                    &row.sender,
+                    "It is for keys that this device no longer has.",
+                );
             }
             Err(_) => return self.invitation_is_void(turn, id, &row.sender, "It does not verify."),
         };
@@ -426,9 +430,12 @@ impl State {
         let Some(me) = &self.me else { return Ok(()) };
         let inbox = me.inbox();
         let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)) else { return Ok(()) };
-        let (Ok(device), Ok(log)) = (formats::array(&rejoin.device), formats::array(&rejoin.log)) else { return Ok(()) };
+        let (Ok(device), Ok(log)) = (formats::array(&rejoin.device), formats::array(&rejoin.log)) else {
+            return Ok(());
+        };
         let Some(device) = record.active().find(|d| d.certificate.device == DeviceId(device)) else { return Ok(()) };
-        let signed = verify(&device.certificate.signature_key, Label::Rejoin, &[&rejoin.parts(inbox)], &rejoin.signature);
+        let signed =
+            verify(&device.certificate.signature_key, Label::Rejoin, &[&rejoin.parts(inbox)], &rejoin.signature);
         let age = turn.now.since(UnixMillis(rejoin.time)).max(UnixMillis(rejoin.time).since(turn.now));
         let log = LogId(log);
         let fits = mls::check_key_package(&turn.mls, &rejoin.package, device).is_ok();

@@ -9,8 +9,8 @@ use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use wire::{
-    AccountRecord, Bytes, Code, DeviceId, Entry, EntryId, Epoch, EpochKey, LogId, OpenLog, RelayName, Request, Response, Seq,
-    Signed, Subscription, UnixMillis,
+    AccountRecord, Bytes, Code, DeviceId, Entry, EntryId, Epoch, EpochKey, LogId, OpenLog, RelayName, Request,
+    Response, Seq, Signed, Subscription, UnixMillis,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -117,7 +117,12 @@ fn parse_code(text: &str) -> Result<(RelayName, Secret), Problem> {
 
 impl State {
     /// The new device's side begins.
-    pub(super) fn begin_link(&mut self, turn: &mut Turn<'_>, command: CommandId, relay: &str) -> Done<Result<(), Problem>> {
+    pub(super) fn begin_link(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: CommandId,
+        relay: &str,
+    ) -> Done<Result<(), Problem>> {
         if let Some(me) = &self.me {
             return Ok(Err(Problem::new(
                 Kind::Conflict,
@@ -127,13 +132,19 @@ impl State {
             )));
         }
         let Ok(relay) = relay.parse::<RelayName>() else {
-            return Ok(Err(Problem::new(Kind::Usage, "That is not a relay's name.", "", "It looks like relay.example or localhost:8443.")));
+            return Ok(Err(Problem::new(
+                Kind::Usage,
+                "That is not a relay's name.",
+                "",
+                "It looks like relay.example or localhost:8443.",
+            )));
         };
         self.drop_linking(turn)?;
         let device = NewDevice::generate(&mut turn.rng);
         let secret = Secret(turn.random());
         let until = turn.now.plus(LIFE_MS);
-        let stored = Stored { relay: relay.to_string(), secret: secret.0, device: device.to_json().to_vec(), until: until.0 };
+        let stored =
+            Stored { relay: relay.to_string(), secret: secret.0, device: device.to_json().to_vec(), until: until.0 };
         db::set_meta(turn.db, META, &stored)?;
         turn.event(Event::LinkCode { command, code: code(&relay, &secret) });
         self.wait(command, super::waits::WaitFor { by_hand: true, ..Default::default() });
@@ -281,7 +292,12 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn on_link_step(&mut self, turn: &mut Turn<'_>, step: Step, result: Result<Response, Rejection>) -> Done {
+    pub(super) fn on_link_step(
+        &mut self,
+        turn: &mut Turn<'_>,
+        step: Step,
+        result: Result<Response, Rejection>,
+    ) -> Done {
         let Some(linking) = &mut self.linking else { return Ok(()) };
         let route = Route { relay: linking.relay.clone(), lane: Lane::Rendezvous };
         let log = linking.secret.log(&linking.relay);
@@ -289,7 +305,12 @@ impl State {
             Ok(Response::Opened(states)) if states.first().is_some_and(|state| state.error.is_some()) => {
                 return self.link_failed(
                     turn,
-                    Problem::new(Kind::NotFound, "Nobody waits behind this code.", "It is wrong, or it has expired.", "Make a new one on the new device."),
+                    Problem::new(
+                        Kind::NotFound,
+                        "Nobody waits behind this code.",
+                        "It is wrong, or it has expired.",
+                        "Make a new one on the new device.",
+                    ),
                 );
             }
             Ok(_) => {
@@ -431,11 +452,18 @@ impl State {
         if me.record.device(candidate.id).is_none() && me.add_device(candidate, turn.now).is_none() {
             return self.link_failed(
                 turn,
-                Problem::new(Kind::Forbidden, "The device can't be added to your account.", "", "Begin again with a new code."),
+                Problem::new(
+                    Kind::Forbidden,
+                    "The device can't be added to your account.",
+                    "",
+                    "Begin again with a new code.",
+                ),
             );
         }
         me.save(turn.db)?;
-        if me.published() { self.answer(turn) } else {
+        if me.published() {
+            self.answer(turn)
+        } else {
             self.publish_record(turn);
             Ok(())
         }
@@ -523,7 +551,8 @@ impl State {
         let Some(me) = device.join_account(record) else {
             // Not for us: go on waiting with the same keys.
             if let Some(device) = kept {
-                self.linking = Some(Linking { relay, secret, role: Side::New { device, made }, commands, until, cursor, ready });
+                self.linking =
+                    Some(Linking { relay, secret, role: Side::New { device, made }, commands, until, cursor, ready });
             }
             return Ok(());
         };
@@ -560,7 +589,9 @@ mod tests {
         let relay: RelayName = "localhost:8443".parse().unwrap();
         let text = code(&relay, &Secret([0xab; 20]));
         assert_eq!(text.len(), "localhost:8443/".len() + 32 + 7);
-        for typed in [text.clone(), text.to_uppercase(), text.replace('-', ""), format!("  {} ", text.replace('-', " "))] {
+        for typed in
+            [text.clone(), text.to_uppercase(), text.replace('-', ""), format!("  {} ", text.replace('-', " "))]
+        {
             let (parsed, secret) = parse_code(&typed).unwrap();
             assert_eq!((parsed, secret.0), (relay.clone(), [0xab; 20]));
         }

@@ -1,6 +1,9 @@
 //! Connections: which ones are wanted, and what happens when one comes up, goes down or says something on its own.
 
-use wire::{Code, Epoch, Hello, LogId, LogState, OpenLog, PROTOCOL_VERSION, Push, RelayName, Request, Response, Seq, Subscription};
+use wire::{
+    Code, Epoch, Hello, LogId, LogState, OpenLog, PROTOCOL_VERSION, Push, RelayName, Request, Response, Seq,
+    Subscription,
+};
 
 use super::{Ask, Done, Link, LogRun, State, Turn};
 use crate::db::conversations;

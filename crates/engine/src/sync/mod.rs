@@ -24,7 +24,7 @@ mod waits;
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
-use wire::{EpochKey, Epoch, Hello, LogId, RelayName, Request, Seq, UnixMillis};
+use wire::{Epoch, EpochKey, Hello, LogId, RelayName, Request, Seq, UnixMillis};
 
 use crate::db::conversations::Conversation;
 use crate::identity::Me;
@@ -32,7 +32,7 @@ use crate::io::{Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route
 use crate::mls::{Derive, Group};
 use crate::{EngineError, OpenError, Options};
 
-pub(crate) use resolve::{conversation as resolve_conversation, contact_address};
+pub(crate) use resolve::{contact_address, conversation as resolve_conversation};
 pub(crate) use turn::Turn;
 
 /// Result of a step: an error ends the transaction, so it is only for what the environment does to us.
@@ -95,18 +95,50 @@ enum Ask {
     Authenticate,
     SubscribeInbox,
     CountKeyPackages,
-    PutKeyPackages { references: Vec<Vec<u8>> },
-    PutRecord { version: u64 },
-    Open { epochs: Vec<(LogId, Epoch)>, relay: RelayName },
-    Subscribe { logs: Vec<LogId> },
-    Read { log: LogId, epoch: Epoch },
+    PutKeyPackages {
+        references: Vec<Vec<u8>>,
+    },
+    PutRecord {
+        version: u64,
+    },
+    Open {
+        epochs: Vec<(LogId, Epoch)>,
+        relay: RelayName,
+    },
+    Subscribe {
+        logs: Vec<LogId>,
+    },
+    Read {
+        log: LogId,
+        epoch: Epoch,
+    },
     ReadInbox,
-    Append { log: LogId, epoch: Epoch, row: i64, message: Option<[u8; 32]> },
-    Commit { log: LogId, epoch: Epoch },
-    Create { log: LogId, intent: i64 },
-    LookUp { intent: i64, address: String },
-    Claim { intent: i64, address: String, device: wire::DeviceId },
-    Deposit { row: i64 },
+    Append {
+        log: LogId,
+        epoch: Epoch,
+        row: i64,
+        message: Option<[u8; 32]>,
+    },
+    Commit {
+        log: LogId,
+        epoch: Epoch,
+    },
+    Create {
+        log: LogId,
+        intent: i64,
+    },
+    LookUp {
+        intent: i64,
+        address: String,
+    },
+    Claim {
+        intent: i64,
+        address: String,
+        device: wire::DeviceId,
+    },
+    Deposit {
+        row: i64,
+    },
     LookUpSelf,
     Link(linking::Step),
     /// Nobody waits for the answer.

@@ -76,7 +76,9 @@ impl State {
         let Some(address) = crate::db::contacts::conflict_in(turn.db, &conversation.id.0)? else { return Ok(false) };
         let problem = Problem::new(
             Kind::Trust,
-            format!("Nothing is sent here: {address} appears with another identity than the one that this device knows."),
+            format!(
+                "Nothing is sent here: {address} appears with another identity than the one that this device knows."
+            ),
             "",
             format!("Compare safety numbers with {address}, then accept the new identity. Your messages are kept."),
         );
@@ -94,15 +96,17 @@ impl State {
         let sealed = match row.sealed.clone() {
             // Its epoch has ended without it, and that was noticed only now.
             Some(sealed) if sealed.epoch == conversation.epoch => Some(sealed),
-            _ => match self.with_group(turn, id, |state, turn, group| state.seal_row(turn, conversation, group, &row))? {
-                Some(Sealing::Sealed(sealed)) => Some(sealed),
-                Some(Sealing::SomebodyLeaves) => {
-                    // A commit must carry that out before anybody can send.
-                    self.intend_tidy(turn, id, 0)?;
-                    None
+            _ => {
+                match self.with_group(turn, id, |state, turn, group| state.seal_row(turn, conversation, group, &row))? {
+                    Some(Sealing::Sealed(sealed)) => Some(sealed),
+                    Some(Sealing::SomebodyLeaves) => {
+                        // A commit must carry that out before anybody can send.
+                        self.intend_tidy(turn, id, 0)?;
+                        None
+                    }
+                    Some(Sealing::NotNow) | None => None,
                 }
-                Some(Sealing::NotNow) | None => None,
-            },
+            }
         };
         let Some(sealed) = sealed else { return Ok(false) };
         let Some(run) = self.logs.get_mut(&id) else { return Ok(false) };
