@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn no_new_key_is_written_beside_a_database() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("transom.db"), b"x").unwrap();
+        fs::write(dir.path().join("transom.db"), b"x").unwrap();
         assert!(matches!(open(dir.path(), None, &mut ChaCha20Rng::from_seed([1; 32])), Err(OpenError::Damaged)));
     }
 }

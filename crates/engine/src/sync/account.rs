@@ -303,12 +303,13 @@ impl State {
 
     /// After registering, the device looks itself up as others would, before it says that it is done.
     fn registration_complete(&mut self, turn: &mut Turn<'_>) -> Done {
-        if self.account.registering.is_some() && !self.asked.values().any(|ask| matches!(ask, Ask::LookUpSelf)) {
-            if let Some(me) = &self.me {
-                let address = me.address.clone();
-                let route = self.errand(address.relay());
-                self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
-            }
+        if self.account.registering.is_some()
+            && !self.asked.values().any(|ask| matches!(ask, Ask::LookUpSelf))
+            && let Some(me) = &self.me
+        {
+            let address = me.address.clone();
+            let route = self.errand(address.relay());
+            self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
         }
         Ok(())
     }
@@ -419,20 +420,17 @@ impl State {
         confirmed: bool,
     ) -> Done<Option<Signed<AccountRecord>>> {
         let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(bytes)) else { return Ok(None) };
-        if let Some(me) = &mut self.me {
-            if record.address == me.address {
-                if me.update_record(record.clone()) {
-                    me.save(turn.db)?;
-                    turn.event(Event::Devices);
-                    if me.revoked() {
-                        turn.event(Event::Notice {
-                            conversation: None,
-                            problem: super::commands::revoked(),
-                        });
-                    }
+        if let Some(me) = &mut self.me
+            && record.address == me.address
+        {
+            if me.update_record(record.clone()) {
+                me.save(turn.db)?;
+                turn.event(Event::Devices);
+                if me.revoked() {
+                    turn.event(Event::Notice { conversation: None, problem: super::commands::revoked() });
                 }
-                return Ok(Some(record));
             }
+            return Ok(Some(record));
         }
         if let db::contacts::Seen::Conflict { new: true } = db::contacts::see_record(turn.db, &record, confirmed)? {
             self.conflict_notice(turn, record.address.as_str());

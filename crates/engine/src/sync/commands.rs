@@ -192,10 +192,10 @@ impl State {
         if let Some(problem) = unsendable(&conversation) {
             return Ok(Err(problem));
         }
-        if let Some(peer) = conversation.peer.as_deref().and_then(|peer| peer.parse::<Address>().ok()) {
-            if let Some(problem) = blocked(turn, &peer)? {
-                return Ok(Err(problem));
-            }
+        if let Some(peer) = conversation.peer.as_deref().and_then(|peer| peer.parse::<Address>().ok())
+            && let Some(problem) = blocked(turn, &peer)?
+        {
+            return Ok(Err(problem));
         }
         let reply_to = match reply_to {
             None => None,

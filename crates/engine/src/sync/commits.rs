@@ -36,11 +36,13 @@ impl State {
         entry: &Entry,
     ) -> Done<bool> {
         let id = conversation.id;
-        if let Some(pending) = outbox::pending_commit(turn.db, id)? {
-            if pending.entry == entry.id && entry.body == pending.body && entry.next == Some(pending.next) {
-                self.own_commit_won(turn, conversation, entry, &pending)?;
-                return Ok(true);
-            }
+        if let Some(pending) = outbox::pending_commit(turn.db, id)?
+            && pending.entry == entry.id
+            && entry.body == pending.body
+            && entry.next == Some(pending.next)
+        {
+            self.own_commit_won(turn, conversation, entry, &pending)?;
+            return Ok(true);
         }
         let outcome = self
             .with_group(turn, id, |state, turn, group| state.foreign_commit(turn, conversation, group, entry))?

@@ -597,12 +597,12 @@ impl State {
         let row = outbox::intent(turn.db, intent)?;
         let intent_is = row.as_ref().and_then(|row| serde_json::from_slice::<Intent>(&row.intent).ok());
         if let Some(Intent::Create { .. }) = intent_is {
-            if let Some(mut conversation) = conversations::get(turn.db, id)? {
-                if conversation.standing == Standing::Starting {
-                    conversation.standing = Standing::Active;
-                    conversations::put(turn.db, &conversation)?;
-                    self.conversation_changed(turn, id)?;
-                }
+            if let Some(mut conversation) = conversations::get(turn.db, id)?
+                && conversation.standing == Standing::Starting
+            {
+                conversation.standing = Standing::Active;
+                conversations::put(turn.db, &conversation)?;
+                self.conversation_changed(turn, id)?;
             }
             if self.lacks_own_devices(turn, id)? {
                 self.intend(turn, id, &Intent::AddOwnDevices, 1_000)?;

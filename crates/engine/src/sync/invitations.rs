@@ -160,11 +160,11 @@ impl State {
             _ => {
                 outbox::remove_deposit(turn.db, n)?;
                 self.deposit_settled(row.conversation);
-                if let Err(Rejection::Refused(error)) = result {
-                    if error.code != Code::NotFound {
-                        let problem = super::account::refusal("An invitation could not be delivered.", &error);
-                        turn.event(Event::Notice { conversation: Some(row.conversation.to_string()), problem });
-                    }
+                if let Err(Rejection::Refused(error)) = result
+                    && error.code != Code::NotFound
+                {
+                    let problem = super::account::refusal("An invitation could not be delivered.", &error);
+                    turn.event(Event::Notice { conversation: Some(row.conversation.to_string()), problem });
                 }
             }
         }

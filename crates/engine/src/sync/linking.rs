@@ -414,10 +414,9 @@ impl State {
             if from_new {
                 if let (Ok(hello), Side::Certifying { candidate, .. }) =
                     (formats::decode::<LinkHello>(&plain), &mut linking.role)
+                    && candidate.is_none()
                 {
-                    if candidate.is_none() {
-                        *candidate = candidate_of(&hello);
-                    }
+                    *candidate = candidate_of(&hello);
                 }
                 self.candidate_seen(turn)?;
             } else if let Ok(answer) = formats::decode::<LinkAnswer>(&plain) {

@@ -211,11 +211,12 @@ impl State {
             }
             Err(Rejection::Refused(error)) => self.append_refused(turn, (log, epoch), row, message, &error)?,
         }
-        if let Some(run) = self.logs.get_mut(&log) {
-            if run.refused && run.in_flight == 0 {
-                run.refused = false;
-                run.pipe += 1;
-            }
+        if let Some(run) = self.logs.get_mut(&log)
+            && run.refused
+            && run.in_flight == 0
+        {
+            run.refused = false;
+            run.pipe += 1;
         }
         self.pump(turn, log)
     }

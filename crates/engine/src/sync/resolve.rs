@@ -16,10 +16,10 @@ pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Optio
         let address = address(text)?;
         return Ok(direct(&all, me, &address));
     }
-    if let Ok(id) = text.parse::<LogId>() {
-        if all.iter().any(|c| c.id == id) {
-            return Ok(Some(id));
-        }
+    if let Ok(id) = text.parse::<LogId>()
+        && all.iter().any(|c| c.id == id)
+    {
+        return Ok(Some(id));
     }
     let mut found: Vec<LogId> = all.iter().filter(|c| c.peer.is_none() && c.name == text).map(|c| c.id).collect();
     if text.len() >= 4 && found.is_empty() {

@@ -70,11 +70,11 @@ impl State {
 
     /// A message is in its log.
     pub(super) fn message_settled(&mut self, message: &[u8; 32]) {
-        if let Some(command) = self.waits.by_message.remove(message) {
-            if let Some(wait) = self.waits.open.get_mut(&command) {
-                wait.message_pending = false;
-                self.waits.progressed.insert(command);
-            }
+        if let Some(command) = self.waits.by_message.remove(message)
+            && let Some(wait) = self.waits.open.get_mut(&command)
+        {
+            wait.message_pending = false;
+            self.waits.progressed.insert(command);
         }
     }
 
@@ -147,10 +147,10 @@ impl State {
             if wait.message_pending || !wait.intents.is_empty() || wait.by_hand {
                 continue;
             }
-            if let (true, Some(conversation)) = (wait.deposits, wait.conversation) {
-                if outbox::deposits_left(turn.db, conversation)? > 0 {
-                    continue;
-                }
+            if let (true, Some(conversation)) = (wait.deposits, wait.conversation)
+                && outbox::deposits_left(turn.db, conversation)? > 0
+            {
+                continue;
             }
             if wait.all_deposits && outbox::all_deposits_left(turn.db)? > 0 {
                 continue;
