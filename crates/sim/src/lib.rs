@@ -5,6 +5,7 @@
 //! What always holds: a run is a function of its seed; checks look at what users and the relay's readers see, never inside an
 //! engine. Deliberately absent: sockets, threads, real time. Never shipped.
 
+pub mod bench;
 mod brief;
 pub mod chance;
 pub mod command_line;
