@@ -6,6 +6,9 @@
 //! Deliberately absent: the network, clocks, storage, MLS, and anything that the relay knows about. The relay may not depend
 //! on this crate, so "the relay can't parse what it carries" is checked when it is compiled.
 
+// Bytes of strangers come through here: what can fail is an error, never a panic (I9).
+#![deny(clippy::unwrap_used, clippy::panic, clippy::unreachable, clippy::exit)]
+
 pub mod attachment;
 mod body;
 mod cbor;

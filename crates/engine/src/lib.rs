@@ -5,6 +5,9 @@
 //! Deliberately absent: connections and their retries, blob bytes of attachments, threads (crate `client`), and everything that is
 //! drawn on a screen.
 
+// Bytes of strangers come through here: what can fail is an error, never a panic (I9).
+#![deny(clippy::unwrap_used, clippy::panic, clippy::unreachable, clippy::exit)]
+
 /// True only while the simulator has planted this bug, to see whether its invariants find it.
 #[cfg(feature = "mutants")]
 macro_rules! planted {

@@ -4,6 +4,9 @@
 //! length and range; what is signed is verified over the bytes that arrived and those bytes are kept, never re-encoded.
 //! Deliberately absent: sockets, clocks, storage, and anything of what members read (crate `content`).
 
+// Bytes of strangers come through here: what can fail is an error, never a panic (I9).
+#![deny(clippy::unwrap_used, clippy::panic, clippy::unreachable, clippy::exit)]
+
 mod address;
 mod codec;
 mod entry;
