@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{ConversationKind, Event, Kind, Problem, Role, Standing};
 use rusqlite::params;
-use wire::{AccountRecord, Bytes, Entry, EntryId, Epoch, Label, LogId, Signed, sign, verify};
+use wire::{AccountRecord, Bytes, DeviceCertificate, Entry, EntryId, Epoch, Label, LogId, Signed, sign, verify};
 
 use super::{Done, LogRun, State, Turn};
 use crate::db::contacts::{self, Seen};
-use crate::db::conversations::{self, Conversation, Member};
+use crate::db::conversations::{self, Conversation};
 use crate::db::{messages, outbox};
 use crate::formats::{self, CommitEnvelope};
-use crate::mls::{self, Derive, Group, Incoming, MlsError, ProcessError};
+use crate::mls::{self, Derive, Group, Incoming, Member, MlsError, ProcessError};
 use crate::state::{ConversationState, GroupKind};
 
 /// Why a commit was refused.
@@ -127,7 +127,14 @@ impl State {
         }
         let record =
             envelope.record.as_deref().and_then(|r| Signed::<AccountRecord>::parse(Bytes::copy_from_slice(r)).ok());
-        if let Err(why) = judge(group, &incoming, record.as_ref()) {
+        let proposed = Proposed {
+            author: incoming.author,
+            added: &incoming.added,
+            removed: &incoming.removed,
+            left: &incoming.left,
+            state: incoming.state.as_deref(),
+        };
+        if let Err(why) = judge(&group.state(), &group.members(), &proposed, record.as_ref()) {
             return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address))));
         }
         let removes_self = incoming.removes_self;
@@ -243,12 +250,12 @@ impl State {
             return Err(crate::EngineError::Inconsistent("the state of a group in use"));
         };
         conversation.epoch = Epoch(epoch);
-        let mut members: BTreeMap<String, Member> = BTreeMap::new();
+        let mut members: BTreeMap<String, conversations::Member> = BTreeMap::new();
         for leaf in &leaves {
             let (address, account_key) = (leaf.certificate.address.clone(), leaf.certificate.account_key);
             members
                 .entry(address.as_str().to_owned())
-                .or_insert_with(|| Member {
+                .or_insert_with(|| conversations::Member {
                     address: address.as_str().to_owned(),
                     account_key,
                     role: state.role(&account_key),
@@ -276,7 +283,7 @@ impl State {
             conversation.name.clone_from(&state.name);
         }
         conversations::put(turn.db, &conversation)?;
-        let members: Vec<Member> = members.into_values().collect();
+        let members: Vec<conversations::Member> = members.into_values().collect();
         conversations::set_members(turn.db, id, &members)?;
         self.conversation_changed(turn, id)
     }
@@ -380,18 +387,48 @@ impl State {
     }
 }
 
+/// The same device of the same account, with the same key. Ids of devices are their accounts' choice: alone they say nothing.
+pub(super) fn same_device(a: &DeviceCertificate, b: &DeviceCertificate) -> bool {
+    a.account_key == b.account_key && a.device == b.device && a.signature_key == b.signature_key
+}
+
+/// One account has one address, and one address is one account: otherwise a member could pass for somebody else, or hide in
+/// somebody's list of devices.
+pub(super) fn is_unmistakable<'c>(certificates: impl Iterator<Item = &'c DeviceCertificate>) -> bool {
+    let (mut addresses, mut accounts) = (BTreeMap::new(), BTreeMap::new());
+    certificates.into_iter().all(|certificate| {
+        let (address, account) = (certificate.address.as_str(), certificate.account_key);
+        *addresses.entry(account).or_insert(address) == address
+            && *accounts.entry(address).or_insert(account) == account
+    })
+}
+
+/// What [`judge`] looks at in a commit.
+struct Proposed<'i> {
+    author: u32,
+    added: &'i [Member],
+    removed: &'i [Member],
+    left: &'i [Member],
+    state: Option<&'i [u8]>,
+}
+
 /// Who may do what (protocol rule 6, and the state's own rules). `Err` says what is not allowed.
-fn judge(group: &Group, incoming: &Incoming, record: Option<&Signed<AccountRecord>>) -> Result<(), String> {
-    let before =
-        ConversationState::decode(&group.state()).map_err(|_| "the state before it can't be read".to_owned())?;
-    let author = group.member(incoming.author).ok_or("its author is no member")?.certificate.account_key;
+fn judge(
+    state: &[u8],
+    members: &[Member],
+    proposed: &Proposed<'_>,
+    record: Option<&Signed<AccountRecord>>,
+) -> Result<(), String> {
+    let before = ConversationState::decode(state).map_err(|_| "the state before it can't be read".to_owned())?;
+    let author = members.iter().find(|m| m.leaf == proposed.author).ok_or("its author is no member")?;
+    let author = author.certificate.account_key;
     let role = match before.kind {
         // In a 1:1 conversation both are equal, and nobody else comes in.
         GroupKind::Direct => Role::Member,
         GroupKind::Group => before.role(&author),
     };
-    let accounts: BTreeSet<[u8; 32]> = group.members().iter().map(|m| m.certificate.account_key).collect();
-    for member in &incoming.added {
+    let accounts: BTreeSet<[u8; 32]> = members.iter().map(|m| m.certificate.account_key).collect();
+    for member in proposed.added {
         let account = member.certificate.account_key;
         if !accounts.contains(&account)
             && role < Role::Admin
@@ -400,9 +437,9 @@ fn judge(group: &Group, incoming: &Incoming, record: Option<&Signed<AccountRecor
             return Err("only admins may add somebody".into());
         }
     }
-    for member in &incoming.removed {
+    for member in proposed.removed {
         let account = member.certificate.account_key;
-        let comes_back = incoming.added.iter().any(|added| added.certificate.device == member.certificate.device);
+        let comes_back = proposed.added.iter().any(|added| same_device(&added.certificate, &member.certificate));
         let revoked = record.is_some_and(|record| {
             record.account_key == account
                 && record.device(member.certificate.device).is_some_and(|device| device.revoked.is_some())
@@ -415,8 +452,20 @@ fn judge(group: &Group, incoming: &Incoming, record: Option<&Signed<AccountRecor
             return Err("its author may not remove that member".into());
         }
     }
-    let Some(after) = &incoming.state else { return Ok(()) };
-    if *after == group.state() {
+    if !proposed.added.is_empty() {
+        let gone: BTreeSet<u32> = proposed.removed.iter().chain(proposed.left).map(|m| m.leaf).collect();
+        let after = members.iter().filter(|m| !gone.contains(&m.leaf)).chain(proposed.added);
+        let after: Vec<&DeviceCertificate> = after.map(|m| m.certificate.value()).collect();
+        if !is_unmistakable(after.iter().copied()) {
+            return Err("a new device bears the address of another account".into());
+        }
+        let accounts: BTreeSet<[u8; 32]> = after.iter().map(|certificate| certificate.account_key).collect();
+        if before.kind == GroupKind::Direct && accounts.len() > 2 {
+            return Err("a conversation of two stays one of two".into());
+        }
+    }
+    let Some(after) = proposed.state else { return Ok(()) };
+    if after == state {
         return Ok(());
     }
     let after = ConversationState::decode(after).map_err(|_| "the state that it sets can't be read".to_owned())?;
@@ -455,7 +504,7 @@ fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
             continue;
         }
         if accounts.contains(&certificate.account_key) {
-            let back = incoming.removed.iter().any(|m| m.certificate.device == certificate.device);
+            let back = incoming.removed.iter().any(|m| same_device(&m.certificate, certificate));
             if !back {
                 lines.push(format!("{} has a new device.", certificate.address));
             }
@@ -548,6 +597,70 @@ mod tests {
         assert!(judge_state(&before, &promoted, Role::Admin).is_err());
         assert!(judge_state(&before, &promoted, Role::Owner).is_ok());
         assert!(judge_state(&before, &state(&[], &[1, 2]), Role::Owner).is_err());
+    }
+
+    /// A device `device` of account `account` under a name, at a leaf.
+    fn member(leaf: u32, account: u8, name: &str, device: u8) -> Member {
+        let key = wire::SigningKey::from_bytes(&[account; 32]);
+        let certificate = DeviceCertificate {
+            account_key: key.verifying_key().to_bytes(),
+            address: format!("{name}@relay.example").parse().unwrap(),
+            device: wire::DeviceId([device; 16]),
+            signature_key: wire::SigningKey::from_bytes(&[account ^ device ^ 0x80; 32]).verifying_key().to_bytes(),
+            suites: vec![1],
+            versions: vec![1],
+            created: wire::UnixMillis(0),
+        }
+        .sign(&key);
+        Member { leaf, certificate }
+    }
+
+    fn verdict(
+        kind: GroupKind,
+        owner: u8,
+        members: &[Member],
+        added: &[Member],
+        removed: &[Member],
+    ) -> Result<(), String> {
+        let owner = wire::SigningKey::from_bytes(&[owner; 32]).verifying_key().to_bytes();
+        let state = ConversationState::new(kind, "x", vec![owner]).encode();
+        judge(&state, members, &Proposed { author: 1, added, removed, left: &[], state: None }, None)
+    }
+
+    #[test]
+    fn rule_6_a_plain_member_removes_nobody_by_naming_a_device_like_his() {
+        let members = [member(0, 1, "bob", 7), member(1, 2, "mallory", 8)];
+        let removed = [members[0].clone()];
+        // Bob's device comes back: whoever answers his request may do that.
+        assert!(verdict(GroupKind::Group, 1, &members, &[member(0, 1, "bob", 7)], &removed).is_ok());
+        // Another device under the same id is not Bob's.
+        assert!(verdict(GroupKind::Group, 1, &members, &[member(0, 2, "mallory", 7)], &removed).is_err());
+        assert!(verdict(GroupKind::Group, 1, &members, &[], &removed).is_err());
+        assert!(verdict(GroupKind::Group, 2, &members, &[], &removed).is_ok());
+    }
+
+    #[test]
+    fn rule_6_nobody_brings_in_a_device_under_another_accounts_address() {
+        let members = [member(0, 1, "bob", 7), member(1, 2, "mallory", 8)];
+        let judged = |added| verdict(GroupKind::Group, 2, &members, &[added], &[]);
+        assert!(judged(member(2, 2, "mallory", 9)).is_ok());
+        assert!(judged(member(2, 3, "carol", 9)).is_ok());
+        // An own device that calls itself Bob's, or anybody's; an account that calls itself Bob.
+        assert!(judged(member(2, 2, "bob", 9)).is_err());
+        assert!(judged(member(2, 2, "boss", 9)).is_err());
+        assert!(judged(member(2, 3, "bob", 9)).is_err());
+    }
+
+    #[test]
+    fn rule_6_a_conversation_of_two_stays_one_of_two() {
+        let members = [member(0, 1, "bob", 7), member(1, 2, "mallory", 8)];
+        assert!(verdict(GroupKind::Direct, 2, &members, &[member(2, 1, "bob", 9)], &[]).is_ok());
+        assert!(verdict(GroupKind::Direct, 2, &members, &[member(2, 3, "eve", 9)], &[]).is_err());
+        assert!(verdict(GroupKind::Direct, 2, &members, &[], &[members[0].clone()]).is_err());
+        let alone = [member(1, 2, "mallory", 8)];
+        let (bob, eve) = (member(2, 1, "bob", 7), member(3, 3, "eve", 9));
+        assert!(verdict(GroupKind::Direct, 2, &alone, std::slice::from_ref(&bob), &[]).is_ok());
+        assert!(verdict(GroupKind::Direct, 2, &alone, &[bob, eve], &[]).is_err());
     }
 
     #[test]

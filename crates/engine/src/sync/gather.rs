@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use api::{Kind, Problem};
-use wire::{AccountRecord, Address, Bytes, Code, DeviceId, OfferedKeyPackage, Request, Response, Signed};
+use wire::{
+    AccountRecord, Address, Bytes, Code, DeviceCertificate, DeviceId, OfferedKeyPackage, Request, Response, Signed,
+};
 
 use super::{Ask, Done, State as Engine, Turn};
 use crate::db::contacts::{self, Seen};
@@ -290,6 +292,13 @@ fn usable(
     }
     mls::check_key_package(&turn.mls, &offered.package, device).ok()?;
     Some(offered.package.clone())
+}
+
+/// Who asks to be added again.
+pub(super) fn rejoining(rejoin: &Rejoin) -> Option<Signed<DeviceCertificate>> {
+    let record = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)).ok()?;
+    let device = DeviceId(rejoin.device.as_slice().try_into().ok()?);
+    record.active().find(|d| d.certificate.device == device).map(|d| d.certificate.clone())
 }
 
 /// A device that asked to be added again brings its own key package.

@@ -320,7 +320,8 @@ impl State {
             Intent::Tidy => outline.change.update_path = group.leaving().next().is_some(),
             Intent::Readd { rejoin } => {
                 let Ok(request) = formats::decode::<Rejoin>(rejoin) else { return Ok(Err(Plan::Nothing)) };
-                let leaf = members.iter().find(|m| m.certificate.device.0.as_slice() == request.device.as_slice());
+                let Some(asks) = super::gather::rejoining(&request) else { return Ok(Err(Plan::Nothing)) };
+                let leaf = members.iter().find(|m| super::commits::same_device(&m.certificate, &asks));
                 let Some(leaf) = leaf else { return Ok(Err(Plan::Nothing)) };
                 outline.change.removes = vec![leaf.leaf];
                 outline.rejoin = Some(request);
