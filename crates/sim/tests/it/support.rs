@@ -1,0 +1,118 @@
+//! People on devices, for scenarios: what they do, and what they see.
+
+use api::{Conversation, Message, MessageKind, Query, Standing, View};
+use sim::store::Faults;
+use sim::trace::Trace;
+use sim::world::{DeviceId, Transition, World};
+
+/// The one relay of most scenarios.
+pub const RELAY: &str = "a.example";
+
+/// A world in which a scenario is told; every step must hold.
+pub struct Story {
+    pub world: World,
+}
+
+impl Story {
+    /// So many devices, of which the first `people` belong to accounts `p0@a.example` and so on.
+    pub fn new(seed: u64, people: usize, devices: usize) -> Self {
+        let world = World::new(seed, &[RELAY], devices, Faults::default(), None, Trace::default());
+        let mut story = Self { world: world.expect("a world can be made") };
+        for device in 0..people {
+            story.does(Transition::register(device, &address(device)));
+        }
+        story.settles();
+        story
+    }
+
+    /// Something happens.
+    #[track_caller]
+    pub fn does(&mut self, transition: Transition) {
+        if let Err(violation) = self.world.apply(&transition) {
+            panic!("{transition:?}: {violation}");
+        }
+    }
+
+    /// Everything comes to rest, and the invariants hold.
+    #[track_caller]
+    pub fn settles(&mut self) {
+        self.does(Transition::Settle);
+        if let Err(violation) = self.world.check() {
+            panic!("{violation}");
+        }
+    }
+
+    /// So many steps of the network.
+    #[track_caller]
+    pub fn steps(&mut self, steps: u32) {
+        self.does(Transition::Network(steps));
+    }
+
+    /// What a device shows of its conversations.
+    pub fn conversations(&self, device: DeviceId) -> Vec<Conversation> {
+        match self.world.view(device, &Query::Conversations) {
+            Some(View::Conversations(conversations)) => conversations,
+            other => panic!("device {device} shows {other:?} instead of conversations"),
+        }
+    }
+
+    /// The conversation of this name, which is another's address if it is not a group.
+    #[track_caller]
+    pub fn conversation(&self, device: DeviceId, name: &str) -> Conversation {
+        let found = self.conversations(device).into_iter().find(|conversation| conversation.name == name);
+        found.unwrap_or_else(|| panic!("device {device} shows no {name}: {:?}", self.conversations(device)))
+    }
+
+    /// The messages of a conversation.
+    pub fn messages(&self, device: DeviceId, conversation: &str) -> Vec<Message> {
+        let query = Query::Messages { conversation: conversation.into(), before: None, limit: 1_000 };
+        match self.world.view(device, &query) {
+            Some(View::Messages(messages)) => messages,
+            other => panic!("device {device} shows {other:?} instead of messages"),
+        }
+    }
+
+    /// The texts of a conversation.
+    pub fn texts(&self, device: DeviceId, conversation: &str) -> Vec<String> {
+        self.messages(device, conversation)
+            .into_iter()
+            .filter_map(|message| match message.kind {
+                MessageKind::Text { text } => Some(text),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Takes every invitation that waits for a decision.
+    pub fn accepts(&mut self, device: DeviceId) {
+        for conversation in self.conversations(device) {
+            if conversation.standing == Standing::Requested {
+                self.does(Transition::accept(device, &conversation.id));
+            }
+        }
+        self.settles();
+    }
+
+    /// A group of `creator` with the others, taken by all of them.
+    pub fn group(&mut self, creator: DeviceId, name: &str, others: &[DeviceId]) -> String {
+        let members: Vec<String> = others.iter().map(|device| address(*device)).collect();
+        let members: Vec<&str> = members.iter().map(String::as_str).collect();
+        self.does(Transition::create_group(creator, name, &members));
+        self.settles();
+        others.iter().for_each(|device| self.accepts(*device));
+        self.conversation(creator, name).id
+    }
+
+    /// A 1:1 conversation between two, taken by the second.
+    pub fn direct(&mut self, one: DeviceId, other: DeviceId) -> String {
+        self.does(Transition::send(one, &address(other), "hello"));
+        self.settles();
+        self.accepts(other);
+        self.conversation(one, &address(other)).id
+    }
+}
+
+/// The account of a device.
+pub fn address(device: DeviceId) -> String {
+    format!("p{device}@{RELAY}")
+}
