@@ -122,14 +122,18 @@ pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32]) ->
     Ok(Seen::Conflict { new })
 }
 
-/// A record was seen. From the account's own relay (`confirmed`) it confirms the pin. Lower versions are passed over.
+/// A record was seen. From the account's own relay (`confirmed`) it confirms the pin, and takes the place of one that only an
+/// unanswered invitation has set. The first record of a version stays.
 pub(crate) fn see_record(db: &Connection, record: &Signed<AccountRecord>, confirmed: bool) -> rusqlite::Result<Seen> {
+    if confirmed && is_hearsay(db, &record.address)? {
+        db.prepare_cached("DELETE FROM contacts WHERE address = ?1")?.execute([record.address.as_str()])?;
+    }
     let seen = see(db, &record.address, &record.account_key)?;
     if seen != Seen::Expected {
         return Ok(seen);
     }
     let Some(mut contact) = get(db, &record.address)? else { return Ok(seen) };
-    if record.version >= contact.version {
+    if record.version > contact.version || contact.record.is_none() {
         contact.version = record.version;
         contact.record = Some(record.bytes().to_vec());
     }
@@ -138,6 +142,15 @@ pub(crate) fn see_record(db: &Connection, record: &Signed<AccountRecord>, confir
     }
     put(db, &contact)?;
     Ok(seen)
+}
+
+/// All that is known of an account comes from invitations that nobody has taken: anybody can say that.
+fn is_hearsay(db: &Connection, address: &Address) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT 1 FROM contacts WHERE address = ?1 AND known = 0 AND blocked = 0 AND confirmation = 0 AND NOT EXISTS \
+         (SELECT 1 FROM members m JOIN conversations c ON c.id = m.conversation WHERE m.address = ?1 AND c.standing != 1)",
+    )?
+    .exists([address.as_str()])
 }
 
 /// The person wants to be in touch with this account.

@@ -313,19 +313,35 @@ pub(crate) fn deposits(db: &Connection) -> rusqlite::Result<Vec<DepositRow>> {
         "SELECT n, conversation, relay, inbox, entry, body, not_before, attempts FROM deposits \
          WHERE blob IS NULL OR blob NOT IN (SELECT blob FROM uploads) ORDER BY n",
     )?
-    .query_map([], |row| {
-        Ok(DepositRow {
-            n: row.get(0)?,
-            conversation: LogId(fixed(row, 1)?),
-            relay: row.get(2)?,
-            inbox: LogId(fixed(row, 3)?),
-            entry: EntryId(fixed(row, 4)?),
-            body: row.get(5)?,
-            not_before: uint(row, 6)?,
-            attempts: row.get(7)?,
-        })
-    })?
+    .query_map([], deposit_row)?
     .collect()
+}
+
+fn deposit_row(row: &Row<'_>) -> rusqlite::Result<DepositRow> {
+    Ok(DepositRow {
+        n: row.get(0)?,
+        conversation: LogId(fixed(row, 1)?),
+        relay: row.get(2)?,
+        inbox: LogId(fixed(row, 3)?),
+        entry: EntryId(fixed(row, 4)?),
+        body: row.get(5)?,
+        not_before: uint(row, 6)?,
+        attempts: row.get(7)?,
+    })
+}
+
+pub(crate) fn deposit(db: &Connection, n: i64) -> rusqlite::Result<Option<DepositRow>> {
+    db.prepare_cached(
+        "SELECT n, conversation, relay, inbox, entry, body, not_before, attempts FROM deposits WHERE n = ?1",
+    )?
+    .query_row([n], deposit_row)
+    .optional()
+}
+
+/// Takes back the requests to be added again that have not gone out; invitations have a blob, requests have none.
+pub(crate) fn remove_requests(db: &Connection, conversation: LogId) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM deposits WHERE conversation = ?1 AND blob IS NULL")?.execute([conversation.0])?;
+    Ok(())
 }
 
 pub(crate) fn deposits_left(db: &Connection, conversation: LogId) -> rusqlite::Result<u32> {

@@ -405,6 +405,8 @@ impl State {
         }
         conversation.standing = Standing::Active;
         conversations::put(turn.db, &conversation)?;
+        // Who is in it counts from now on, and programs are told.
+        self.refresh(turn, conversation.id)?;
         if let Ok(address) = conversation.inviter.parse() {
             contacts::set_known(turn.db, &address)?;
         }
@@ -412,7 +414,6 @@ impl State {
         for message in arrived.iter().filter(|m| !m.own && m.status == MessageStatus::Received) {
             messages::owe_receipt(turn.db, conversation.id, message.seq, 1)?;
         }
-        self.conversation_changed(turn, conversation.id)?;
         self.drive_receipts(turn)?;
         self.done(turn, command, Some(conversation.id));
         Ok(Ok(()))
@@ -524,6 +525,9 @@ impl State {
             .map(|device| device.certificate.device)
             .filter(|device| prefix.len() >= 4 && device.to_string().starts_with(prefix))
             .collect();
+        if !me.published() {
+            return Ok(Err(change_on_its_way()));
+        }
         let [device] = fitting.as_slice() else {
             return Ok(Err(Problem::new(
                 Kind::NotFound,
@@ -554,6 +558,16 @@ impl State {
         self.publish_record(turn);
         Ok(Ok(()))
     }
+}
+
+/// The relay takes one version of the own record after the other: the next one is not made before it has the last one.
+pub(super) fn change_on_its_way() -> Problem {
+    Problem::new(
+        Kind::Conflict,
+        "The last change of your devices has not reached your relay yet.",
+        "",
+        "Try again once this device is connected.",
+    )
 }
 
 fn find_message(turn: &Turn<'_>, conversation: LogId, prefix: &str) -> Done<Result<Message, Problem>> {

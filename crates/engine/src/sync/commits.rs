@@ -139,14 +139,19 @@ impl State {
         }
         let removes_self = incoming.removes_self;
         let story = story(group, &incoming);
-        let added: Vec<_> = incoming.added.iter().map(|member| member.certificate.device).collect();
+        let readded: Vec<_> = incoming
+            .added
+            .iter()
+            .filter(|added| incoming.removed.iter().any(|m| same_device(&m.certificate, &added.certificate)))
+            .map(|added| added.certificate.clone())
+            .collect();
         if !removes_self {
             group.merge(&turn.mls, incoming)?;
         }
         if let Some(bytes) = envelope.record.as_deref() {
             self.see_record(turn, bytes, false)?;
         }
-        self.forget_readds(turn, conversation.id, &added)?;
+        self.forget_readds(turn, conversation.id, &readded, entry.time)?;
         for line in story {
             self.system_message(turn, conversation, &line)?;
         }
@@ -266,6 +271,12 @@ impl State {
         let me = self.me.as_ref().map(|me| me.address.clone());
         for leaf in &leaves {
             if me.as_ref() == Some(&leaf.certificate.address) {
+                continue;
+            }
+            // Before the person has taken the invitation, who is in it says nothing of those that are known already.
+            if conversation.standing == Standing::Requested
+                && contacts::get(turn.db, &leaf.certificate.address)?.is_some()
+            {
                 continue;
             }
             let seen = contacts::see(turn.db, &leaf.certificate.address, &leaf.certificate.account_key)?;

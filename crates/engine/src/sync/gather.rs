@@ -156,12 +156,24 @@ impl Engine {
             );
             return self.gather_failed(turn, intent, Failure::Impossible(problem));
         }
-        if pinned.is_some_and(|pinned| record.version < pinned.version) {
+        let known = pinned.filter(|pinned| pinned.account_key == record.account_key);
+        if known.as_ref().is_some_and(|known| record.version < known.version) {
             let problem = Problem::new(
                 Kind::Trust,
                 format!("The relay shows an older list of {address}'s devices than it did before."),
                 "",
                 "Try again later; if it stays so, tell whoever runs that relay.",
+            );
+            return self.gather_failed(turn, intent, Failure::Impossible(problem));
+        }
+        // One version has one content: two are evidence that somebody else holds the account's key.
+        let differs = |bytes: &Vec<u8>| bytes.as_slice() != record.bytes().as_ref();
+        if known.is_some_and(|known| known.version == record.version && known.record.as_ref().is_some_and(differs)) {
+            let problem = Problem::new(
+                Kind::Trust,
+                format!("Two different lists of {address}'s devices bear the same number."),
+                "Somebody else may hold the keys of that account.",
+                format!("Ask {address} by another way before you go on."),
             );
             return self.gather_failed(turn, intent, Failure::Impossible(problem));
         }

@@ -4,15 +4,16 @@ use api::{ConversationKind, Event, Invitation as InvitationView, Kind, Problem, 
 use content::attachment::{self, AttachmentKey};
 use rusqlite::{OptionalExtension, params};
 use wire::{
-    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceId, EntryId, Epoch, Label, LogId, Request,
-    Response, Seq, Signed, UnixMillis, sign, verify,
+    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceCertificate, DeviceId, EntryId, Epoch, Label,
+    LogId, Request, Response, Seq, Signed, UnixMillis, sign, verify,
 };
 
+use super::commits::is_unmistakable;
 use super::intents::Intent;
 use super::{Ask, Done, Moving, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit, PendingCommit, Upload};
-use crate::db::{contacts, int, uint};
+use crate::db::{self, contacts, int, uint};
 use crate::formats::{self, Deposit, Invitation, PendingInvite, Rejoin};
 use crate::identity::seal_deposit;
 use crate::io::{Job, Rejection, TransferFailure, TransferState};
@@ -25,6 +26,10 @@ const MAX_TREE: u64 = 32 * 1024 * 1024;
 const REJOIN_LIFE_MS: u64 = 7 * 86_400_000;
 /// Members that are asked to add this device again.
 const REJOIN_ASKED: usize = 3;
+/// Invitations of strangers that wait at most: anybody can leave them.
+const MAX_REQUESTS: u32 = 256;
+/// Trees of strangers' invitations that are fetched at the same time.
+const TREES_OF_STRANGERS: usize = 4;
 /// Tries before a deposit is given up: the receiver's relay has been away for days then.
 const DEPOSIT_TRIES: u32 = 40;
 
@@ -146,7 +151,7 @@ impl State {
     }
 
     pub(super) fn on_deposited(&mut self, turn: &mut Turn<'_>, n: i64, result: Result<Response, Rejection>) -> Done {
-        let Some(row) = outbox::deposits(turn.db)?.into_iter().find(|row| row.n == n) else { return Ok(()) };
+        let Some(row) = outbox::deposit(turn.db, n)? else { return Ok(()) };
         let again = match &result {
             Ok(_) => None,
             Err(Rejection::Refused(error)) if !error.code.is_transient() => None,
@@ -177,15 +182,34 @@ impl State {
         let inbox = me.inbox();
         let Some((record, log)) = verified(&invitation, inbox) else { return Ok(()) };
         let own = record.account_key == me.account_key();
-        self.see_record(turn, record.bytes(), false)?;
+        if !own && record.address == me.address {
+            // Nobody else is this account.
+            return Ok(());
+        }
         let contact = contacts::get(turn.db, &record.address)?;
         if contact.as_ref().is_some_and(|contact| contact.blocked) {
             return Ok(());
         }
+        if contact.as_ref().is_some_and(|contact| contact.account_key != record.account_key) {
+            // Anybody can sign a record for any address and leave it here: it says nothing about the one that is known, and must not
+            // keep this device from writing to it.
+            self.imposter_notice(turn, record.address.as_str());
+            return Ok(());
+        }
         let trusted =
             own || contact.is_some_and(|contact| contact.known && contact.confirmation != api::Confirmation::Conflict);
-        // Whoever was in the conversation before has taken its invitation already.
-        let was_in = conversations::get(turn.db, log)?.is_some_and(|c| c.standing != Standing::Requested);
+        let before = conversations::get(turn.db, log)?;
+        if before.as_ref().is_some_and(|before| before.relay.as_str() != invitation.relay) {
+            // A log has one relay: this is another conversation under the id of one that is known.
+            return Ok(());
+        }
+        // Whoever was in the conversation before, and is invited by one of its members, has taken its invitation already.
+        let was_in = before.is_some_and(|before| before.standing != Standing::Requested)
+            && conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
+        if !trusted && !was_in && self.requests_waiting(turn)? >= MAX_REQUESTS {
+            return Ok(());
+        }
+        self.see_record(turn, record.bytes(), false)?;
         turn.db.prepare_cached("INSERT OR REPLACE INTO invitations VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
             params![
                 log.0,
@@ -212,6 +236,30 @@ impl State {
         Ok(())
     }
 
+    /// Invitations of people that are not known here and that nobody has answered.
+    fn requests_waiting(&self, turn: &Turn<'_>) -> Done<u32> {
+        Ok(turn
+            .db
+            .prepare_cached(
+                "SELECT (SELECT count(*) FROM invitations WHERE accepted = 0) + (SELECT count(*) FROM conversations WHERE standing = 1)",
+            )?
+            .query_row([], |row| row.get(0))?)
+    }
+
+    fn imposter_notice(&mut self, turn: &mut Turn<'_>, address: &str) {
+        turn.event(Event::Notice {
+            conversation: None,
+            problem: Problem::new(
+                Kind::Trust,
+                format!(
+                    "Somebody invites you as {address}, with another identity than the one that this device knows."
+                ),
+                "Either the account was made anew, or somebody pretends to be it. The invitation was not taken.",
+                format!("Ask {address} by another way; if the account is new, write to it first."),
+            ),
+        });
+    }
+
     /// This device follows something at that relay already, so that it learns nothing new from one log more.
     fn uses_relay(&self, turn: &Turn<'_>, relay: &str) -> Done<bool> {
         if self.me.as_ref().is_some_and(|me| me.address.relay().as_str() == relay) {
@@ -228,7 +276,7 @@ impl State {
         let rows: Vec<(LogId, Vec<u8>, bool)> = turn
             .db
             .prepare_cached("SELECT conversation, invitation, accepted FROM invitations ORDER BY conversation")?
-            .query_map([], |row| Ok((LogId(crate::db::fixed(row, 0)?), row.get(1)?, row.get(2)?)))?
+            .query_map([], |row| Ok((LogId(db::fixed(row, 0)?), row.get(1)?, row.get(2)?)))?
             .collect::<Result<_, _>>()?;
         for (id, bytes, accepted) in rows {
             let Ok(invitation) = formats::decode::<Invitation>(&bytes) else { continue };
@@ -242,6 +290,11 @@ impl State {
             let moving =
                 self.moving.values().any(|m| matches!(m, Moving::Tree { conversation } if *conversation == id));
             let (Ok(relay), Ok(blob)) = (invitation.relay.parse(), formats::array(&invitation.tree)) else { continue };
+            if !accepted
+                && self.moving.values().filter(|m| matches!(m, Moving::Tree { .. })).count() >= TREES_OF_STRANGERS
+            {
+                continue;
+            }
             if !moving {
                 let job = Job::Download { blob: BlobId(blob), max_bytes: MAX_TREE };
                 self.move_blob(turn, relay, job, Moving::Tree { conversation: id });
@@ -273,12 +326,13 @@ impl State {
             return self.invitation_is_void(turn, id, &sender, "What it needs does not verify.");
         };
         let invitation_row = InvitationRow { id, sender, time, accepted };
-        self.join(turn, &invitation_row, &invitation, &tree)
+        self.join(turn, &invitation_row, &invitation, &tree)?;
+        self.drive_invitations(turn)
     }
 
     fn join(&mut self, turn: &mut Turn<'_>, row: &InvitationRow, invitation: &Invitation, tree: &[u8]) -> Done {
         let Some(me) = &self.me else { return Ok(()) };
-        let (signer, own_address) = (me.signer.clone(), me.address.to_string());
+        let (signer, own_address, own_key) = (me.signer.clone(), me.address.to_string(), me.account_key());
         let id = row.id;
         // Only a conversation that is over, or that this device can't follow, gets here with a group.
         self.with_group(turn, id, |_, _, _| Ok(()))?;
@@ -303,14 +357,25 @@ impl State {
             group.delete(&turn.mls)?;
             return self.invitation_is_void(turn, id, &row.sender, "It is of a kind that this version does not know.");
         };
-        let others = group.members().iter().any(|m| m.certificate.address.as_str() != own_address);
+        let members = group.members();
+        if !is_as_said(&members, &state, invitation, own_key) {
+            group.delete(&turn.mls)?;
+            return self.invitation_is_void(turn, id, &row.sender, "Who is in it is not who it says.");
+        }
+        let before = conversations::get(turn.db, id)?;
+        if before.as_ref().is_some_and(|before| group.epoch() <= before.epoch.0) {
+            // An old one, left here again: this device has been further.
+            group.delete(&turn.mls)?;
+            turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
+            return Ok(());
+        }
+        let others = members.iter().any(|m| m.certificate.address.as_str() != own_address);
         let kind = match state.kind {
             GroupKind::Group => ConversationKind::Group,
             GroupKind::Direct if others => ConversationKind::Direct,
             GroupKind::Direct => ConversationKind::Note,
         };
         let (Ok(relay), Ok(head)) = (invitation.relay.parse(), formats::array(&invitation.head)) else { return Ok(()) };
-        let before = conversations::get(turn.db, id)?;
         let conversation = Conversation {
             id,
             relay,
@@ -336,6 +401,9 @@ impl State {
         self.groups.insert(id, group);
         turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
         outbox::unseal_all(turn.db, id)?;
+        // Whoever else was asked to add this device again need not: it would use the same key package a second time.
+        outbox::remove_requests(turn.db, id)?;
+        self.deposit_settled(id);
         self.logs.insert(id, super::LogRun::default());
         self.refresh(turn, id)?;
         if !row.accepted {
@@ -368,6 +436,7 @@ impl State {
                 "Ask to be invited again.",
             ),
         });
+        self.drive_invitations(turn)?;
         self.report_caught_up(turn)
     }
 
@@ -444,21 +513,69 @@ impl State {
         if signed.is_err() || !fits || age > REJOIN_LIFE_MS || !member || conversation.standing != Standing::Active {
             return Ok(());
         }
+        // A newer list of the account's devices than the one that came along may have taken this one out.
+        let known =
+            contacts::get(turn.db, &record.address)?.filter(|c| c.version > record.version).and_then(|c| c.record);
+        let known = known.and_then(|bytes| Signed::<AccountRecord>::parse(bytes.into()).ok());
+        if known.is_some_and(|known| known.active().all(|d| d.certificate.device != device.certificate.device)) {
+            return Ok(());
+        }
+        // A key package adds once. Somebody else may have used it meanwhile, and a relay can leave the same request again.
+        let answered =
+            db::meta::<u64>(turn.db, &readded(log, &device.certificate))?.is_some_and(|at| rejoin.time <= at);
+        let hash = formats::hash(&rejoin.signature);
+        let (Some(first), false) = (hash.first_chunk::<16>(), answered) else { return Ok(()) };
+        if !conversations::count_entry(turn.db, inbox, first)? {
+            return Ok(());
+        }
         self.intend(turn, log, &Intent::Readd { rejoin: formats::encode(&rejoin) }, 0)?;
         self.drive_intents(turn, log)
     }
 
-    /// These devices were added again by somebody: their requests are answered.
-    pub(super) fn forget_readds(&mut self, turn: &mut Turn<'_>, id: LogId, added: &[DeviceId]) -> Done {
+    /// These devices were added again by somebody, by an entry of this time: their requests are answered.
+    pub(super) fn forget_readds(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: LogId,
+        added: &[Signed<DeviceCertificate>],
+        time: UnixMillis,
+    ) -> Done {
+        for certificate in added {
+            db::set_meta(turn.db, &readded(id, certificate), &time.0)?;
+        }
         for row in outbox::intents(turn.db, id)? {
             let Ok(Intent::Readd { rejoin }) = serde_json::from_slice(&row.intent) else { continue };
             let Ok(rejoin) = formats::decode::<Rejoin>(&rejoin) else { continue };
-            if added.iter().any(|device| device.0.as_slice() == rejoin.device.as_slice()) {
+            if added.iter().any(|certificate| certificate.device.0.as_slice() == rejoin.device.as_slice()) {
                 outbox::remove_intent(turn.db, row.n)?;
             }
         }
         Ok(())
     }
+}
+
+/// Where the time is kept at which a device was last added again.
+fn readded(id: LogId, certificate: &DeviceCertificate) -> String {
+    format!("readded {id} {}", certificate.device)
+}
+
+/// Whoever invites is a member, nobody bears another's address (mine least of all), and a conversation of two is one with whoever
+/// invites. Checked by who joins, since the commits that made the group so were never seen here.
+fn is_as_said(members: &[mls::Member], state: &ConversationState, invitation: &Invitation, own: [u8; 32]) -> bool {
+    let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&invitation.record)) else { return false };
+    let inviter = record.account_key;
+    let mut others: Vec<[u8; 32]> =
+        members.iter().map(|m| m.certificate.account_key).filter(|account| *account != own).collect();
+    others.sort_unstable();
+    others.dedup();
+    let two = match others.as_slice() {
+        [] => true,
+        [other] => inviter == own || inviter == *other,
+        _ => state.kind != GroupKind::Direct,
+    };
+    let inviter_is_in =
+        members.iter().any(|m| m.certificate.account_key == inviter && m.certificate.address == record.address);
+    two && inviter_is_in && is_unmistakable(members.iter().map(|m| m.certificate.value()))
 }
 
 /// An invitation that is being followed.
