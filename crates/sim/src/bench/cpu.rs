@@ -30,6 +30,12 @@ fn process(pid: u32) -> f64 {
     ticks / ticks_a_second()
 }
 
+/// Processor time of this thread: what an operation takes however busy the machine is.
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// Bytes of a process that are in memory.
 pub fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -54,8 +60,6 @@ pub struct Used {
     pub generator: f64,
     /// The share of the machine that others used.
     pub foreign: f64,
-    /// How long it took.
-    pub time: Duration,
 }
 
 impl Meter {
@@ -67,12 +71,12 @@ impl Meter {
 
     /// Ends.
     pub fn end(&self) -> io::Result<Used> {
-        let time = self.begun.elapsed();
+        let time = self.begun.elapsed().as_secs_f64();
         let server = self.server.map_or(0.0, process) - self.at.1;
         let generator = process(self.generator) - self.at.2;
         let all = machine()? - self.at.0;
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        let foreign = ((all - server - generator) / (time.as_secs_f64() * cores)).max(0.0);
-        Ok(Used { server, generator, foreign, time })
+        let foreign = ((all - server - generator) / (time * cores)).max(0.0);
+        Ok(Used { server, generator, foreign })
     }
 }

@@ -6,8 +6,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
 
 mod cpu;
+mod engine;
+mod groups;
 mod load;
 mod null;
+mod person;
 mod process;
 mod relay;
 mod report;
@@ -32,7 +35,7 @@ Measures the relay (the `transomd` beside this program), the engine and its grou
 type Bench = fn(&Settings, &mut Report) -> io::Result<()>;
 
 /// Every bench, in the order in which they run.
-const BENCHES: [(&str, &str, Bench); 7] = [
+const BENCHES: [(&str, &str, Bench); 10] = [
     ("pairs", "relay: 200 pairs, 500 B, durable before the answer, 16 in flight each", relay::pairs),
     ("pairs1", "relay: the same, one in flight", relay::pairs_one),
     ("fanout", "relay: one writer, 100 and 1,000 readers", relay::fan_out),
@@ -40,6 +43,9 @@ const BENCHES: [(&str, &str, Bench); 7] = [
     ("idle", "relay: connections with 10 subscriptions that wait, after 64 KiB were received", relay::idle),
     ("storm", "relay: everybody comes back", relay::storm),
     ("restart", "relay: started again after kill -9", relay::restart),
+    ("engine", "engine: messages out and in over a synced, encrypted database", engine::messages),
+    ("groups", "groups: beside OpenMLS alone (aim: no more than 20 % above it)", groups::groups),
+    ("open", "engine: opening a large database", engine::open),
 ];
 
 /// How to measure.

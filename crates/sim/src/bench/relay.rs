@@ -1,8 +1,7 @@
 //! The rows of the relay: what the real binary does, beside the null relay and the durable floor in the same run.
 
 use std::io;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Settings;
 use super::cpu::{Meter, Used, resident};
@@ -200,26 +199,12 @@ pub fn restart(settings: &Settings, report: &mut Report) -> io::Result<()> {
         .row(&Row::new("filling for the restart", stored / figures.get("seconds"), "entries/s").used(used, stored))?;
     server.process.kill();
     drop(generator);
-    let begun = Instant::now();
     let server = transomd(&dir, false)?;
     let name = format!("restart after kill -9 with {stored} entries");
-    report.row(&Row::new(&name, begun.elapsed().as_secs_f64(), "s").aim(Aim::AtMost(3.0)))?;
+    report.row(&Row::new(&name, server.started_in.as_secs_f64(), "s").aim(Aim::AtMost(3.0)))?;
     drop(server);
     Ok(())
 }
 
 /// How long a process is left alone before its memory is looked at.
 pub const SETTLE: Duration = Duration::from_secs(3);
-
-/// Bytes of all files below a directory.
-pub fn disk_use(dir: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => disk_use(&entry.path()),
-            Ok(meta) => meta.len(),
-            Err(_) => 0,
-        })
-        .sum()
-}

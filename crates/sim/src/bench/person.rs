@@ -1,0 +1,246 @@
+//! An engine and a relay's core in one process, without sockets: what the engine hands out is carried out at once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use engine::{Database, Engine, Env, Input, Job, Lane, LinkState, Options, Output, Rejection, Route, TransferState};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use relay::core::{BlobWrite, Config, ConnId, Peer, Rates, Relay, Sink};
+use store::conformance::block_on;
+use store::memory::MemoryStore;
+use wire::{Incarnation, Push, RelayName, ServerFrame, UnixMillis};
+
+/// Rounds in which everybody's business must come to rest.
+const ROUNDS: usize = 10_000;
+/// Entries that are fed at once.
+const BATCH: usize = 100;
+const PEER: Peer = Peer { range: [0; 8] };
+
+/// A relay in memory, with a clock that is moved by hand.
+pub struct Town {
+    relay: Arc<Relay<MemoryStore>>,
+    name: RelayName,
+    rng: ChaCha20Rng,
+    /// The time for all.
+    pub now: UnixMillis,
+}
+
+#[derive(Default)]
+struct Queue(Mutex<Vec<Bytes>>);
+
+impl Queue {
+    fn frames(&self) -> MutexGuard<'_, Vec<Bytes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Queue {
+    fn push(&self, frame: Bytes) -> bool {
+        self.frames().push(frame);
+        true
+    }
+}
+
+/// A person with one device.
+pub struct Person {
+    /// The device.
+    pub engine: Engine,
+    rng: ChaCha20Rng,
+    connections: HashMap<Route, (ConnId, Arc<Queue>)>,
+    wanted: BTreeSet<Route>,
+    wake: Option<UnixMillis>,
+    commands: u64,
+    /// Commands that failed, in words.
+    pub failures: Vec<String>,
+}
+
+impl Town {
+    /// An empty one. Its clock starts at the machine's, which OpenMLS looks at.
+    pub fn new() -> io::Result<Self> {
+        let name: RelayName = "localhost".parse().map_err(io::Error::other)?;
+        let mut config = Config::new(name.clone(), Incarnation([1; 16]), [9; 32].into());
+        config.rates = Rates::UNLIMITED;
+        let relay = Relay::new(Arc::new(MemoryStore::new()), config);
+        Ok(Self { relay, name, rng: ChaCha20Rng::from_seed([5; 32]), now: relay::http::unix_now() })
+    }
+
+    /// Somebody new, registered.
+    pub fn person(&mut self, name: &str, number: u8, database: Database) -> io::Result<Person> {
+        let mut person = Person::open(database, number, self.now)?;
+        let address = format!("{name}@{}", self.name);
+        person.command(self.now, api::Command::Register { address, invite: String::new() })?;
+        self.settle(&mut [&mut person])?;
+        Ok(person)
+    }
+
+    /// Until nobody has anything to do within the next seconds.
+    pub fn settle(&mut self, people: &mut [&mut Person]) -> io::Result<()> {
+        let horizon = self.now.plus(15_000);
+        for _ in 0..ROUNDS {
+            let mut busy = false;
+            for person in people.iter_mut() {
+                busy |= person.carry_out(self)?;
+                busy |= person.hear(self, None)?;
+            }
+            if busy {
+                continue;
+            }
+            let next = people.iter().filter_map(|person| person.wake).filter(|at| *at <= horizon).min();
+            let Some(next) = next else { return Ok(()) };
+            self.now = self.now.max(next);
+            self.relay.tick(self.now, &mut self.rng);
+            for person in people.iter_mut() {
+                if person.wake.is_some_and(|at| at <= self.now) {
+                    person.wake = None;
+                    person.feed(self.now, Input::Wake)?;
+                }
+            }
+        }
+        Err(io::Error::other("people do not come to rest"))
+    }
+}
+
+impl Person {
+    /// Opens a database.
+    pub fn open(database: Database, number: u8, now: UnixMillis) -> io::Result<Self> {
+        let mut rng = ChaCha20Rng::from_seed([number; 32]);
+        let options = Options { deposit_spread_ms: 1, ..Options::default() };
+        let mut env = Env { now, rng: &mut rng };
+        let engine = Engine::open_with(database, options, &mut env).map_err(io::Error::other)?;
+        Ok(Self {
+            engine,
+            rng,
+            connections: HashMap::new(),
+            wanted: BTreeSet::new(),
+            wake: None,
+            commands: 0,
+            failures: Vec::new(),
+        })
+    }
+
+    /// One transaction.
+    pub fn feed(&mut self, now: UnixMillis, input: Input) -> io::Result<()> {
+        let mut env = Env { now, rng: &mut self.rng };
+        self.engine.handle(&mut env, input).map_err(io::Error::other)
+    }
+
+    /// A wish.
+    pub fn command(&mut self, now: UnixMillis, command: api::Command) -> io::Result<()> {
+        self.commands += 1;
+        self.feed(now, Input::Command { id: self.commands, command })
+    }
+
+    fn connect(&mut self, town: &mut Town, route: &Route) -> io::Result<()> {
+        let queue = Arc::new(Queue::default());
+        let (conn, hello) = town.relay.connect(town.now, &mut town.rng, PEER, queue.clone());
+        self.connections.insert(route.clone(), (conn, queue));
+        match route.lane {
+            Lane::Errand(_) => Ok(()),
+            _ => self.feed(town.now, Input::Link { route: route.clone(), state: LinkState::Up(hello) }),
+        }
+    }
+
+    /// Does what the engine wants. True if there was something.
+    pub fn carry_out(&mut self, town: &mut Town) -> io::Result<bool> {
+        let mut busy = false;
+        let missing: Vec<Route> = self.wanted.iter().filter(|at| !self.connections.contains_key(at)).cloned().collect();
+        for route in missing {
+            self.connect(town, &route)?;
+            busy = true;
+        }
+        while let Some(output) = self.engine.poll() {
+            busy = true;
+            match output {
+                Output::Event(api::Event::Failed { problem, .. }) => self.failures.push(format!("{problem:?}")),
+                Output::Event(_) => {}
+                Output::WakeAt(at) => self.wake = Some(at),
+                Output::Connect { route, wanted: true } => {
+                    self.wanted.insert(route);
+                }
+                Output::Connect { route, wanted: false } => {
+                    self.wanted.remove(&route);
+                    if let Some((conn, _)) = self.connections.remove(&route) {
+                        town.relay.disconnect(conn);
+                    }
+                }
+                Output::Request { id, route, body } => {
+                    if matches!(route.lane, Lane::Errand(_)) && !self.connections.contains_key(&route) {
+                        self.connect(town, &route)?;
+                    }
+                    let result = match self.connections.get(&route) {
+                        Some((conn, _)) => {
+                            block_on(town.relay.handle(town.now, *conn, body)).map_err(Rejection::Refused)
+                        }
+                        None => Err(Rejection::Lost),
+                    };
+                    self.feed(town.now, Input::Response { id, result })?;
+                }
+                Output::Transfer { id, job, .. } => {
+                    let state = TransferState::Done(block_on(moved(town, job))?);
+                    self.feed(town.now, Input::Transfer { id, state })?;
+                }
+            }
+        }
+        Ok(busy)
+    }
+
+    /// What was pushed, with entries of one log that follow one another taken together.
+    pub fn pushed(&mut self) -> io::Result<Vec<Input>> {
+        let mut inputs: Vec<Input> = Vec::new();
+        for (route, (_, queue)) in &self.connections {
+            for frame in std::mem::take(&mut *queue.frames()) {
+                let ServerFrame::Push(push) = ServerFrame::decode(frame).map_err(io::Error::other)? else { continue };
+                if let (
+                    Push::Entries { log, entries, head },
+                    Some(Input::Push { push: Push::Entries { log: last, entries: before, head: known }, route: at }),
+                ) = (&push, inputs.last_mut())
+                    && (log, &*route) == (&*last, &*at)
+                    && before.len() + entries.len() <= BATCH
+                {
+                    before.extend(entries.iter().cloned());
+                    *known = *head;
+                    continue;
+                }
+                inputs.push(Input::Push { route: route.clone(), push });
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// Takes what was pushed; `took` adds up the time of the engine alone. True if there was something.
+    pub fn hear(&mut self, town: &mut Town, mut took: Option<&mut std::time::Duration>) -> io::Result<bool> {
+        let inputs = self.pushed()?;
+        let busy = !inputs.is_empty();
+        for input in inputs {
+            let begun = std::time::Instant::now();
+            self.feed(town.now, input)?;
+            if let Some(took) = took.as_deref_mut() {
+                *took += begun.elapsed();
+            }
+        }
+        Ok(busy)
+    }
+}
+
+async fn moved(town: &Town, job: Job) -> io::Result<Bytes> {
+    let refused = |error: wire::Error| io::Error::other(error.detail);
+    match job {
+        Job::Upload { blob, secret, bytes } => {
+            let write = BlobWrite { id: blob, secret, offset: 0, total: bytes.len() as u64, bytes };
+            town.relay.put_blob(town.now, PEER, write).await.map_err(refused)?;
+            Ok(Bytes::new())
+        }
+        Job::Download { blob, .. } => {
+            let state = town.relay.blob(blob).await.map_err(refused)?;
+            let mut bytes = Vec::new();
+            while (bytes.len() as u64) < state.length {
+                let piece = town.relay.get_blob(blob, bytes.len() as u64, 1 << 20).await.map_err(refused)?;
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(bytes.into())
+        }
+    }
+}
