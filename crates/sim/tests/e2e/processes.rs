@@ -195,21 +195,9 @@ impl Person {
         Self { home: home.to_owned(), profile: profile.to_owned() }
     }
 
-    pub fn directory(&self) -> PathBuf {
-        self.home.join(&self.profile)
-    }
-
     /// Starts a command with `--json`.
     pub fn begin(&self, words: &[&str]) -> Transom {
-        self.begin_under(&[], words)
-    }
-
-    /// The same, run by another program.
-    pub fn begin_under(&self, runner: &[&str], words: &[&str]) -> Transom {
-        let mut line: Vec<std::ffi::OsString> = runner.iter().map(Into::into).collect();
-        line.push(binary("transom").into());
-        let mut child = Command::new(&line[0])
-            .args(&line[1..])
+        let mut child = Command::new(binary("transom"))
             .env_clear()
             .env("TRANSOM_HOME", &self.home)
             .env("TRANSOM_PROFILE", &self.profile)
@@ -309,6 +297,10 @@ impl Transom {
                 }
             }
         }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Reads one line, whatever it says; a process that has connected always has some to say.
