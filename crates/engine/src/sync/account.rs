@@ -2,7 +2,10 @@
 
 use api::{Event, Kind, Problem};
 use rusqlite::params;
-use wire::{AccountRecord, Bytes, Code, Entry, Label, LogId, OfferedKeyPackage, Request, Response, Seq, Signed, sign};
+use wire::{
+    AccountRecord, Bytes, Code, Entry, Label, LogId, OfferedKeyPackage, Request, Response, Seq, Signed, UnixMillis,
+    sign,
+};
 
 use super::{Ask, Done, State, Turn};
 use crate::db;
@@ -17,6 +20,10 @@ const INVITE: &str = "invite";
 const KEY_PACKAGE_LIFE_MS: u64 = 90 * 86_400_000;
 /// The last-resort package is replaced after this time.
 const LAST_RESORT_LIFE_MS: u64 = 7 * 86_400_000;
+/// Between looks at how many key packages are left at the relay, on a connection that stays up.
+const COUNT_EVERY_MS: u64 = 3_600_000;
+/// Before what was refused on the account lane is asked again, if the relay names no time.
+const AGAIN_MS: u64 = 2_000;
 /// Key packages that one request carries: some 2.7 kB each.
 const KEY_PACKAGE_BATCH: usize = 10;
 
@@ -24,11 +31,16 @@ const KEY_PACKAGE_BATCH: usize = 10;
 #[derive(Default)]
 pub(super) struct AccountRun {
     authenticated: bool,
+    /// The relay does not accept this device.
+    shut_out: bool,
     pub(super) inbox_caught_up: bool,
     inbox_head: Seq,
     /// `api::Event::CaughtUp` was emitted on this connection.
     pub(super) reported_caught_up: bool,
     put_in_flight: bool,
+    /// What the relay did not do for now is asked again at this time.
+    inbox_again: Option<UnixMillis>,
+    count_again: Option<UnixMillis>,
     /// The command that registers.
     pub(super) registering: Option<CommandId>,
     /// The command that waits for the newest record to be published.
@@ -154,17 +166,19 @@ impl State {
                 self.account.authenticated = true;
                 self.subscribe_inbox(turn)?;
                 self.publish_record(turn);
-                if let Some(route) = self.account_route() {
-                    self.ask(turn, route, Request::CountKeyPackages, Ask::CountKeyPackages);
-                }
+                self.count_key_packages(turn);
                 Ok(())
             }
             Err(Rejection::Lost) => Ok(()),
+            Err(Rejection::Refused(error)) if error.code.is_transient() => {
+                turn.wake_at(turn.now.plus(error.retry_after_ms.max(AGAIN_MS)));
+                Ok(())
+            }
             Err(Rejection::Refused(error)) => {
-                if !error.code.is_transient() {
-                    let problem = refusal("The relay does not accept this device.", &error);
-                    turn.event(Event::Notice { conversation: None, problem });
-                }
+                // The next connection tries again; on this one the answer stays the same.
+                self.account.shut_out = true;
+                let problem = refusal("The relay does not accept this device.", &error);
+                turn.event(Event::Notice { conversation: None, problem });
                 Ok(())
             }
         }
@@ -191,10 +205,13 @@ impl State {
         let Some(me) = &mut self.me else { return Ok(()) };
         match result {
             Ok(_) => {
-                if me.record.version == version {
-                    me.set_published();
-                    me.save(turn.db)?;
+                if me.record.version != version {
+                    // Another change was made meanwhile; whoever waits, waits for the newest one.
+                    self.publish_record(turn);
+                    return Ok(());
                 }
+                me.set_published();
+                me.save(turn.db)?;
                 for command in std::mem::take(&mut self.account.publishing) {
                     self.settle(command);
                 }
@@ -221,15 +238,58 @@ impl State {
     pub(super) fn drive_account(&mut self, turn: &mut Turn<'_>) -> Done {
         let up = self.account_route().is_some_and(|route| self.links.contains_key(&route));
         let registering = self.asked.values().any(|ask| matches!(ask, Ask::Register | Ask::Authenticate));
-        if up && !self.account.authenticated && !registering {
+        if up && !self.account.authenticated && !registering && !self.account.shut_out {
             return self.account_link_up(turn);
         }
+        if !self.account.authenticated {
+            return Ok(());
+        }
         self.publish_record(turn);
+        if let Some(at) = self.account.inbox_again {
+            if at <= turn.now {
+                self.account.inbox_again = None;
+                self.subscribe_inbox(turn)?;
+            } else {
+                turn.wake_at(at);
+            }
+        }
+        if let Some(at) = self.account.count_again {
+            if at <= turn.now {
+                self.account.count_again = None;
+                self.count_key_packages(turn);
+            } else {
+                turn.wake_at(at);
+            }
+        }
         Ok(())
     }
 
+    fn count_key_packages(&mut self, turn: &mut Turn<'_>) {
+        if let Some(route) = self.account_route() {
+            self.ask(turn, route, Request::CountKeyPackages, Ask::CountKeyPackages);
+        }
+    }
+
+    /// Looks again at how many key packages are left; soon, if the relay has refused something, and whoever registers waits for it.
+    fn count_later(&mut self, turn: &mut Turn<'_>, refused: Option<&Rejection>) {
+        let after = match refused {
+            Some(Rejection::Lost) => return,
+            Some(rejection) => super::intents::retry_after(rejection, AGAIN_MS),
+            None => COUNT_EVERY_MS,
+        };
+        self.account.count_again = Some(turn.now.plus(after));
+        turn.wake_at(turn.now.plus(after));
+    }
+
     pub(super) fn on_key_packages_counted(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
-        let Ok(Response::KeyPackageCount { count, last_resort_used }) = result else { return Ok(()) };
+        let (count, last_resort_used) = match result {
+            Ok(Response::KeyPackageCount { count, last_resort_used }) => (count, last_resort_used),
+            Ok(_) => return Ok(()),
+            Err(rejection) => {
+                self.count_later(turn, Some(&rejection));
+                return Ok(());
+            }
+        };
         let target = self.options.key_packages;
         let last_resort: Option<i64> = turn
             .db
@@ -237,8 +297,9 @@ impl State {
             .query_row([], |row| row.get(0))?;
         let renew = last_resort_used
             || last_resort.is_none_or(|created| turn.now.0.saturating_sub(created.max(0) as u64) > LAST_RESORT_LIFE_MS);
-        let missing = if count < target.div_ceil(2).max(1) { (target - count) as usize } else { 0 };
+        let missing = if count < target.div_ceil(2).max(1) { target.saturating_sub(count) as usize } else { 0 };
         if missing == 0 && !renew {
+            self.count_later(turn, None);
             return self.registration_complete(turn);
         }
         self.put_key_packages(turn, missing, renew)
@@ -293,11 +354,17 @@ impl State {
                     Response::KeyPackageCount { count, .. } if count < self.options.key_packages => {
                         self.put_key_packages(turn, (self.options.key_packages - count) as usize, false)
                     }
-                    _ => Ok(()),
+                    _ => {
+                        self.count_later(turn, None);
+                        Ok(())
+                    }
                 }
             }
             // The packages stay here: the relay may have them after all.
-            Err(_) => Ok(()),
+            Err(rejection) => {
+                self.count_later(turn, Some(&rejection));
+                Ok(())
+            }
         }
     }
 
@@ -331,7 +398,10 @@ impl State {
                 );
                 self.fail(turn, command, problem);
             }
-            Err(_) => turn.wake_at(turn.now.plus(1_000)),
+            Err(_) => {
+                self.account.count_again = Some(turn.now.plus(1_000));
+                turn.wake_at(turn.now.plus(1_000));
+            }
         }
         Ok(())
     }
@@ -341,16 +411,38 @@ impl State {
         let from = Seq(me.inbox_cursor()).next();
         // A small read first: it says where the inbox ends, which a subscription without entries would not.
         self.ask(turn, route.clone(), Request::ReadInbox { from, max_bytes: 0 }, Ask::SubscribeInbox);
-        self.ask(turn, route, Request::SubscribeInbox { from }, Ask::Ignored);
+        self.ask(turn, route, Request::SubscribeInbox { from }, Ask::FollowInbox);
         Ok(())
     }
 
     pub(super) fn on_inbox_subscribed(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
-        if let Ok(Response::Page { head, .. }) = result {
-            self.account.inbox_head = self.account.inbox_head.max(head);
-            self.check_inbox(turn)?;
+        match result {
+            Ok(Response::Page { head, .. }) => {
+                self.account.inbox_head = self.account.inbox_head.max(head);
+                self.check_inbox(turn)
+            }
+            Ok(_) => Ok(()),
+            Err(rejection) => {
+                self.inbox_refused(turn, &rejection);
+                Ok(())
+            }
+        }
+    }
+
+    /// The answer to a subscription. Without one nothing would ever arrive on this connection.
+    pub(super) fn on_inbox_followed(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
+        if let Err(rejection) = result {
+            self.inbox_refused(turn, &rejection);
         }
         Ok(())
+    }
+
+    fn inbox_refused(&mut self, turn: &mut Turn<'_>, rejection: &Rejection) {
+        if let Rejection::Refused(_) = rejection {
+            let at = turn.now.plus(super::intents::retry_after(rejection, AGAIN_MS));
+            self.account.inbox_again = Some(at);
+            turn.wake_at(at);
+        }
     }
 
     /// This device was too slow for the subscription: page by page, then subscribe again.
@@ -362,7 +454,14 @@ impl State {
     }
 
     pub(super) fn on_inbox_read(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
-        let Ok(Response::Page { entries, head, more }) = result else { return Ok(()) };
+        let (entries, head, more) = match result {
+            Ok(Response::Page { entries, head, more }) => (entries, head, more),
+            Ok(_) => return Ok(()),
+            Err(rejection) => {
+                self.inbox_refused(turn, &rejection);
+                return Ok(());
+            }
+        };
         let before = self.me.as_ref().map_or(0, Me::inbox_cursor);
         if let Some(inbox) = self.me.as_ref().map(Me::inbox) {
             self.inbox_entries(turn, inbox, entries, head)?;
@@ -394,7 +493,6 @@ impl State {
                 continue;
             }
             me.set_inbox_cursor(entry.seq.0);
-            me.save(turn.db)?;
             // A deposit that was sent again because its answer was lost counts once.
             let inbox = me.inbox();
             if !db::conversations::count_entry(turn.db, inbox, &entry.id.0)? {
@@ -408,6 +506,9 @@ impl State {
                 Ok(Deposit::Rejoin(rejoin)) => self.on_rejoin(turn, *rejoin)?,
                 Err(_) => {}
             }
+        }
+        if let Some(me) = &self.me {
+            me.save(turn.db)?;
         }
         self.check_inbox(turn)
     }

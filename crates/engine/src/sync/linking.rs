@@ -60,7 +60,7 @@ pub(super) enum Step {
 }
 
 /// Kept while a new device waits, so that it can be closed and opened in between.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct Stored {
     relay: String,
     secret: [u8; 20],
@@ -446,6 +446,9 @@ impl State {
                 linking.commands.clear();
             }
             return Ok(());
+        }
+        if me.record.device(candidate.id).is_none() && !me.published() {
+            return self.link_failed(turn, super::commands::change_on_its_way());
         }
         // Certified before: a lost answer is given again.
         if me.record.device(candidate.id).is_none() && me.add_device(candidate, turn.now).is_none() {

@@ -94,6 +94,7 @@ enum Ask {
     Register,
     Authenticate,
     SubscribeInbox,
+    FollowInbox,
     CountKeyPackages,
     PutKeyPackages {
         references: Vec<Vec<u8>>,
@@ -238,6 +239,7 @@ impl State {
             Ask::Register => self.on_registered(turn, result),
             Ask::Authenticate => self.on_authenticated(turn, result),
             Ask::SubscribeInbox => self.on_inbox_subscribed(turn, result),
+            Ask::FollowInbox => self.on_inbox_followed(turn, result),
             Ask::CountKeyPackages => self.on_key_packages_counted(turn, result),
             Ask::PutKeyPackages { references } => self.on_key_packages_put(turn, references, result),
             Ask::PutRecord { version } => self.on_record_put(turn, version, result),
