@@ -199,7 +199,13 @@ impl State {
         match result {
             Ok(Response::Appended { seq, time, stamp }) => {
                 if let Some(message) = message {
-                    self.message_sent(turn, log, &message, seq, time, &stamp)?;
+                    // Sent again because an answer was lost, it stands twice in the log, and the first counts: where the log
+                    // has shown it already, the answer to the second says nothing.
+                    if messages::get(turn.db, log, &message)?.is_none_or(|stored| stored.seq == 0) {
+                        self.message_sent(turn, log, &message, seq, time, &stamp)?;
+                    } else {
+                        self.message_settled(&message);
+                    }
                 }
             }
             // The connection is gone; the log will tell whether the entry is in it.
