@@ -59,6 +59,10 @@ pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
         }
         shown.insert(id, what);
     }
+    if model.restored {
+        once(&shown)?;
+        return written_order(&shown, model);
+    }
     if let Some((device, problem)) = model.alarms.first() {
         return Err(Violation::new("I2", format!("device {device} was told: {problem}")));
     }

@@ -32,6 +32,10 @@ const ROUNDS: usize = 5_000;
 /// Nothing that an engine waits for longer than this keeps a run from being at rest.
 const HORIZON_MS: u64 = 90_000;
 
+/// Nobody was told anything for so long: what is still tried in the background (a device without key packages is asked for every
+/// minute) may go on for ever.
+const NO_NEWS_MS: u64 = 2 * 3_600_000;
+
 /// The classical suite: the simulator is about order and crashes, not about lattices.
 const SUITE: u16 = 1;
 
@@ -66,6 +70,8 @@ pub struct World {
     trace: Trace,
     linking: Vec<Linking>,
     backups: BTreeMap<RelayId, Disk>,
+    /// When anybody was last told anything of weight.
+    news: UnixMillis,
     /// The bytes sent under each entry id.
     sent: BTreeMap<(LogId, EntryId), Bytes>,
     /// The keys that messages were sealed with.
@@ -105,6 +111,7 @@ impl World {
             trace,
             linking: Vec::new(),
             backups: BTreeMap::new(),
+            news: now,
             sent: BTreeMap::new(),
             #[cfg(feature = "mutants")]
             keys: std::collections::BTreeSet::new(),
@@ -114,6 +121,11 @@ impl World {
     /// Sets how often the network misbehaves while it steps.
     pub fn set_noise(&mut self, noise: Noise) {
         self.noise = noise;
+    }
+
+    /// True while a fresh device waits to be let in.
+    pub fn is_linking(&self) -> bool {
+        !self.linking.is_empty()
     }
 
     /// The trace so far.
@@ -156,6 +168,7 @@ impl World {
             }
             Transition::RestoreRelay(relay) => {
                 if let Some(disk) = self.backups.get(relay).cloned() {
+                    self.model.restored = true;
                     let lost = self.net.restore(*relay, disk, self.now.plus(60 * 60 * 1000));
                     self.relay_lost(*relay, lost)?;
                 }
@@ -219,6 +232,9 @@ impl World {
             for event in device.events() {
                 self.trace.line(format_args!("device {id} tells {}", crate::brief::BriefEvent(&event)));
                 self.model.told(id, &event, step)?;
+                if !matches!(event, Event::Connection { .. } | Event::CaughtUp | Event::Progress { .. }) {
+                    self.news = self.now;
+                }
                 match event {
                     Event::LinkCode { code, .. } => {
                         if let Some(linking) = self.linking.iter().find(|linking| linking.device == id) {
@@ -358,6 +374,7 @@ impl World {
             self.net.start(relay);
         }
         let mut quiet = 0;
+        self.news = self.now;
         for _ in 0..ROUNDS {
             self.trace.next_step();
             let mut busy = false;
@@ -384,7 +401,7 @@ impl World {
                 || self.devices.iter().any(|device| device.is_asking() || device.is_transferring());
             quiet = if busy { 0 } else { quiet + 1 };
             let next = self.devices.iter().filter_map(Device::wake_at).min();
-            let soon = next.filter(|at| at.since(self.now) <= HORIZON_MS);
+            let soon = next.filter(|at| at.since(self.now) <= HORIZON_MS && self.now.since(self.news) <= NO_NEWS_MS);
             if quiet >= 3 {
                 match soon {
                     // Nothing moves: time may pass at once.
@@ -415,7 +432,10 @@ impl World {
 
     /// At rest nobody waits for an answer.
     fn answered(&self) -> Result<(), Violation> {
-        let waits = |command: &Command| !matches!(command, Command::BeginLink { .. });
+        // A link waits for two devices; where one of them died meanwhile, the other's person gives up, not the program.
+        let waits = |command: &Command| {
+            !matches!(command, Command::BeginLink { .. } | Command::InspectLink { .. }) && !self.model.restored
+        };
         match self.model.open().find(|(_, given)| waits(&given.command)) {
             Some(((device, id), given)) => Err(Violation::new(
                 "live",

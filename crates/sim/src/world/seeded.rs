@@ -32,14 +32,24 @@ fn drawn(options: Options) -> Outcome {
     };
     let relays = 1 + chance.below(RELAYS.len());
     let people = 2 + chance.below(3);
-    let spare = chance.below(2);
+    let spare = chance.below(3);
     let world = World::new(options.seed, &RELAYS[..relays], people + spare, faults, options.mutant, trace);
     let mut world = match world {
         Ok(world) => world,
         Err(violation) => return Outcome { hash: [0; 32], steps: 0, last: Vec::new(), verdict: Err(violation) },
     };
-    let mut run =
-        Run { chance, people, relays, texts: 0, spare: (people..people + spare).collect(), addresses: Vec::new() };
+    // A relay restored from an older backup has lost what it acknowledged: the model demands less then, so that it is rare.
+    let restores = chance.per_mille(60);
+    let mut run = Run {
+        chance,
+        people,
+        relays,
+        texts: 0,
+        spare: (people..people + spare).collect(),
+        addresses: Vec::new(),
+        full: None,
+        restores,
+    };
     let verdict = run.play(&mut world, options.steps);
     Outcome {
         hash: world.trace().hash(),
@@ -57,6 +67,10 @@ struct Run {
     /// Devices that belong to nobody yet.
     spare: Vec<DeviceId>,
     addresses: Vec<String>,
+    /// The relay whose disk is full.
+    full: Option<usize>,
+    /// Relays are restored from backups in this run.
+    restores: bool,
 }
 
 impl Run {
@@ -105,7 +119,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 5, 3, 2, 8, 2, 1, 2, 3])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 5, 3, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -156,13 +170,51 @@ impl Run {
             9 => Some(Transition::block(device, self.chance.pick(&others)?)),
             10 => {
                 let by = self.chance.below(self.people);
-                (!self.spare.is_empty()).then(|| Transition::Link { device: self.spare.remove(0), by })
+                (!self.spare.is_empty() && !world.is_linking())
+                    .then(|| Transition::Link { device: self.spare.remove(0), by })
             }
             11 => {
                 let conversation = self.chance.pick(&conversations)?;
                 let message = conversation.last.as_ref()?.id.clone();
                 let command = Command::MarkRead { conversation: conversation.id.clone(), message };
                 Some(Transition::Do { device, command })
+            }
+            12 => Some(Transition::Do {
+                device,
+                command: Command::Unblock { address: self.chance.pick(&others)?.clone() },
+            }),
+            13 => Some(Transition::Do {
+                device,
+                command: Command::Verify { address: self.chance.pick(&others)?.clone() },
+            }),
+            14 => {
+                let View::Devices(devices) = world.view(device, &Query::Devices)? else { return None };
+                let others: Vec<String> = devices
+                    .into_iter()
+                    .filter(|other| !other.this && other.revoked.is_none())
+                    .map(|other| other.id)
+                    .collect();
+                let command = Command::RevokeDevice { device: self.chance.pick(&others)?.clone() };
+                Some(Transition::Do { device, command })
+            }
+            15 => {
+                let relay = self.full.take();
+                match relay {
+                    Some(relay) => Some(Transition::DiskFull(relay, false)),
+                    None => {
+                        self.full = Some(self.chance.below(self.relays));
+                        self.full.map(|relay| Transition::DiskFull(relay, true))
+                    }
+                }
+            }
+            16 => Some(Transition::Cut(device)),
+            17 if self.restores => {
+                let relay = self.chance.below(self.relays);
+                Some(if self.chance.per_mille(500) {
+                    Transition::BackUpRelay(relay)
+                } else {
+                    Transition::RestoreRelay(relay)
+                })
             }
             _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
         }
