@@ -14,7 +14,7 @@ use wire::{EntryId, Epoch, EpochPublicKey, LogId, RelayName, Seq, signing_input}
 pub(crate) struct FormatError;
 
 /// What a commit entry's body holds once it is opened (protocol rule 7).
-#[derive(Debug, Clone, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct CommitEnvelope {
     #[n(0)]
@@ -72,7 +72,7 @@ pub(crate) fn open(key: &[u8; 32], associated: &[u8], sealed: &[u8]) -> Result<V
 }
 
 /// What is left in a device's inbox, sealed to its HPKE key.
-#[derive(Debug, Clone, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 pub(crate) enum Deposit {
     /// Come into this conversation.
     #[n(0)]
@@ -83,7 +83,7 @@ pub(crate) enum Deposit {
 }
 
 /// An invitation to one device.
-#[derive(Debug, Clone, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Invitation {
     #[n(0)]
@@ -136,7 +136,7 @@ impl Invitation {
 }
 
 /// A member that alone can't process a commit, or was away too long, asks to be added again.
-#[derive(Debug, Clone, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Rejoin {
     #[n(0)]
@@ -177,7 +177,7 @@ impl Rejoin {
 }
 
 /// What a new device gets once the commit that adds it has won; kept beside the pending commit.
-#[derive(Debug, Clone, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct PendingInvite {
     /// The account's record, and the device in it.
@@ -193,7 +193,7 @@ pub(crate) struct PendingInvite {
 }
 
 /// The first thing that a device which wants to be linked says in the rendezvous log.
-#[derive(Debug, Clone, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct LinkHello {
     #[n(0)]
@@ -211,7 +211,7 @@ pub(crate) struct LinkHello {
 }
 
 /// The certifying device's answer.
-#[derive(Debug, Clone, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct LinkAnswer {
     #[n(0)]

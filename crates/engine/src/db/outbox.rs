@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{fixed, fixed_opt, int, uint};
 
 /// A message that has not been read back from its log.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Outgoing {
     pub n: i64,
     /// The message that it is; none for receipts and for leaving.
@@ -22,7 +22,7 @@ pub(crate) struct Outgoing {
 }
 
 /// A message as it goes to the relay. Sent again it is the same bytes under the same id.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Sealed {
     pub epoch: Epoch,
     pub entry: EntryId,
@@ -180,7 +180,7 @@ pub(crate) fn intending(db: &Connection) -> rusqlite::Result<Vec<LogId>> {
 }
 
 /// A commit of ours that is on its way.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct PendingCommit {
     pub intent: i64,
     pub epoch: Epoch,
@@ -268,7 +268,7 @@ pub(crate) fn remove_upload(db: &Connection, blob: &BlobId) -> rusqlite::Result<
 }
 
 /// Sealed bytes that are to be left in a device's inbox, once the tree that they speak of is up.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct DepositRow {
     pub n: i64,
     pub conversation: LogId,

@@ -273,10 +273,14 @@ impl State {
             return Ok(());
         }
         turn.wake_at(linking.until);
-        let making = self.asked.values().any(|ask| matches!(ask, super::Ask::Link(Step::Make)));
-        let unmade = self.linking.as_ref().is_some_and(|l| matches!(l.role, Side::New { made: false, .. }));
-        if unmade && !making {
-            self.make_rendezvous(turn);
+        if self.asked.values().any(|ask| matches!(ask, super::Ask::Link(_))) {
+            return Ok(());
+        }
+        // Nothing is under way: whatever was refused for a while is tried again from its beginning.
+        match &self.linking {
+            Some(Linking { role: Side::New { made: false, .. }, .. }) => self.make_rendezvous(turn),
+            Some(Linking { ready: false, .. }) => return self.rendezvous_up(turn),
+            _ => {}
         }
         Ok(())
     }
@@ -339,6 +343,7 @@ impl State {
                         };
                         self.rendezvous_say(turn, &formats::encode(&hello), Step::Hello)?;
                     }
+                    (Step::Hello, Side::New { .. }) => linking.ready = true,
                     (Step::Answer, Side::Certifying { .. }) => self.linked_another(turn)?,
                     _ => {}
                 }
