@@ -79,13 +79,24 @@ fn i1_a_conversation_goes_on_through_ten_kills_of_the_relay() {
     let mut relay = Relay::start(temp.path().join("relay"));
     let people = three(temp.path(), &relay);
     let [alice, bob, carol] = &people;
-    let mut watchers = [bob.begin(&["watch"]), carol.begin(&["watch"])];
-    for watcher in &mut watchers {
-        watcher.event("caught_up");
-    }
+    let watch = || {
+        [bob, carol].map(|person| {
+            // First all that is there, so that the next text that comes is a new one.
+            person.run(&["receive"]);
+            let mut watcher = person.begin(&["watch"]);
+            watcher.event("caught_up");
+            watcher
+        })
+    };
+    let mut watchers = watch();
     let texts: Vec<String> = (0..10).map(|n| format!("message {n}")).collect();
     let mut acknowledged = Vec::new();
     for (n, text) in texts.iter().enumerate() {
+        if n == 5 {
+            // New ones: who loses a relay again and again waits longer each time, by design.
+            watchers.into_iter().for_each(|watcher| drop(watcher.kill()));
+            watchers = watch();
+        }
         match n % 5 {
             0 => {
                 relay.kill_and_start_again();
