@@ -128,7 +128,7 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
 }
 
 fn one(kind: Kind, seed: u64, asked: &Asked) -> Outcome {
-    let trace: Option<Box<dyn FnMut(&str)>> =
+    let trace: Option<crate::trace::Listener> =
         if asked.trace { Some(Box::new(|line: &str| println!("{line}"))) } else { None };
     let options = Options { seed, steps: asked.steps.unwrap_or(kind.steps()), mutant: asked.mutant, trace };
     match kind {

@@ -12,7 +12,7 @@ pub struct Options {
     /// The planted defect.
     pub mutant: Option<Mutant>,
     /// Gets every line of the trace.
-    pub trace: Option<Box<dyn FnMut(&str)>>,
+    pub trace: Option<crate::trace::Listener>,
 }
 
 /// What became of it.

@@ -113,14 +113,21 @@ pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
 
 /// Where a write's answer appears.
 #[derive(Default)]
-struct Slot(Mutex<(Option<Result<Answer, StoreError>>, Option<Waker>)>);
+struct Slot(Mutex<Waiting>);
+
+/// An answer that is there, or whoever waits for it.
+#[derive(Default)]
+struct Waiting {
+    answer: Option<Result<Answer, StoreError>>,
+    waker: Option<Waker>,
+}
 
 impl Slot {
     fn fill(&self, answer: Result<Answer, StoreError>) {
         let waker = {
             let mut slot = locked(&self.0);
-            slot.0 = Some(answer);
-            slot.1.take()
+            slot.answer = Some(answer);
+            slot.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -135,10 +142,10 @@ impl Future for Answered {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut slot = locked(&self.0.0);
-        match slot.0.take() {
+        match slot.answer.take() {
             Some(answer) => Poll::Ready(answer),
             None => {
-                slot.1 = Some(context.waker().clone());
+                slot.waker = Some(context.waker().clone());
                 Poll::Pending
             }
         }

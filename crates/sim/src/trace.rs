@@ -8,12 +8,15 @@ use sha2::{Digest, Sha256};
 /// Lines kept for the report of a violation.
 const KEPT: usize = 60;
 
+/// Gets every line of a trace.
+pub type Listener = Box<dyn FnMut(&str)>;
+
 /// The course of a run.
 pub struct Trace {
     hash: Sha256,
     step: u64,
     last: VecDeque<String>,
-    all: Option<Box<dyn FnMut(&str)>>,
+    all: Option<Listener>,
 }
 
 impl Default for Trace {

@@ -288,7 +288,7 @@ impl State {
                 continue;
             }
             let moving =
-                self.moving.values().any(|m| matches!(m, Moving::Tree { conversation } if *conversation == id));
+                self.moving.values().any(|m| matches!(m, Moving::Tree { conversation, .. } if *conversation == id));
             let (Ok(relay), Ok(blob)) = (invitation.relay.parse(), formats::array(&invitation.tree)) else { continue };
             if !accepted
                 && self.moving.values().filter(|m| matches!(m, Moving::Tree { .. })).count() >= TREES_OF_STRANGERS
@@ -297,19 +297,24 @@ impl State {
             }
             if !moving {
                 let job = Job::Download { blob: BlobId(blob), max_bytes: MAX_TREE };
-                self.move_blob(turn, relay, job, Moving::Tree { conversation: id });
+                self.move_blob(turn, relay, job, Moving::Tree { conversation: id, blob: BlobId(blob) });
             }
         }
         Ok(())
     }
 
-    pub(super) fn on_tree(&mut self, turn: &mut Turn<'_>, id: LogId, state: TransferState) -> Done {
+    pub(super) fn on_tree(&mut self, turn: &mut Turn<'_>, id: LogId, blob: BlobId, state: TransferState) -> Done {
         let row: Option<(String, Vec<u8>, u64, bool)> = turn
             .db
             .prepare_cached("SELECT sender, invitation, time, accepted FROM invitations WHERE conversation = ?1")?
             .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, uint(row, 2)?, row.get(3)?)))
             .optional()?;
         let Some((sender, bytes, time, accepted)) = row else { return Ok(()) };
+        let Ok(invitation) = formats::decode::<Invitation>(&bytes) else { return Ok(()) };
+        if invitation.tree.as_slice() != blob.0 {
+            // A newer invitation has come while the tree of the one before was on its way.
+            return self.drive_invitations(turn);
+        }
         let sealed = match state {
             TransferState::Done(sealed) => sealed,
             TransferState::Failed(TransferFailure::Unreachable) => {
@@ -318,7 +323,6 @@ impl State {
             }
             _ => return self.invitation_is_void(turn, id, &sender, "What it needs is no longer at the relay."),
         };
-        let Ok(invitation) = formats::decode::<Invitation>(&bytes) else { return Ok(()) };
         let tree = formats::array(&invitation.tree_key)
             .ok()
             .and_then(|key| attachment::open(&AttachmentKey::from_bytes(key), &sealed).ok());

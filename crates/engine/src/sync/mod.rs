@@ -149,7 +149,7 @@ enum Ask {
 /// What a transfer is for.
 enum Moving {
     Upload { blob: wire::BlobId },
-    Tree { conversation: LogId },
+    Tree { conversation: LogId, blob: wire::BlobId },
 }
 
 impl State {
@@ -265,7 +265,7 @@ impl State {
         }
         match self.moving.remove(&id) {
             Some(Moving::Upload { blob }) => self.on_uploaded(turn, blob, state),
-            Some(Moving::Tree { conversation }) => self.on_tree(turn, conversation, state),
+            Some(Moving::Tree { conversation, blob }) => self.on_tree(turn, conversation, blob, state),
             None => Ok(()),
         }
     }

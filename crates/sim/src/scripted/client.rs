@@ -3,6 +3,7 @@
 //!
 //! What always holds: everything in [`Room`] but its [`Phase`] survives a crash, as if each step were a transaction.
 
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire::{
@@ -285,10 +286,10 @@ impl Client {
         for (id, room) in rooms.iter_mut() {
             let unstored = std::mem::take(&mut room.unstored);
             room.shown.extend(unstored);
-            if !connections.contains_key(&room.relay) {
+            if let Place::Vacant(place) = connections.entry(room.relay) {
                 let Some(link) = net.connect(room.relay, now) else { continue };
                 let connection = Connection { link, hello: None, next_request: 0, asked: BTreeMap::new() };
-                connections.insert(room.relay, connection);
+                place.insert(connection);
             }
             let Some(connection) = connections.get_mut(&room.relay) else { continue };
             let Some(hello) = connection.hello.clone() else { continue };
