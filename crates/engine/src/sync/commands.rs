@@ -180,6 +180,11 @@ impl State {
                     Ok(address) => address,
                     Err(_) => return Ok(Err(no_conversation(target))),
                 };
+                // A bare name that is nobody's yet may be a group's old one: guessing an address would hand the message to
+                // whoever registers it.
+                if !target.contains('@') && contacts::get(turn.db, &address)?.is_none() {
+                    return Ok(Err(no_conversation(target)));
+                }
                 if let Some(problem) = blocked(turn, &address)? {
                     return Ok(Err(problem));
                 }

@@ -146,7 +146,6 @@ impl State {
         let stored =
             Stored { relay: relay.to_string(), secret: secret.0, device: device.to_json().to_vec(), until: until.0 };
         db::set_meta(turn.db, META, &stored)?;
-        turn.event(Event::LinkCode { command, code: code(&relay, &secret) });
         self.wait(command, super::waits::WaitFor { by_hand: true, ..Default::default() });
         self.linking = Some(Linking {
             relay,
@@ -319,10 +318,7 @@ impl State {
             }
             Ok(_) => {
                 match (step, &mut linking.role) {
-                    (Step::Make, Side::New { made, .. }) => {
-                        *made = true;
-                        self.want(turn, route, true);
-                    }
+                    (Step::Make, Side::New { .. }) => self.rendezvous_made(turn, route),
                     (Step::Open, _) => {
                         let from = linking.cursor.next();
                         let logs = vec![Subscription { log, epoch: Epoch(0), from }];
@@ -363,10 +359,7 @@ impl State {
             return self.rendezvous_up(turn);
         }
         if step == Step::Make && error.code == Code::AlreadyExists {
-            if let Side::New { made, .. } = &mut linking.role {
-                *made = true;
-            }
-            self.want(turn, route, true);
+            self.rendezvous_made(turn, route);
             return Ok(());
         }
         if error.code.is_transient() {
@@ -375,6 +368,17 @@ impl State {
         }
         let problem = super::account::refusal("The relay did not help to link the device.", &error);
         self.link_failed(turn, problem)
+    }
+
+    /// The rendezvous log is there: only now is the code shown, since whoever types it at once must find the log.
+    fn rendezvous_made(&mut self, turn: &mut Turn<'_>, route: Route) {
+        if let Some(Linking { relay, secret, role: Side::New { made, .. }, commands, .. }) = &mut self.linking {
+            *made = true;
+            for command in commands.iter() {
+                turn.event(Event::LinkCode { command: *command, code: code(relay, secret) });
+            }
+        }
+        self.want(turn, route, true);
     }
 
     fn link_failed(&mut self, turn: &mut Turn<'_>, problem: Problem) -> Done {

@@ -190,7 +190,8 @@ fn database(dir: &Path, cache_bytes: u64) -> Result<Database, OpenError> {
         .journal_compression(CompressionType::None)
         // Only a batch is ever written, and each says itself when it is synced.
         .manual_journal_persist(true)
-        .worker_threads(2)
+        // One: with two, fjall's first worker sends each compaction back to its own queue in a busy loop while the other works.
+        .worker_threads(1)
         .open()
         .map_err(|error| below(dir, path, error))
 }

@@ -71,6 +71,11 @@ pub(super) fn plan(view: &View, snapshot: &Snapshot, log: &LogKey, walk: Walk) -
             Item::Hole(hole) => (*hole, true),
             Item::Entry(entry, total) => {
                 bytes += entry.body.len();
+                // Times ascend, so behind an entry that is young enough for every kind there is nothing to remove.
+                if older_than.iter().all(|(_, before)| entry.time >= *before) {
+                    slice.close(log, &mut open);
+                    break;
+                }
                 let limit = older_than.iter().position(|(kind, _)| *kind == entry.kind);
                 let too_old = limit.is_some_and(|limit| entry.time < older_than[limit].1);
                 if !too_old {
