@@ -197,7 +197,8 @@ impl Person {
                     Push::Entries { log, entries, head },
                     Some(Input::Push { push: Push::Entries { log: last, entries: before, head: known }, route: at }),
                 ) = (&push, inputs.last_mut())
-                    && log == &*last && *route == *at
+                    && log == &*last
+                    && *route == *at
                     && before.len() + entries.len() <= BATCH
                 {
                     before.extend(entries.iter().cloned());
