@@ -363,6 +363,8 @@ impl State {
             return Ok(());
         }
         if error.code.is_transient() {
+            // From the beginning, when the time has come: `drive_linking` opens the log again and says what was not taken.
+            self.rendezvous_down();
             turn.wake_at(turn.now.plus(error.retry_after_ms.max(2_000)));
             return Ok(());
         }
