@@ -16,8 +16,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+/// How a database of each format becomes one of the next; what is here never changes once it is released.
+const MIGRATIONS: [&[&str]; 2] =
+    [&[include_str!("migrations/0001.sql"), crate::mls::storage::SCHEMA], &[include_str!("migrations/0002.sql")]];
 /// The format that this version writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = MIGRATIONS.len() as i64;
 
 /// Where the database is.
 pub enum Database {
@@ -128,16 +131,16 @@ pub(crate) fn open(database: &Database, rng: &mut dyn rand_core::CryptoRng) -> R
     db.busy_timeout(std::time::Duration::ZERO)?;
     db.set_prepared_statement_cache_capacity(96);
     let format: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match format {
-        0 => {
-            let tx = db.unchecked_transaction()?;
-            tx.execute_batch(include_str!("schema.sql"))?;
-            tx.execute_batch(crate::mls::storage::SCHEMA)?;
-            tx.pragma_update(None, "user_version", FORMAT)?;
-            tx.commit()?;
+    if !(0..=FORMAT).contains(&format) {
+        return Err(OpenError::Newer { found: format, known: FORMAT });
+    }
+    if format < FORMAT {
+        let tx = db.unchecked_transaction()?;
+        for step in MIGRATIONS.iter().skip(format as usize).copied().flatten() {
+            tx.execute_batch(step)?;
         }
-        FORMAT => {}
-        found => return Err(OpenError::Newer { found, known: FORMAT }),
+        tx.pragma_update(None, "user_version", FORMAT)?;
+        tx.commit()?;
     }
     Ok(db)
 }

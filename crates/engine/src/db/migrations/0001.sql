@@ -1,4 +1,5 @@
--- The client's database, format 1. Tables are STRICT, columns are NOT NULL unless absence means something, and never change meaning.
+-- The client's database, format 1; later formats are in the files beside this one. Tables are STRICT, columns are NOT NULL unless absence means
+-- something, and never change meaning.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 
 -- Accounts that this device has seen. `account_key` is pinned at first use; `other_key` is what contradicts it.

@@ -1,0 +1,192 @@
+//! Commands of people and their programs.
+
+mod devices;
+mod groups;
+mod messages;
+mod people;
+
+use std::collections::BTreeSet;
+
+use api::{Command, Event, Kind, Problem, Standing};
+use wire::{Address, LogId};
+
+use super::intents::Intent;
+use super::{Done, State, Turn};
+use crate::db::contacts;
+use crate::db::conversations::{self, Conversation};
+use crate::identity::Me;
+use crate::io::CommandId;
+
+pub(super) use devices::change_on_its_way;
+
+/// A command that can't be carried out, or one that can.
+type Tried = Done<Result<(), Problem>>;
+
+pub(super) fn not_registered() -> Problem {
+    Problem::new(
+        Kind::Usage,
+        "This profile has no account yet.",
+        "",
+        "Register one (register name@relay), or link this device to an account that you have.",
+    )
+}
+
+pub(super) fn revoked() -> Problem {
+    Problem::new(
+        Kind::Forbidden,
+        "This device was taken out of your account.",
+        "Another device of yours has revoked it.",
+        "What it has read stays here; link it again in a new profile if that was a mistake.",
+    )
+}
+
+impl State {
+    pub(super) fn command(&mut self, turn: &mut Turn<'_>, id: CommandId, command: Command) -> Done {
+        if let Err(problem) = self.try_command(turn, id, command)? {
+            self.fail(turn, id, problem);
+        }
+        Ok(())
+    }
+
+    fn try_command(&mut self, turn: &mut Turn<'_>, id: CommandId, command: Command) -> Tried {
+        match command {
+            Command::Register { address, invite } => self.register(turn, id, &address, &invite),
+            Command::BeginLink { relay } => self.begin_link(turn, id, &relay),
+            _ if self.me.is_none() => Ok(Err(not_registered())),
+            _ if self.me.as_ref().is_some_and(Me::revoked) => Ok(Err(revoked())),
+            Command::InspectLink { code } => self.inspect_link(turn, id, &code, false),
+            Command::ConfirmLink { code } => self.inspect_link(turn, id, &code, true),
+            Command::RevokeDevice { device } => self.revoke(turn, id, &device),
+            Command::Send { conversation, text, reply_to } => {
+                self.send(turn, id, &conversation, &text, reply_to.as_deref())
+            }
+            Command::MarkRead { conversation, message } => self.read(turn, id, &conversation, &message),
+            Command::CreateGroup { name, members } => self.create_group(turn, id, &name, &members),
+            Command::AddMembers { conversation, members } => {
+                let members = match self.addresses(turn, &members)? {
+                    Ok(members) => members,
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                self.change(turn, id, &conversation, Intent::Add { members }, true)
+            }
+            Command::RemoveMember { conversation, member } => {
+                let member = match self.address(turn, &member)? {
+                    Ok(member) => member,
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                if self.me.as_ref().is_some_and(|me| me.address == member) {
+                    return Ok(Err(Problem::new(
+                        Kind::Usage,
+                        "You can't remove yourself.",
+                        "",
+                        "Leave the group instead.",
+                    )));
+                }
+                self.change(turn, id, &conversation, Intent::Remove { member: member.to_string() }, false)
+            }
+            Command::Rename { conversation, name } => match groups::group_name(&name) {
+                Ok(name) => self.change(turn, id, &conversation, Intent::Rename { name }, false),
+                Err(problem) => Ok(Err(problem)),
+            },
+            Command::SetRole { conversation, member, role } => {
+                let member = match self.address(turn, &member)? {
+                    Ok(member) => member.to_string(),
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                self.change(turn, id, &conversation, Intent::SetRole { member, role }, false)
+            }
+            Command::Leave { conversation } => self.change(turn, id, &conversation, Intent::Leave, false),
+            Command::Accept { conversation } => self.accept(turn, id, &conversation),
+            Command::Decline { conversation } => self.decline(turn, id, &conversation),
+            Command::Block { address } => self.block(turn, id, &address, true),
+            Command::Unblock { address } => self.block(turn, id, &address, false),
+            Command::Verify { address } => self.verify_contact(turn, id, &address, false),
+            Command::AcceptIdentity { address } => self.verify_contact(turn, id, &address, true),
+        }
+    }
+
+    fn me_ref(&self) -> Done<&Me> {
+        self.me.as_ref().ok_or(crate::EngineError::Inconsistent("no account"))
+    }
+
+    fn done(&mut self, turn: &mut Turn<'_>, command: CommandId, conversation: Option<LogId>) {
+        turn.event(Event::Done { command, conversation: conversation.map(|id| id.to_string()), message: None });
+    }
+
+    fn address(&self, turn: &Turn<'_>, text: &str) -> Done<Result<Address, Problem>> {
+        Ok(super::resolve::contact_address(turn.db, self.me_ref()?, text))
+    }
+
+    /// Addresses of others, each once.
+    fn addresses(&self, turn: &Turn<'_>, texts: &[String]) -> Done<Result<Vec<String>, Problem>> {
+        let own = self.me_ref()?.address.clone();
+        let mut addresses = BTreeSet::new();
+        for text in texts {
+            match self.address(turn, text)? {
+                Ok(address) if address == own => {}
+                Ok(address) => {
+                    if let Some(problem) = blocked(turn, &address)? {
+                        return Ok(Err(problem));
+                    }
+                    addresses.insert(address.to_string());
+                }
+                Err(problem) => return Ok(Err(problem)),
+            }
+        }
+        Ok(Ok(addresses.into_iter().collect()))
+    }
+
+    fn conversation(&self, turn: &Turn<'_>, text: &str) -> Done<Result<Conversation, Problem>> {
+        let found = match super::resolve::conversation(turn.db, self.me_ref()?, text) {
+            Ok(found) => found,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        Ok(match found {
+            Some(id) => conversations::get(turn.db, id)?.ok_or_else(|| no_conversation(text)),
+            None => Err(no_conversation(text)),
+        })
+    }
+}
+
+fn blocked(turn: &Turn<'_>, address: &Address) -> Done<Option<Problem>> {
+    let blocked = contacts::get(turn.db, address)?.is_some_and(|contact| contact.blocked);
+    Ok(blocked.then(|| Problem::new(Kind::Forbidden, format!("You have blocked {address}."), "", "Unblock it first.")))
+}
+
+fn unsendable(conversation: &Conversation) -> Option<Problem> {
+    let name = &conversation.name;
+    match conversation.standing {
+        Standing::Starting | Standing::Active => None,
+        Standing::Requested => Some(Problem::new(
+            Kind::Forbidden,
+            format!("“{name}” is an invitation that you have not taken."),
+            "",
+            "Accept it first.",
+        )),
+        Standing::Held => Some(Problem::new(Kind::Trust, "Nothing can be sent here.", conversation.held.clone(), "")),
+        Standing::Left => Some(Problem::new(
+            Kind::Forbidden,
+            format!("You are no longer in “{name}”."),
+            "",
+            "Ask to be invited again.",
+        )),
+    }
+}
+
+fn no_conversation(text: &str) -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        format!("There is no conversation “{}”.", text.chars().take(80).collect::<String>()),
+        "",
+        "Give an address (name@relay) to start one, or take a name from the list of conversations.",
+    )
+}
+
+fn never_seen(address: &Address) -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        format!("This device has never seen {address}."),
+        "",
+        "Check the spelling; write to it first if it is somebody new.",
+    )
+}

@@ -1,0 +1,156 @@
+//! Invitations from strangers, blocks, and who is who.
+
+use api::{Kind, MessageStatus, Problem, Standing};
+use wire::LogId;
+
+use super::{State, Tried, Turn, never_seen};
+use crate::db::conversations::{self, Conversation};
+use crate::db::{contacts, messages};
+use crate::io::CommandId;
+use crate::sync::Done;
+
+impl State {
+    pub(super) fn accept(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str) -> Tried {
+        if let Some(id) = self.waiting_invitation(turn, target)? {
+            turn.db.prepare_cached("UPDATE invitations SET accepted = 1 WHERE conversation = ?1")?.execute([id.0])?;
+            let sender: String = turn
+                .db
+                .prepare_cached("SELECT sender FROM invitations WHERE conversation = ?1")?
+                .query_row([id.0], |row| row.get(0))?;
+            if let Ok(address) = sender.parse() {
+                contacts::set_known(turn.db, &address)?;
+            }
+            self.drive_invitations(turn)?;
+            self.done(turn, command, Some(id));
+            return Ok(Ok(()));
+        }
+        let mut conversation = match self.conversation(turn, target)? {
+            Ok(conversation) => conversation,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if conversation.standing != Standing::Requested {
+            return Ok(Err(not_an_invitation(&conversation)));
+        }
+        conversation.standing = Standing::Active;
+        conversations::put(turn.db, &conversation)?;
+        // Who is in it counts from now on, and programs are told.
+        self.refresh(turn, conversation.id)?;
+        if let Ok(address) = conversation.inviter.parse() {
+            contacts::set_known(turn.db, &address)?;
+        }
+        let arrived = messages::page(turn.db, conversation.id, None, u32::MAX >> 1)?;
+        for message in arrived.iter().filter(|m| !m.own && m.status == MessageStatus::Received) {
+            messages::owe_receipt(turn.db, conversation.id, message.seq, 1)?;
+        }
+        self.drive_receipts(turn)?;
+        self.done(turn, command, Some(conversation.id));
+        Ok(Ok(()))
+    }
+
+    /// An invitation that has not been followed yet, by the conversation's id or by who sent it.
+    fn waiting_invitation(&self, turn: &Turn<'_>, target: &str) -> Done<Option<LogId>> {
+        let rows: Vec<(LogId, String)> = turn
+            .db
+            .prepare_cached("SELECT conversation, sender FROM invitations WHERE accepted = 0")?
+            .query_map([], |row| Ok((LogId(crate::db::fixed(row, 0)?), row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let fits = |(id, sender): &&(LogId, String)| {
+            (target.len() >= 4 && id.to_string().starts_with(target))
+                || sender == target
+                || sender.split('@').next() == Some(target)
+        };
+        let mut fitting = rows.iter().filter(fits);
+        Ok(match (fitting.next(), fitting.next()) {
+            (Some((id, _)), None) => Some(*id),
+            _ => None,
+        })
+    }
+
+    pub(super) fn decline(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str) -> Tried {
+        if let Some(id) = self.waiting_invitation(turn, target)? {
+            turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
+            self.done(turn, command, Some(id));
+            return Ok(Ok(()));
+        }
+        let conversation = match self.conversation(turn, target)? {
+            Ok(conversation) => conversation,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if conversation.standing != Standing::Requested {
+            return Ok(Err(not_an_invitation(&conversation)));
+        }
+        let problem = Problem::new(Kind::Conflict, "You have declined this invitation.", "", "");
+        self.end_conversation(turn, conversation.id, &problem)?;
+        conversations::forget(turn.db, conversation.id)?;
+        self.done(turn, command, Some(conversation.id));
+        Ok(Ok(()))
+    }
+
+    pub(super) fn block(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str, blocked: bool) -> Tried {
+        let address = match self.address(turn, target)? {
+            Ok(address) => address,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let Some(mut contact) = contacts::get(turn.db, &address)? else { return Ok(Err(never_seen(&address))) };
+        contact.blocked = blocked;
+        contacts::put(turn.db, &contact)?;
+        if blocked {
+            turn.db.prepare_cached("DELETE FROM invitations WHERE sender = ?1")?.execute([address.as_str()])?;
+            let problem = Problem::new(Kind::Conflict, format!("You have blocked {address}."), "", "");
+            for conversation in conversations::all(turn.db)? {
+                if conversation.standing == Standing::Requested && conversation.inviter == address.as_str() {
+                    self.end_conversation(turn, conversation.id, &problem)?;
+                    conversations::forget(turn.db, conversation.id)?;
+                }
+            }
+        }
+        self.done(turn, command, None);
+        Ok(Ok(()))
+    }
+
+    /// The person has compared safety numbers, or goes on with another identity.
+    pub(super) fn verify_contact(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: CommandId,
+        target: &str,
+        accept: bool,
+    ) -> Tried {
+        let address = match self.address(turn, target)? {
+            Ok(address) => address,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let Some(mut contact) = contacts::get(turn.db, &address)? else { return Ok(Err(never_seen(&address))) };
+        match (accept, contact.other_key.take()) {
+            (true, Some(key)) => {
+                contact.account_key = key;
+                contact.record = None;
+                contact.version = 0;
+                contact.confirmation = api::Confirmation::NotConfirmedYet;
+            }
+            (true, None) => {
+                let what = format!("The identity of {address} has not changed.");
+                return Ok(Err(Problem::new(Kind::Conflict, what, "", "")));
+            }
+            (false, None) => contact.confirmation = api::Confirmation::Verified,
+            (false, Some(_)) => {
+                return Ok(Err(Problem::new(
+                    Kind::Trust,
+                    format!("{address} appears with two different identities."),
+                    "",
+                    "Accept the new identity first, then compare safety numbers.",
+                )));
+            }
+        }
+        contacts::put(turn.db, &contact)?;
+        for conversation in conversations::all(turn.db)? {
+            self.pump(turn, conversation.id)?;
+        }
+        self.done(turn, command, None);
+        Ok(Ok(()))
+    }
+}
+
+fn not_an_invitation(conversation: &Conversation) -> Problem {
+    Problem::new(Kind::Conflict, format!("“{}” is not an invitation that waits.", conversation.name), "", "")
+}
