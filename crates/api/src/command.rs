@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Role;
+use crate::{Location, Preview, Role};
 
 /// Changes something. Each is answered by exactly one [`crate::Event::Done`] or [`crate::Event::Failed`], when its effect is known:
 /// for a message, when the relay has it durably; for a change of a group, when it is part of the log.
@@ -25,7 +25,58 @@ pub enum Command {
         text: String,
         #[serde(default)]
         reply_to: Option<String>,
+        /// Of a link that the text holds.
+        #[serde(default)]
+        preview: Option<Preview>,
     },
+    /// A reaction to a message, or (`remove`) no longer.
+    React {
+        conversation: String,
+        message: String,
+        emoji: String,
+        #[serde(default)]
+        remove: bool,
+    },
+    /// Another text for an own message; what it said before stays visible to all ([`Query::Revisions`]).
+    Edit {
+        conversation: String,
+        message: String,
+        text: String,
+        #[serde(default)]
+        preview: Option<Preview>,
+    },
+    /// Takes a message back: for everyone (an own one, or as an admin of the group), or out of one's own sight only.
+    Delete {
+        conversation: String,
+        message: String,
+        #[serde(default)]
+        for_everyone: bool,
+    },
+    /// The words of a message again, in another conversation (`to`), marked as passed on.
+    Forward { conversation: String, message: String, to: String },
+    /// Pins a message, or takes its pin off: in a group admins and owners, in a 1:1 conversation both.
+    Pin { conversation: String, message: String, pinned: bool },
+    /// A poll.
+    CreatePoll {
+        conversation: String,
+        question: String,
+        options: Vec<String>,
+        #[serde(default)]
+        multiple: bool,
+    },
+    /// Votes in a poll, instead of any earlier vote. `options` are places in its list, the first being 0; none takes the vote back.
+    Vote { conversation: String, poll: String, options: Vec<u32> },
+    /// Ends an own poll.
+    ClosePoll { conversation: String, poll: String },
+    /// A contact card.
+    SendContact {
+        conversation: String,
+        address: String,
+        #[serde(default)]
+        name: String,
+    },
+    /// A location.
+    SendLocation { conversation: String, location: Location },
     /// All messages of a conversation up to this one were seen by the person.
     MarkRead { conversation: String, message: String },
     /// A new group with these accounts; the creator is its owner.
@@ -88,4 +139,10 @@ pub enum Query {
     SafetyNumber { address: String },
     /// Messages that hold all these words.
     Search { text: String, limit: u32 },
+    /// One message, by its id or a unique prefix of it of at least four characters.
+    Message { conversation: String, message: String },
+    /// What a message has said, the oldest first ([`crate::View::Revisions`]).
+    Revisions { conversation: String, message: String },
+    /// The pinned messages, the last pinned first ([`crate::View::Messages`]).
+    Pins { conversation: String },
 }

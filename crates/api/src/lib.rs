@@ -14,8 +14,9 @@ pub use command::{Command, Query};
 pub use event::{Envelope, Event};
 pub use problem::{Kind, Problem};
 pub use view::{
-    Account, Confirmation, Conversation, ConversationKind, Device, Invitation, LinkPreview, Member, Message,
-    MessageKind, MessageStatus, Role, SafetyNumber, Standing, View,
+    Account, Confirmation, Contact, Conversation, ConversationKind, Device, Invitation, LinkPreview, Location, Member,
+    Message, MessageKind, MessageStatus, Poll, PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber,
+    Standing, View,
 };
 
 /// The version of this vocabulary; goes up when something is added.

@@ -14,6 +14,8 @@ pub enum View {
     Invitations(Vec<Invitation>),
     Devices(Vec<Device>),
     SafetyNumber(SafetyNumber),
+    Message(Box<Message>),
+    Revisions(Vec<Revision>),
 }
 
 /// The own account.
@@ -165,6 +167,120 @@ pub enum MessageKind {
     Unknown { fallback: String },
     /// Something that happened to the conversation, in words: "Alice added Bob".
     System { text: String },
+    /// Nothing any more: `by` has taken it back for everyone.
+    Deleted { by: String },
+    /// Something to vote on, with the votes so far.
+    Poll { poll: Poll },
+    /// A card that names an account; nobody has checked that it is the right one.
+    Contact { contact: Contact },
+    /// A place.
+    Location { location: Location },
+}
+
+/// A poll and its votes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Poll {
+    /// What is asked.
+    pub question: String,
+    /// What there is to choose.
+    pub options: Vec<PollOption>,
+    /// Several options may be chosen.
+    pub multiple: bool,
+    /// Its author has closed it.
+    #[serde(default)]
+    pub closed: bool,
+    /// How many accounts have voted.
+    #[serde(default)]
+    pub voters: u32,
+}
+
+/// An option of a poll.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PollOption {
+    /// What it says.
+    pub text: String,
+    /// How many accounts have chosen it.
+    #[serde(default)]
+    pub votes: u32,
+    /// The own account has.
+    #[serde(default)]
+    pub own: bool,
+    /// Who has; the first 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
+}
+
+/// A contact card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// How the sender calls the account; may be empty.
+    pub name: String,
+    /// `name@relay`.
+    pub address: String,
+}
+
+/// A place on Earth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    /// North of the equator, in 10^-7 degrees.
+    pub latitude_e7: i64,
+    /// East of Greenwich, in 10^-7 degrees.
+    pub longitude_e7: i64,
+    /// How far off it may be, in metres; 0 if that is not said.
+    #[serde(default)]
+    pub accuracy: u32,
+    /// What the sender calls it; may be empty.
+    #[serde(default)]
+    pub label: String,
+}
+
+/// What the sender's program saw behind a link of the text. Nobody else vouches for it, and nothing is fetched to show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// The link.
+    pub url: String,
+    /// The page's title.
+    pub title: String,
+    /// What the page says of itself; may be empty.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// The message that another one answers, as far as it is known here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quote {
+    /// False: it never came here, or was taken out of sight; the rest is empty then.
+    pub known: bool,
+    /// Who wrote it.
+    #[serde(default)]
+    pub from: String,
+    /// The beginning of what it says, at most 120 characters on one line; empty if it was taken back.
+    #[serde(default)]
+    pub excerpt: String,
+}
+
+/// One emoji on a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// Which.
+    pub emoji: String,
+    /// How many accounts.
+    pub count: u32,
+    /// The own account is among them.
+    pub own: bool,
+    /// Who; the first 20.
+    pub by: Vec<String>,
+}
+
+/// What a message said at some time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// What it said.
+    pub text: String,
+    /// Since when, by the writer's clock.
+    pub sent: u64,
+    /// Since when, by the relay's clock; 0 while it is on its way.
+    pub time: u64,
 }
 
 /// How far an own message has got; one from others is `received` or `read`.
@@ -210,6 +326,35 @@ pub struct Message {
     /// The message that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// What that says; present whenever `reply_to` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<Quote>,
+    /// The accounts that it mentions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+    /// The own account is among them, and this is not a forwarded text.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mentions_me: bool,
+    /// Its sender says that somebody else wrote it first.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forwarded: bool,
+    /// When it was last edited, by the relay's clock (by the writer's, while the edit is on its way).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<u64>,
+    /// Of a link in the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+    /// In the order in which each was first given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reaction>,
+    /// It is pinned.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pinned: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands out references
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What is compared to make sure of one another.

@@ -6,6 +6,7 @@
 //! Deliberately absent: any knowledge of relays, keys or logs; all of that is behind [`client::Client`].
 
 mod args;
+mod bubble;
 mod commands;
 mod lines;
 mod names;

@@ -1,31 +1,35 @@
 //! How accounts, conversations and messages look as text.
 
-use api::{
-    Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, MessageStatus, Role,
-    Standing,
-};
+use api::{Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, Role, Standing};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::terminal::{Paint, Terminal, clean, pad, short};
+use crate::bubble;
+use crate::terminal::{Paint, Terminal, clean, isolate, pad, short};
 
 /// How things look to the owner of this account.
 pub struct Lines<'a> {
     terminal: &'a Terminal,
     /// `@relay` of the own account; left out of names, as everybody does at home.
     home: String,
+    own: String,
     now: Zoned,
 }
 
 impl<'a> Lines<'a> {
     pub fn new(terminal: &'a Terminal, own_address: &str) -> Self {
         let home = own_address.rfind('@').map_or("", |at| &own_address[at..]).to_owned();
-        Self { terminal, home, now: Timestamp::now().to_zoned(TimeZone::system()) }
+        Self { terminal, home, own: own_address.to_owned(), now: Timestamp::now().to_zoned(TimeZone::system()) }
+    }
+
+    /// True for the own account.
+    pub fn is_own(&self, address: &str) -> bool {
+        address == self.own
     }
 
     /// An address as short as it is unambiguous.
     pub fn name(&self, address: &str) -> String {
-        clean(address.strip_suffix(self.home.as_str()).unwrap_or(address)).into_owned()
+        isolate(&clean(address.strip_suffix(self.home.as_str()).unwrap_or(address))).into_owned()
     }
 
     /// A conversation's title.
@@ -81,17 +85,14 @@ impl<'a> Lines<'a> {
     }
 
     fn preview(&self, message: &Message) -> String {
-        let text = match &message.kind {
-            MessageKind::Text { text } | MessageKind::System { text } => text,
-            MessageKind::Unknown { fallback } => fallback,
-        };
         let from = match (&message.kind, message.own) {
             (MessageKind::System { .. }, _) => String::new(),
             (_, true) => "you: ".into(),
             (_, false) => format!("{}: ", self.name(&message.from)),
         };
         let time = self.time(if message.time == 0 { message.sent } else { message.time });
-        format!("{}  {from}{}", self.terminal.paint(Paint::Faint, time), short(text, 60))
+        let words = isolate(&short(&bubble::words(&message.kind), 60)).into_owned();
+        format!("{}  {from}{words}", self.terminal.paint(Paint::Faint, time))
     }
 
     /// A conversation's heading: what it is and who is in it.
@@ -138,31 +139,9 @@ impl<'a> Lines<'a> {
 
     /// A message of a conversation, with its time in front.
     pub fn message(&self, message: &Message, ids: bool) {
-        let time =
-            self.terminal.paint(Paint::Faint, self.time(if message.time == 0 { message.sent } else { message.time }));
-        let id = if ids { format!("{}  ", message.id.get(..12).unwrap_or(&message.id)) } else { String::new() };
-        let (text, from) = match &message.kind {
-            MessageKind::System { text } => {
-                return self.terminal.line(format!("  {id}{time}  {}", self.terminal.paint(Paint::Faint, clean(text))));
-            }
-            MessageKind::Text { text } => (clean(text), &message.from),
-            MessageKind::Unknown { fallback } => (clean(fallback), &message.from),
-        };
-        let from = if message.own { "you".to_owned() } else { self.name(from) };
-        let from = self.terminal.paint(Paint::Strong, from);
-        let answer = if message.reply_to.is_some() { "↳ " } else { "" };
-        // Further lines are indented, so that nobody can write what looks like somebody else's message.
-        let text = text.replace('\n', "\n      ");
-        let status = match message.status {
-            MessageStatus::Sending => "  (on its way)",
-            MessageStatus::Failed => "  (not delivered)",
-            MessageStatus::Sent if message.own => "  ✓",
-            MessageStatus::Delivered if message.own => "  ✓✓",
-            MessageStatus::Read if message.own => "  ✓✓ read",
-            _ => "",
-        };
-        self.terminal
-            .line(format!("  {id}{time}  {from}: {answer}{text}{}", self.terminal.paint(Paint::Faint, status)));
+        for line in bubble::lines(self, self.terminal, message, ids) {
+            self.terminal.line(line);
+        }
     }
 
     /// An invitation.

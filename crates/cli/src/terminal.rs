@@ -240,7 +240,13 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.replace("\r\n", "\n").chars().map(replace).collect())
 }
 
-/// The same on one line, at most `width` columns wide.
+/// Text that keeps its own direction and leaves that of what stands beside it alone (UAX #9, first strong isolate). What went
+/// through [`clean`] can't end the isolate by itself.
+pub fn isolate(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(format!("\u{2068}{text}\u{2069}")) }
+}
+
+/// Cleaned text on one line, at most `width` columns wide.
 pub fn short(text: &str, width: usize) -> String {
     let line = clean(text).split_whitespace().collect::<Vec<_>>().join(" ");
     if line.width() <= width {

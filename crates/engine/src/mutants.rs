@@ -25,6 +25,10 @@ pub enum Mutant {
     RetryWithoutIdCheck,
     /// A message is handed out without the ratchet that it was sealed with having been stored.
     RatchetNotStored,
+    /// An edit behind a deletion brings the message back.
+    EditAfterDelete,
+    /// What a device does to messages itself stays behind what others do, wherever it is in the log.
+    OwnActsLast,
 }
 
 /// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.

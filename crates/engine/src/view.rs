@@ -7,7 +7,7 @@ use wire::LogId;
 
 use crate::db::{contacts, conversations, messages};
 use crate::identity::{Me, fingerprint, safety_number};
-use crate::sync::{contact_address, resolve_conversation};
+use crate::sync::{contact_address, message_view, named_message, pins, resolve_conversation, revisions};
 
 /// Messages that one page holds at most.
 const MAX_PAGE: u32 = 10_000;
@@ -54,7 +54,7 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
                 Some(text) => Some(message_id(text)?),
             };
             let page = messages::page(db, row.id, before.as_ref(), (*limit).min(MAX_PAGE)).map_err(database)?;
-            View::Messages(page.iter().map(message).collect())
+            View::Messages(views(db, &page).map_err(database)?)
         }
         Query::Invitations => View::Invitations(invitations(db).map_err(database)?),
         Query::Devices => View::Devices(
@@ -93,7 +93,21 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
         }
         Query::Search { text, limit } => {
             let found = messages::search(db, text, (*limit).min(MAX_PAGE)).map_err(database)?;
-            View::Messages(found.iter().map(message).collect())
+            View::Messages(views(db, &found).map_err(database)?)
+        }
+        Query::Message { conversation: target, message } => {
+            let row = find(db, me, target)?;
+            let found = named(db, row.id, message)?;
+            View::Message(Box::new(message_view(db, &found).map_err(database)?))
+        }
+        Query::Revisions { conversation: target, message } => {
+            let row = find(db, me, target)?;
+            let found = named(db, row.id, message)?;
+            View::Revisions(revisions(db, &found).map_err(database)?)
+        }
+        Query::Pins { conversation: target } => {
+            let row = find(db, me, target)?;
+            View::Messages(pins(db, row.id).map_err(database)?)
         }
     })
 }
@@ -111,28 +125,20 @@ fn find(db: &Connection, me: &Me, target: &str) -> Result<conversations::Convers
     conversations::get(db, id).map_err(database)?.ok_or_else(none)
 }
 
+fn views(db: &Connection, messages: &[messages::Message]) -> rusqlite::Result<Vec<api::Message>> {
+    messages.iter().map(|message| message_view(db, message)).collect()
+}
+
+fn named(db: &Connection, conversation: LogId, prefix: &str) -> Result<messages::Message, Problem> {
+    named_message(db, conversation, prefix).map_err(database)?
+}
+
 fn message_id(text: &str) -> Result<[u8; 32], Problem> {
     HEXLOWER
         .decode(text.to_lowercase().as_bytes())
         .ok()
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| Problem::new(Kind::Usage, "That is not a message's id.", "", "It has 64 hexadecimal digits."))
-}
-
-/// One message.
-pub(crate) fn message(m: &messages::Message) -> api::Message {
-    api::Message {
-        id: HEXLOWER.encode(&m.id),
-        conversation: m.conversation.to_string(),
-        from: m.sender.clone(),
-        own: m.own,
-        sent: m.sent,
-        time: m.time,
-        seq: m.seq,
-        status: m.status,
-        kind: m.kind.clone(),
-        reply_to: m.reply_to.map(|id| HEXLOWER.encode(&id)),
-    }
 }
 
 /// One conversation with its members.
@@ -162,7 +168,7 @@ pub(crate) fn conversation(
         standing: c.standing,
         relay: c.relay.to_string(),
         unread: messages::unread(db, c.id)?,
-        last: messages::page(db, c.id, None, 1)?.first().map(message),
+        last: messages::page(db, c.id, None, 1)?.first().map(|last| message_view(db, last)).transpose()?,
         members,
         epoch: c.epoch.0,
     })

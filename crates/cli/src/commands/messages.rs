@@ -29,7 +29,7 @@ pub fn send(session: &mut Session<'_>, to: &str, text: &[String], reply_to: Opti
         return Err(Problem::new(Kind::Usage, "There is nothing to send: the text is empty.", "", ""));
     }
     let reply_to = reply_to.map(|wanted| named_message(session, &conversation, wanted)).transpose()?;
-    let command = Command::Send { conversation: conversation.clone(), text, reply_to };
+    let command = Command::Send { conversation: conversation.clone(), text, reply_to, preview: None };
     let made = session.run("Sending", command)?;
     let terminal = session.terminal;
     if terminal.json {

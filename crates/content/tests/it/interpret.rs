@@ -28,7 +28,7 @@ fn shown(part: NestedPart) -> Body {
 }
 
 fn is_text(body: Body, expected: &str) {
-    assert!(body == Body::Text { text: expected.to_owned() }, "{body:?} is not the text {expected}");
+    assert!(body == Body::Text { text: expected.to_owned(), preview: None }, "{body:?} is not the text {expected}");
 }
 
 fn is_unknown(body: Body, expected: &str) {
@@ -68,6 +68,7 @@ fn media_types_are_read_as_the_rfc_says() {
 #[test]
 fn an_unknown_disposition_is_rendered_and_others_fall_back() {
     is_text(shown(meant_as(Disposition(200), single("text/plain", "x"))), "x");
+    // Nothing says to what, so it is nobody's.
     is_unknown(shown(meant_as(Disposition::REACTION, single("text/plain", "👍"))), "Reaction: 👍");
     is_unknown(shown(meant_as(Disposition::ATTACHMENT, single("text/plain", "notes"))), "notes");
 }
@@ -100,9 +101,12 @@ fn of_a_mixture_all_that_is_known_is_taken() {
 #[test]
 fn an_edit_is_not_shown_as_a_new_text() {
     let edit = MimiContent { replaces: Some(MessageId([1; 32])), ..text([0; 16], "better", None) };
-    is_unknown(interpret(&edit), "better");
+    let replaces = MessageId([1; 32]);
+    assert_eq!(interpret(&edit), Body::Edit { replaces, text: "better".into(), preview: None });
+    let unknown = MimiContent { part: single("application/vnd.example", "?"), ..edit.clone() };
+    assert_eq!(interpret(&unknown), Body::Edit { replaces, text: UNKNOWN_CONTENT.into(), preview: None });
     let delete = MimiContent { part: NestedPart { part: Part::Null, ..single("", "") }, ..edit };
-    is_unknown(interpret(&delete), UNKNOWN_CONTENT);
+    assert_eq!(interpret(&delete), Body::Delete { replaces, in_reply_to: None });
 }
 
 #[test]
@@ -136,7 +140,7 @@ fn an_attachment_falls_back_to_its_names() {
 fn towers_of_combining_marks_are_cut_down() {
     let tower = format!("e{}x", "\u{301}".repeat(30_000));
     assert!(tower.len() > 60_000 && tower.len() < MAX_CONTENT_BYTES);
-    let Body::Text { text } = shown(single("text/plain", &tower)) else { panic!("not a text") };
+    let Body::Text { text, .. } = shown(single("text/plain", &tower)) else { panic!("not a text") };
     assert_eq!(text, format!("e{}x", "\u{301}".repeat(30)));
     // A language's own marks stay, and so does one tower after the other, each within its bounds.
     let vietnamese = "ế".repeat(100);
@@ -152,7 +156,7 @@ fn controls_that_a_terminal_would_obey_are_dropped() {
 #[test]
 fn a_text_that_is_too_long_is_cut_between_characters() {
     let parts = vec![single("text/plain", &"é".repeat(30_000)); 3];
-    let Body::Text { text } = shown(several(PartSemantics::ProcessAll, parts)) else { panic!("not a text") };
+    let Body::Text { text, .. } = shown(several(PartSemantics::ProcessAll, parts)) else { panic!("not a text") };
     assert!(text.len() <= MAX_TEXT_BYTES && text.len() > MAX_TEXT_BYTES - 6);
     assert!(text.ends_with("é…"));
     let exact = "x".repeat(MAX_TEXT_BYTES);

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use content::mimi::{Disposition, ExtensionKey, Part, PartSemantics, ROOM_URI, SENDER_URI};
-use content::{Body, MimiContent, UNKNOWN_CONTENT, interpret, message_id};
+use content::{Body, MessageId, MimiContent, interpret, message_id};
 
 /// The folder of the examples, or None after a word on stderr.
 fn folder() -> Option<PathBuf> {
@@ -89,27 +89,50 @@ fn the_examples_say_what_the_draft_says() {
         ("expiring", "__*VPN GOING DOWN*__ I'm rebooting the VPN in ten minutes unless anyone objects."),
     ];
     let fallbacks = [
-        ("reaction", "Reaction: \u{2764}"),
-        ("edit", "Right on! _Congratulations_ y'all!"),
-        ("delete", UNKNOWN_CONTENT),
-        ("unlike", UNKNOWN_CONTENT),
         ("attachment", "2 hours of key signing video (bigfile.mp4)"),
         ("conferencing", "Join the Foo 118 conference"),
         ("mention-html", "Kudos to @Alice Smith for making the release happen!"),
-        ("multipart-2", "Reaction: \u{2764}"),
         ("multipart-3", "Welcome!"),
     ];
-    for example in examples() {
+    let examples = examples();
+    let id = |name: &str| {
+        MessageId(examples.iter().find(|e| e.name == name).unwrap().stated_id.clone().unwrap().try_into().unwrap())
+    };
+    for example in &examples {
         let body = interpret(&MimiContent::decode(&example.bytes).unwrap());
         let name = example.name.as_str();
-        if let Some((_, text)) = texts.iter().find(|(of, _)| *of == name) {
-            assert!(body == Body::Text { text: (*text).to_owned() }, "{name}");
-        } else if let Some((_, fallback)) = fallbacks.iter().find(|(of, _)| *of == name) {
-            assert!(body == Body::Unknown { fallback: (*fallback).to_owned() }, "{name}");
-        } else {
-            panic!("{name} is a new example: say here what it should show");
-        }
+        let expected = match name {
+            "reaction" => Body::Reaction { to: id("original"), emoji: vec!["\u{2764}".into()] },
+            "unlike" => Body::Delete { replaces: id("reaction"), in_reply_to: Some(id("original")) },
+            "edit" => {
+                Body::Edit { replaces: id("reply"), text: "Right on! _Congratulations_ y'all!".into(), preview: None }
+            }
+            "delete" => Body::Delete { replaces: id("reply"), in_reply_to: Some(id("original")) },
+            // Three reactions, and nothing says to what.
+            "multipart-2" => Body::Unknown { fallback: "Reaction: \u{2764}".into() },
+            _ => match (texts.iter().find(|(of, _)| *of == name), fallbacks.iter().find(|(of, _)| *of == name)) {
+                (Some((_, text)), _) => Body::Text { text: (*text).to_owned(), preview: None },
+                (_, Some((_, fallback))) => Body::Unknown { fallback: (*fallback).to_owned() },
+                _ => panic!("{name} is a new example: say here what it should show"),
+            },
+        };
+        assert!(body == expected, "{name} is {body:?}");
     }
+}
+
+#[test]
+fn several_reactions_at_once_are_read() {
+    let Some(example) = examples().into_iter().find(|example| example.name == "multipart-2") else { return };
+    let content = MimiContent { in_reply_to: Some(MessageId([1; 32])), ..MimiContent::decode(&example.bytes).unwrap() };
+    let emoji = ["\u{2764}", "\u{1f973}", "\u{1f91e}"].map(str::to_owned).to_vec();
+    assert!(interpret(&content) == Body::Reaction { to: MessageId([1; 32]), emoji });
+}
+
+#[test]
+fn the_mention_is_found() {
+    let Some(example) = examples().into_iter().find(|example| example.name == "mention") else { return };
+    let Body::Text { text, .. } = interpret(&MimiContent::decode(&example.bytes).unwrap()) else { panic!("no text") };
+    assert_eq!(content::mentions(&text), ["alice-smith@example.com"]);
 }
 
 #[test]

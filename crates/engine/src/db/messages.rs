@@ -1,6 +1,7 @@
 //! Rows of the tables `messages`, `receipts` and `receipts_due`.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
 use wire::LogId;
 
 use super::{fixed, fixed_opt, int, uint};
@@ -23,9 +24,81 @@ pub(crate) struct Message {
     pub content: Vec<u8>,
     /// What proves it to others: k_f, commitment, signature, stamp (docs/protocol.md, "Reports").
     pub evidence: Vec<u8>,
+    /// What it is beside its text.
+    pub more: More,
+    /// When it was last edited, by the relay's clock; 0 if never.
+    pub edited: u64,
+    /// Who has taken it back for everyone; empty if nobody has.
+    pub deleted_by: String,
+    /// The own account has taken it out of sight.
+    pub hidden: bool,
 }
 
-const COLUMNS: &str = "id, conversation, sender, own, sent, time, seq, status, kind, text, reply_to, content, evidence";
+impl Message {
+    /// A message without what only some have.
+    pub(crate) fn new(conversation: LogId, id: [u8; 32], kind: MessageKind) -> Self {
+        Self {
+            id,
+            conversation,
+            sender: String::new(),
+            own: false,
+            sent: 0,
+            time: 0,
+            seq: 0,
+            status: MessageStatus::Read,
+            kind,
+            reply_to: None,
+            content: Vec::new(),
+            evidence: Vec::new(),
+            more: More::default(),
+            edited: 0,
+            deleted_by: String::new(),
+            hidden: false,
+        }
+    }
+}
+
+/// What a message is beside its text; kept as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct More {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+    #[serde(default)]
+    pub mentions_me: bool,
+    #[serde(default)]
+    pub forwarded: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<api::Preview>,
+    /// A poll, contact or location: what the kind's number says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rich: Option<MessageKind>,
+}
+
+const COLUMNS: &str = "id, conversation, sender, own, sent, time, seq, status, kind, text, reply_to, content, evidence, extra, edited, \
+                       deleted_by, hidden";
+
+/// The kind's number, its text for searching, and what goes into `extra`.
+fn kept(kind: &MessageKind, more: &More) -> rusqlite::Result<(i64, String, String)> {
+    let (number, text) = match kind {
+        MessageKind::Text { text } => (0, text.clone()),
+        MessageKind::Unknown { fallback } => (1, fallback.clone()),
+        MessageKind::System { text } => (2, text.clone()),
+        MessageKind::Poll { poll } => {
+            let options = poll.options.iter().map(|option| option.text.as_str()).collect::<Vec<_>>().join("\n");
+            (3, format!("{}\n{options}", poll.question))
+        }
+        MessageKind::Contact { contact } => (4, format!("{} {}", contact.name, contact.address)),
+        MessageKind::Location { location } => (5, location.label.clone()),
+        MessageKind::Deleted { .. } => (0, String::new()),
+    };
+    let more = More { rich: (number > 2).then(|| kind.clone()), ..more.clone() };
+    let extra = if more == More::default() {
+        String::new()
+    } else {
+        serde_json::to_string(&more).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?
+    };
+    Ok((number, text, extra))
+}
 
 fn status_number(status: MessageStatus) -> i64 {
     match status {
@@ -40,6 +113,8 @@ fn status_number(status: MessageStatus) -> i64 {
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Message> {
     let text: String = row.get(9)?;
+    let extra: String = row.get(13)?;
+    let mut more: More = if extra.is_empty() { More::default() } else { parsed(&extra)? };
     Ok(Message {
         id: fixed(row, 0)?,
         conversation: LogId(fixed(row, 1)?),
@@ -56,27 +131,33 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Message> {
             4 => MessageStatus::Failed,
             _ => MessageStatus::Received,
         },
-        kind: match row.get::<_, i64>(8)? {
-            0 => MessageKind::Text { text },
-            1 => MessageKind::Unknown { fallback: text },
-            _ => MessageKind::System { text },
+        kind: match (row.get::<_, i64>(8)?, more.rich.take()) {
+            (_, Some(rich)) => rich,
+            (0, None) => MessageKind::Text { text },
+            (2, None) => MessageKind::System { text },
+            (_, None) => MessageKind::Unknown { fallback: text },
         },
         reply_to: fixed_opt(row, 10)?,
         content: row.get(11)?,
         evidence: row.get(12)?,
+        more,
+        edited: uint(row, 14)?,
+        deleted_by: row.get(15)?,
+        hidden: row.get(16)?,
     })
+}
+
+fn parsed(extra: &str) -> rusqlite::Result<More> {
+    serde_json::from_str(extra)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(13, rusqlite::types::Type::Text, Box::new(error)))
 }
 
 /// Stores a message. False if its conversation has one of this id already.
 pub(crate) fn insert(db: &Connection, m: &Message) -> rusqlite::Result<bool> {
-    let (kind, text) = match &m.kind {
-        MessageKind::Text { text } => (0, text),
-        MessageKind::Unknown { fallback } => (1, fallback),
-        MessageKind::System { text } => (2, text),
-    };
+    let (kind, text, extra) = kept(&m.kind, &m.more)?;
     let inserted = db
         .prepare_cached(&format!(
-            "INSERT OR IGNORE INTO messages ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)"
+            "INSERT OR IGNORE INTO messages ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)"
         ))?
         .execute(params![
             m.id,
@@ -91,9 +172,43 @@ pub(crate) fn insert(db: &Connection, m: &Message) -> rusqlite::Result<bool> {
             text,
             m.reply_to,
             m.content,
-            m.evidence
+            m.evidence,
+            extra,
+            int(m.edited),
+            m.deleted_by,
+            m.hidden
         ])?;
     Ok(inserted == 1)
+}
+
+/// Stores what a message looks like now: text, what is beside it, edited, taken back.
+pub(crate) fn set_shown(db: &Connection, m: &Message) -> rusqlite::Result<()> {
+    let (kind, text, extra) = kept(&m.kind, &m.more)?;
+    db.prepare_cached(
+        "UPDATE messages SET kind = ?3, text = ?4, extra = ?5, edited = ?6, deleted_by = ?7 WHERE conversation = ?1 AND id = ?2",
+    )?
+    .execute(params![m.conversation.0, m.id, kind, text, extra, int(m.edited), m.deleted_by])?;
+    Ok(())
+}
+
+/// Overwrites what a message said. SQLite writes zeros over what was there (`secure_delete`).
+pub(crate) fn purge(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE messages SET kind = 0, text = '', extra = '', content = x'', evidence = x'', edited = 0 \
+         WHERE conversation = ?1 AND id = ?2",
+    )?
+    .execute(params![conversation.0, id])?;
+    Ok(())
+}
+
+/// Takes a message out of sight; it counts as read from then on.
+pub(crate) fn set_hidden(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE messages SET hidden = 1, status = CASE status WHEN 5 THEN 3 ELSE status END \
+         WHERE conversation = ?1 AND id = ?2",
+    )?
+    .execute(params![conversation.0, id])?;
+    Ok(())
 }
 
 pub(crate) fn get(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqlite::Result<Option<Message>> {
@@ -105,7 +220,7 @@ pub(crate) fn get(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqli
 /// Messages whose id starts with these hexadecimal digits; at most two, to tell "unique" from "ambiguous".
 pub(crate) fn by_prefix(db: &Connection, conversation: LogId, prefix: &str) -> rusqlite::Result<Vec<Message>> {
     db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND substr(lower(hex(id)), 1, length(?2)) = ?2 LIMIT 2"
+        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND substr(lower(hex(id)), 1, length(?2)) = ?2 AND hidden = 0 LIMIT 2"
     ))?
     .query_map(params![conversation.0, prefix], from_row)?
     .collect()
@@ -129,7 +244,7 @@ pub(crate) fn page(
     };
     let mut page: Vec<Message> = db
         .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND ({PLACE}, n) < (?2, ?3) \
+            "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND hidden = 0 AND ({PLACE}, n) < (?2, ?3) \
              ORDER BY {PLACE} DESC, n DESC LIMIT ?4"
         ))?
         .query_map(params![conversation.0, place, n, limit], from_row)?

@@ -3,6 +3,7 @@
 //! What always holds: everything that one input changes is one transaction, synced before anything of it leaves the engine; a
 //! database of a newer format, a damaged one and a locked one are refused with a sentence that says what to do.
 
+pub(crate) mod acts;
 pub(crate) mod contacts;
 pub(crate) mod conversations;
 pub(crate) mod heads;

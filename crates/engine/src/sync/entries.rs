@@ -1,9 +1,10 @@
 //! Entries of conversations' logs, processed in log order, each once.
 
-use api::{Event, Kind, MessageKind, MessageStatus, Problem, Standing};
-use content::{Body, Envelope, MimiContent, franking, interpret, message_id};
+use api::{Event, Kind, MessageKind, Problem, Standing};
+use content::{Envelope, MimiContent, franking, message_id};
 use wire::{Entry, EntryKind, Label, LogId, RelayName, Seq, verify};
 
+use super::bodies::Arrived;
 use super::{Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::messages::{self, Message};
@@ -149,6 +150,7 @@ impl State {
     ) -> Done<bool> {
         if let Some(message) = row.message {
             self.message_sent(turn, conversation.id, &message, entry.seq, entry.time, &entry.stamp)?;
+            self.own_act_arrived(turn, conversation, &message, (entry.seq, entry.time), &entry.stamp)?;
         }
         outbox::remove(turn.db, row.n)?;
         if row.leaving {
@@ -196,34 +198,12 @@ impl State {
         let Ok(content) = MimiContent::decode(&envelope.content) else { return Ok(false) };
         let address = certificate.address.clone();
         let own = self.me.as_ref().is_some_and(|me| me.account_key() == certificate.account_key);
-        let kind = match interpret(&content) {
-            Body::Text { text } => MessageKind::Text { text },
-            Body::Unknown { fallback } => MessageKind::Unknown { fallback },
-            Body::Receipts(receipts) => {
-                self.receipts_received(turn, conversation, &address, own, &receipts)?;
-                return Ok(true);
-            }
-        };
-        if self.ignores(turn, conversation, &address)? {
-            return Ok(true);
-        }
         let id = message_id(&sender_uri(address.as_str()), &room_uri(conversation), &content.salt, &envelope.content);
-        let message = Message {
-            id: id.0,
-            conversation: conversation.id,
-            sender: address.as_str().to_owned(),
-            own,
-            sent: envelope.sent,
-            time: entry.time.0,
-            seq: entry.seq.0,
-            status: if own { MessageStatus::Sent } else { MessageStatus::Received },
-            kind,
-            reply_to: content.in_reply_to.map(|id| id.0),
-            content: envelope.content.clone(),
-            evidence: super::outbox::evidence(&entry.id, entry.epoch, &envelope, &entry.commitment, &entry.stamp),
-        };
-        if messages::insert(turn.db, &message)? {
-            turn.event(Event::Message { message: Box::new(crate::view::message(&message)) });
+        let evidence = super::outbox::evidence(&entry.id, entry.epoch, &envelope, &entry.commitment, &entry.stamp);
+        let (sent, bytes) = (envelope.sent, envelope.content);
+        let (sender, time, seq) = (address, entry.time, entry.seq);
+        let arrived = Arrived { id: id.0, sender, own, sent, time, seq, content: bytes, evidence };
+        if self.arrived(turn, conversation, arrived, &content)? {
             if let Some(mut now) = conversations::get(turn.db, conversation.id)? {
                 now.touched = now.touched.max(entry.time.0);
                 conversations::put(turn.db, &now)?;
@@ -236,7 +216,7 @@ impl State {
     }
 
     /// What a blocked account writes in a 1:1 conversation is not shown.
-    fn ignores(&self, turn: &Turn<'_>, conversation: &Conversation, address: &wire::Address) -> Done<bool> {
+    pub(super) fn ignores(&self, turn: &Turn<'_>, conversation: &Conversation, address: &wire::Address) -> Done<bool> {
         Ok(conversation.kind == api::ConversationKind::Direct
             && crate::db::contacts::get(turn.db, address)?.is_some_and(|contact| contact.blocked))
     }
@@ -274,22 +254,12 @@ impl State {
     pub(super) fn system_message(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, text: &str) -> Done {
         let id: [u8; 32] = turn.random();
         let message = Message {
-            id,
-            conversation: conversation.id,
-            sender: String::new(),
-            own: false,
             sent: turn.now.0,
             time: turn.now.0,
             seq: conversation.cursor.0,
-            status: MessageStatus::Read,
-            kind: MessageKind::System { text: text.to_owned() },
-            reply_to: None,
-            content: Vec::new(),
-            evidence: Vec::new(),
+            ..Message::new(conversation.id, id, MessageKind::System { text: text.to_owned() })
         };
-        if messages::insert(turn.db, &message)? {
-            turn.event(Event::Message { message: Box::new(crate::view::message(&message)) });
-        }
+        self.store_message(turn, &message)?;
         Ok(())
     }
 }

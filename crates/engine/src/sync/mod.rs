@@ -7,6 +7,7 @@
 //! order, once; own ciphertext is sent again only as the same bytes, and encrypted again only after its epoch has ended without it.
 
 mod account;
+mod bodies;
 mod commands;
 mod commits;
 mod entries;
@@ -32,7 +33,8 @@ use crate::io::{Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route
 use crate::mls::{Derive, Group};
 use crate::{EngineError, OpenError, Options};
 
-pub(crate) use resolve::{contact_address, conversation as resolve_conversation};
+pub(crate) use bodies::{message_view, pins, revisions};
+pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
 pub(crate) use turn::Turn;
 
 /// Result of a step: an error ends the transaction, so it is only for what the environment does to us.

@@ -172,6 +172,7 @@ impl State {
                     if let Some(message) = &row.message {
                         let evidence = evidence(&entry, epoch, &envelope, &commitment, &[0; 32]);
                         messages::set_evidence(turn.db, conversation.id, message, &evidence)?;
+                        crate::db::acts::set_evidence(turn.db, conversation.id, message, &evidence)?;
                     }
                     (body, commitment)
                 }
@@ -240,6 +241,7 @@ impl State {
             let problem = super::account::refusal("The message was not sent.", error);
             if let Some(message) = message {
                 messages::set_status(turn.db, log, &message, MessageStatus::Failed)?;
+                self.own_act_failed(turn, log, &message)?;
                 self.message_changed(turn, log, &message)?;
                 self.message_failed(turn, &message, &problem);
             }
@@ -288,8 +290,9 @@ impl State {
 
     /// Tells programs about a message's new state.
     pub(super) fn message_changed(&mut self, turn: &mut Turn<'_>, log: LogId, message: &[u8; 32]) -> Done {
-        if let Some(message) = messages::get(turn.db, log, message)? {
-            turn.event(Event::MessageChanged { message: Box::new(crate::view::message(&message)) });
+        if let Some(message) = messages::get(turn.db, log, message)?.filter(|message| !message.hidden) {
+            let view = super::message_view(turn.db, &message)?;
+            turn.event(Event::MessageChanged { message: Box::new(view) });
         }
         Ok(())
     }
@@ -299,6 +302,7 @@ impl State {
         for row in outbox::drain(turn.db, log)? {
             if let Some(message) = row.message {
                 messages::set_status(turn.db, log, &message, MessageStatus::Failed)?;
+                self.own_act_failed(turn, log, &message)?;
                 self.message_changed(turn, log, &message)?;
                 self.message_failed(turn, &message, problem);
             }
@@ -328,7 +332,7 @@ pub(super) fn evidence(
     parts.concat()
 }
 
-fn with_stamp(mut evidence: Vec<u8>, stamp: &[u8; 32]) -> Vec<u8> {
+pub(super) fn with_stamp(mut evidence: Vec<u8>, stamp: &[u8; 32]) -> Vec<u8> {
     if let Some(last) = evidence.last_chunk_mut::<32>() {
         *last = *stamp;
     }

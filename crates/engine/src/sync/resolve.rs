@@ -4,6 +4,7 @@ use api::{Kind, Problem};
 use rusqlite::Connection;
 use wire::{Address, LogId};
 
+use crate::db::messages::{self, Message};
 use crate::db::{contacts, conversations};
 use crate::identity::Me;
 
@@ -84,6 +85,27 @@ pub(crate) fn contact_address(db: &Connection, me: &Me, text: &str) -> Result<Ad
             "Use the whole address, name@relay.",
         )),
     }
+}
+
+/// A message by its id or a prefix of it.
+pub(crate) fn message(
+    db: &Connection,
+    conversation: LogId,
+    prefix: &str,
+) -> rusqlite::Result<Result<Message, Problem>> {
+    let hexadecimal = prefix.len() >= 4 && prefix.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut found =
+        if hexadecimal { messages::by_prefix(db, conversation, &prefix.to_lowercase())? } else { Vec::new() };
+    Ok(match (found.pop(), found.pop()) {
+        (Some(message), None) => Ok(message),
+        (None, _) => Err(Problem::new(
+            Kind::NotFound,
+            "There is no such message in this conversation.",
+            "",
+            "Take its id from the list of messages; the first eight characters are enough.",
+        )),
+        _ => Err(Problem::new(Kind::Usage, "More than one message begins with that.", "", "Give more of its id.")),
+    })
 }
 
 /// A whole address.

@@ -55,7 +55,7 @@ impl Transition {
     /// A text.
     pub fn send(device: DeviceId, conversation: &str, text: &str) -> Self {
         let (conversation, text) = (conversation.into(), text.into());
-        Self::Do { device, command: Command::Send { conversation, text, reply_to: None } }
+        Self::Do { device, command: Command::Send { conversation, text, reply_to: None, preview: None } }
     }
 
     /// A new group.

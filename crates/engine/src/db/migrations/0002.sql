@@ -1,6 +1,39 @@
 -- From format 1 to format 2. Fresh databases take this step too, so that there is one way to today's tables.
 
 -- Content.
+-- What a message is beside its text (JSON of `db::messages::More`); when it was last edited, by the relay's clock, 0 if never; who took it back for
+-- everyone; whether the own account has taken it out of sight.
+ALTER TABLE messages ADD COLUMN extra TEXT NOT NULL DEFAULT '';
+ALTER TABLE messages ADD COLUMN edited INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN deleted_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE messages ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0;
+-- What was done to messages: edits, deletions, reactions, votes, pins. What a message looks like is computed from its acts in log order
+-- (`sync::bodies::fold`), so that every device gets the same whatever order they came in. `part` tells several reactions of one content apart, `power`
+-- is 1 if the sender might moderate at that place, an orphan's target is not known here.
+CREATE TABLE acts (
+  n            INTEGER PRIMARY KEY,
+  conversation BLOB NOT NULL,
+  id           BLOB NOT NULL,
+  part         INTEGER NOT NULL,
+  target       BLOB NOT NULL,
+  kind         INTEGER NOT NULL,
+  sender       TEXT NOT NULL,
+  own          INTEGER NOT NULL,
+  power        INTEGER NOT NULL,
+  sent         INTEGER NOT NULL,
+  time         INTEGER NOT NULL,
+  seq          INTEGER NOT NULL,
+  value        TEXT NOT NULL,
+  content      BLOB NOT NULL,
+  evidence     BLOB NOT NULL,
+  orphan       INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX acts_by_id ON acts (conversation, id, part);
+CREATE INDEX acts_by_target ON acts (conversation, target, kind, sender);
+CREATE INDEX acts_pins ON acts (conversation) WHERE kind IN (6, 7);
+CREATE INDEX acts_orphans ON acts (conversation) WHERE orphan = 1;
+-- Messages that the own account has taken out of sight, also ones that have not arrived yet.
+CREATE TABLE hidden (conversation BLOB NOT NULL, message BLOB NOT NULL, PRIMARY KEY (conversation, message)) STRICT, WITHOUT ROWID;
 
 -- State in step.
 

@@ -1,14 +1,15 @@
 //! Messages: writing and reading them.
 
-use api::{Event, Kind, MessageKind, MessageStatus, Problem};
-use content::{MessageId, message_id, text};
+use api::{Kind, MessageStatus, Problem};
+use content::{MessageId, MimiContent, message_id};
 use wire::{Address, LogId};
 
 use super::{State, Tried, Turn, blocked, no_conversation, unsendable};
 use crate::db::conversations::{self, Conversation};
-use crate::db::messages::{self, Message};
+use crate::db::messages::Message;
 use crate::db::{contacts, outbox};
 use crate::io::CommandId;
+use crate::sync::bodies::shown;
 use crate::sync::entries::{room_uri, sender_uri};
 use crate::sync::waits::WaitFor;
 use crate::sync::{Done, resolve};
@@ -24,18 +25,36 @@ impl State {
         target: &str,
         body: &str,
         reply_to: Option<&str>,
+        preview: Option<&api::Preview>,
     ) -> Tried {
-        if body.trim().is_empty() {
-            return Ok(Err(Problem::new(Kind::Usage, "There is nothing to send.", "The message is empty.", "")));
-        }
-        if body.len() > MAX_TEXT {
-            return Ok(Err(Problem::new(
-                Kind::Usage,
-                "The message is too long.",
-                format!("It has {} bytes; at most {MAX_TEXT} are possible.", body.len()),
-                "Send it in parts.",
-            )));
-        }
+        let preview = match checked_text(body, preview) {
+            Ok(preview) => preview,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        self.post(turn, command, target, |turn, conversation| {
+            let reply_to = match reply_to {
+                None => None,
+                Some(prefix) => match find_message(turn, conversation.id, prefix)? {
+                    Ok(message) => Some(MessageId(message.id)),
+                    Err(problem) => return Ok(Err(problem)),
+                },
+            };
+            let body = with_mentions(turn, conversation, body)?;
+            Ok(Ok(match preview {
+                None => content::text(turn.random(), &body, reply_to),
+                Some(preview) => content::text_with_preview(turn.random(), &body, &preview, reply_to),
+            }))
+        })
+    }
+
+    /// Sends a new message to a conversation; an address without a conversation starts one.
+    pub(super) fn post(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: CommandId,
+        target: &str,
+        make: impl FnOnce(&mut Turn<'_>, &Conversation) -> Done<Result<MimiContent, Problem>>,
+    ) -> Tried {
         let found = match resolve::conversation(turn.db, self.me_ref()?, target) {
             Ok(found) => found,
             Err(problem) => return Ok(Err(problem)),
@@ -62,22 +81,14 @@ impl State {
             }
         };
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(Err(no_conversation(target))) };
-        if let Some(problem) = unsendable(&conversation) {
+        if let Some(problem) = unsendable_to(turn, &conversation)? {
             return Ok(Err(problem));
         }
-        if let Some(peer) = conversation.peer.as_deref().and_then(|peer| peer.parse::<Address>().ok())
-            && let Some(problem) = blocked(turn, &peer)?
-        {
-            return Ok(Err(problem));
-        }
-        let reply_to = match reply_to {
-            None => None,
-            Some(prefix) => match find_message(turn, id, prefix)? {
-                Ok(message) => Some(message.id),
-                Err(problem) => return Ok(Err(problem)),
-            },
+        let content = match make(turn, &conversation)? {
+            Ok(content) => content,
+            Err(problem) => return Ok(Err(problem)),
         };
-        let message = self.store_text(turn, &conversation, body, reply_to)?;
+        let message = self.store_own(turn, &conversation, &content)?;
         let deposits = !intents.is_empty();
         self.wait(
             command,
@@ -88,39 +99,35 @@ impl State {
         Ok(Ok(()))
     }
 
-    fn store_text(
+    /// Stores and shows an own message and puts it into the outbox. Answers with its id.
+    pub(super) fn store_own(
         &mut self,
         turn: &mut Turn<'_>,
         conversation: &Conversation,
-        body: &str,
-        reply_to: Option<[u8; 32]>,
+        content: &MimiContent,
     ) -> Done<[u8; 32]> {
-        let address = self.me_ref()?.address.to_string();
-        let content = text(turn.random(), body, reply_to.map(MessageId));
+        let address = self.me_ref()?.address.clone();
         let bytes = content.encode();
-        let id = message_id(&sender_uri(&address), &room_uri(conversation), &content.salt, &bytes).0;
+        let id = message_id(&sender_uri(address.as_str()), &room_uri(conversation), &content.salt, &bytes).0;
         // What is shown here is what the others will read.
-        let shown = match content::interpret(&content) {
-            content::Body::Text { text } => text,
-            _ => body.to_owned(),
-        };
-        let message = Message {
-            id,
-            conversation: conversation.id,
-            sender: address,
-            own: true,
-            sent: turn.now.0,
-            time: 0,
-            seq: 0,
-            status: MessageStatus::Sending,
-            kind: MessageKind::Text { text: shown },
-            reply_to,
-            content: bytes.clone(),
-            evidence: Vec::new(),
-        };
-        messages::insert(turn.db, &message)?;
+        let body = content::interpret(content);
+        match shown(content, &body, Some(&address)) {
+            Some((kind, more)) => {
+                let message = Message {
+                    sender: address.to_string(),
+                    own: true,
+                    sent: turn.now.0,
+                    status: MessageStatus::Sending,
+                    reply_to: content.in_reply_to.map(|id| id.0),
+                    content: bytes.clone(),
+                    more,
+                    ..Message::new(conversation.id, id, kind)
+                };
+                self.store_message(turn, &message)?;
+            }
+            None => self.store_own_acts(turn, conversation, &body, id, &bytes)?,
+        }
         outbox::push(turn.db, conversation.id, Some(&id), &bytes, turn.now.0, false)?;
-        turn.event(Event::Message { message: Box::new(crate::view::message(&message)) });
         Ok(id)
     }
 
@@ -139,18 +146,68 @@ impl State {
     }
 }
 
-fn find_message(turn: &Turn<'_>, conversation: LogId, prefix: &str) -> Done<Result<Message, Problem>> {
-    let hexadecimal = prefix.len() >= 4 && prefix.bytes().all(|b| b.is_ascii_hexdigit());
-    let mut found =
-        if hexadecimal { messages::by_prefix(turn.db, conversation, &prefix.to_lowercase())? } else { Vec::new() };
-    Ok(match (found.pop(), found.pop()) {
-        (Some(message), None) => Ok(message),
-        (None, _) => Err(Problem::new(
-            Kind::NotFound,
-            "There is no such message in this conversation.",
+pub(super) fn find_message(turn: &Turn<'_>, conversation: LogId, prefix: &str) -> Done<Result<Message, Problem>> {
+    Ok(resolve::message(turn.db, conversation, prefix)?)
+}
+
+/// A text that can be sent, and its preview.
+pub(super) fn checked_text(text: &str, preview: Option<&api::Preview>) -> Result<Option<content::Preview>, Problem> {
+    if text.trim().is_empty() {
+        return Err(Problem::new(Kind::Usage, "There is nothing to send.", "The message is empty.", ""));
+    }
+    if text.len() > MAX_TEXT {
+        return Err(Problem::new(
+            Kind::Usage,
+            "The message is too long.",
+            format!("It has {} bytes; at most {MAX_TEXT} are possible.", text.len()),
+            "Send it in parts.",
+        ));
+    }
+    let Some(api::Preview { url, title, description }) = preview else { return Ok(None) };
+    match content::Preview::new(url, title, description) {
+        Some(preview) if text.contains(&preview.url) => Ok(Some(preview)),
+        Some(_) => Err(Problem::new(
+            Kind::Usage,
+            "The preview is of a link that the text does not hold.",
             "",
-            "Take its id from the list of messages; the first eight characters are enough.",
+            "Write the link into the text as well.",
         )),
-        _ => Err(Problem::new(Kind::Usage, "More than one message begins with that.", "", "Give more of its id.")),
-    })
+        None => Err(Problem::new(
+            Kind::Usage,
+            "That is no preview of a link.",
+            "It needs a link that begins with https:// or http:// and has no spaces, and a title.",
+            "",
+        )),
+    }
+}
+
+/// `@name` of a member becomes a mention.
+pub(super) fn with_mentions(turn: &Turn<'_>, conversation: &Conversation, text: &str) -> Done<String> {
+    if !text.contains('@') {
+        return Ok(text.to_owned());
+    }
+    let members = conversations::members(turn.db, conversation.id)?;
+    let mut accounts: Vec<Address> = members.iter().filter_map(|member| member.address.parse().ok()).collect();
+    if members.is_empty() {
+        accounts.extend(conversation.peer.as_deref().and_then(|peer| peer.parse().ok()));
+    }
+    Ok(content::link_mentions(text, |name| {
+        let name = name.to_lowercase();
+        let mut meant = accounts.iter().filter(|address| address.as_str() == name || address.name() == name);
+        match (meant.next(), meant.next()) {
+            (Some(only), None) => Some((only.name().to_owned(), only.relay().to_string())),
+            _ => None,
+        }
+    }))
+}
+
+/// Why nothing can be sent here, or None.
+pub(super) fn unsendable_to(turn: &Turn<'_>, conversation: &Conversation) -> Done<Option<Problem>> {
+    if let Some(problem) = unsendable(conversation) {
+        return Ok(Some(problem));
+    }
+    match conversation.peer.as_deref().and_then(|peer| peer.parse::<Address>().ok()) {
+        Some(peer) => blocked(turn, &peer),
+        None => Ok(None),
+    }
 }

@@ -1,5 +1,6 @@
 //! Commands of people and their programs.
 
+mod content;
 mod devices;
 mod groups;
 mod messages;
@@ -57,9 +58,29 @@ impl State {
             Command::InspectLink { code } => self.inspect_link(turn, id, &code, false),
             Command::ConfirmLink { code } => self.inspect_link(turn, id, &code, true),
             Command::RevokeDevice { device } => self.revoke(turn, id, &device),
-            Command::Send { conversation, text, reply_to } => {
-                self.send(turn, id, &conversation, &text, reply_to.as_deref())
+            Command::Send { conversation, text, reply_to, preview } => {
+                self.send(turn, id, &conversation, &text, reply_to.as_deref(), preview.as_ref())
             }
+            Command::React { conversation, message, emoji, remove } => {
+                self.react(turn, id, &conversation, &message, &emoji, remove)
+            }
+            Command::Edit { conversation, message, text, preview } => {
+                self.edit(turn, id, &conversation, &message, &text, preview.as_ref())
+            }
+            Command::Delete { conversation, message, for_everyone } => {
+                self.delete(turn, id, &conversation, &message, for_everyone)
+            }
+            Command::Forward { conversation, message, to } => self.forward(turn, id, &conversation, &message, &to),
+            Command::Pin { conversation, message, pinned } => self.pin(turn, id, &conversation, &message, pinned),
+            Command::CreatePoll { conversation, question, options, multiple } => {
+                self.create_poll(turn, id, &conversation, (&question, &options, multiple))
+            }
+            Command::Vote { conversation, poll, options } => self.vote(turn, id, &conversation, &poll, &options),
+            Command::ClosePoll { conversation, poll } => self.close_poll(turn, id, &conversation, &poll),
+            Command::SendContact { conversation, address, name } => {
+                self.send_contact(turn, id, &conversation, &address, &name)
+            }
+            Command::SendLocation { conversation, location } => self.send_location(turn, id, &conversation, &location),
             Command::MarkRead { conversation, message } => self.read(turn, id, &conversation, &message),
             Command::CreateGroup { name, members } => self.create_group(turn, id, &name, &members),
             Command::AddMembers { conversation, members } => {
