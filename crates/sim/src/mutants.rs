@@ -27,11 +27,15 @@ pub enum Mutant {
     RemovedKeyKept,
     /// The engine hands out a message without having stored the ratchet that sealed it.
     RatchetNotStored,
+    /// An edit behind a deletion brings the message back.
+    EditAfterDelete,
+    /// What a device does to messages itself stays behind what others do, wherever it is in the log.
+    OwnActsLast,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -43,6 +47,8 @@ impl Mutant {
         Self::DoubleMerge,
         Self::RemovedKeyKept,
         Self::RatchetNotStored,
+        Self::EditAfterDelete,
+        Self::OwnActsLast,
     ];
 
     /// Its name on the command line.
@@ -59,12 +65,14 @@ impl Mutant {
             Self::DoubleMerge => "double-merge",
             Self::RemovedKeyKept => "removed-key-kept",
             Self::RatchetNotStored => "ratchet-not-stored",
+            Self::EditAfterDelete => "edit-after-delete",
+            Self::OwnActsLast => "own-acts-last",
         }
     }
 
-    /// True if the world `log` can have it: it has clients of its own, without ratchets.
+    /// True if the world `log` can have it: it has clients of its own, without ratchets and content.
     pub const fn is_in_log(self) -> bool {
-        !matches!(self, Self::RatchetNotStored)
+        !matches!(self, Self::RatchetNotStored | Self::EditAfterDelete | Self::OwnActsLast)
     }
 
     /// True if it is planted in the engine rather than in the store.
@@ -93,6 +101,8 @@ impl Mutant {
             Self::DoubleMerge => Mutant::DoubleMerge,
             Self::RemovedKeyKept => Mutant::RemovedKeyKept,
             Self::RatchetNotStored => Mutant::RatchetNotStored,
+            Self::EditAfterDelete => Mutant::EditAfterDelete,
+            Self::OwnActsLast => Mutant::OwnActsLast,
         })
     }
 

@@ -31,8 +31,8 @@ impl Shown {
                 return Err(Violation::new("I5", format!("{} shows no messages of a conversation", device.name)));
             };
             for (at, message) in messages.iter().enumerate() {
-                if let MessageKind::Text { text } = &message.kind {
-                    shown.texts.entry(text.clone()).or_default().push((conversation.id.clone(), at));
+                if let Some(text) = first_text(device, message) {
+                    shown.texts.entry(text).or_default().push((conversation.id.clone(), at));
                 }
             }
             shown.conversations.insert(conversation.id.clone(), (conversation, messages));
@@ -43,6 +43,22 @@ impl Shown {
     fn message(&self, text: &str) -> Option<&Message> {
         let (conversation, at) = self.texts.get(text)?.first()?;
         self.conversations.get(conversation)?.1.get(*at)
+    }
+}
+
+/// What a text said before it was edited, as it was typed. What is passed on is nobody's first text.
+fn first_text(device: &Device, message: &Message) -> Option<String> {
+    let MessageKind::Text { text } = &message.kind else { return None };
+    if message.forwarded {
+        return None;
+    }
+    if message.edited.is_none() {
+        return Some(content::in_plain(text));
+    }
+    let query = Query::Revisions { conversation: message.conversation.clone(), message: message.id.clone() };
+    match device.view(&query) {
+        Some(View::Revisions(revisions)) => revisions.first().map(|first| content::in_plain(&first.text)),
+        _ => None,
     }
 }
 
@@ -68,6 +84,8 @@ pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
     }
     once(&shown)?;
     same_order(&shown)?;
+    same_looks(&shown, model)?;
+    deleted(&shown, model)?;
     same_group(&shown, model)?;
     for (order, given) in &model.given {
         if let Command::Send { text, .. } = &given.command {
@@ -95,12 +113,12 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
     for (device, what) in shown {
         for (id, (_, messages)) in &what.conversations {
             let mut last = 0;
-            for message in messages.iter().filter(|message| is_text(message) && message.seq != 0) {
+            for message in messages.iter().filter(|message| is_written(message) && message.seq != 0) {
                 ensure!(message.seq > last, "I2", "device {device} shows {} behind {last} in {id}", message.seq);
                 last = message.seq;
                 let first = places.entry((id, message.seq)).or_insert(message);
                 ensure!(
-                    first.id == message.id && first.kind == message.kind && first.from == message.from,
+                    first.id == message.id && first.from == message.from,
                     "I2",
                     "two devices show different messages at {} of {id}",
                     message.seq
@@ -119,8 +137,67 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
     Ok(())
 }
 
-fn is_text(message: &Message) -> bool {
-    matches!(message.kind, MessageKind::Text { .. })
+fn is_written(message: &Message) -> bool {
+    !matches!(message.kind, MessageKind::System { .. })
+}
+
+/// I2: what was done to a message looks the same to all who were there the whole time: edits, deletions, reactions, votes, pins.
+fn same_looks(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    let mut looks: BTreeMap<(&str, &str), (DeviceId, Message)> = BTreeMap::new();
+    for (device, what) in shown {
+        for (id, (conversation, messages)) in &what.conversations {
+            let stayed = model.stays.get(&(*device, id.clone())).is_some_and(|stay| stay.active && stay.number == 1);
+            // Who has blocked somebody doesn't see what he does.
+            let blocks = conversation.kind == api::ConversationKind::Direct && !model.blocks.is_empty();
+            if !stayed || blocks {
+                continue;
+            }
+            for message in messages.iter().filter(|message| is_written(message) && message.seq != 0) {
+                let look = impersonal(message);
+                let (other, first) = looks.entry((id, &message.id)).or_insert_with(|| (*device, look.clone()));
+                ensure!(*first == look, "I2", "devices {other} and {device} show {first:?} and {look:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A message without what depends on who looks at it.
+fn impersonal(message: &Message) -> Message {
+    let mut look = message.clone();
+    (look.own, look.mentions_me, look.quote) = (false, false, None);
+    look.status = MessageStatus::Read;
+    look.reactions.iter_mut().for_each(|reaction| reaction.own = false);
+    if let MessageKind::Poll { poll } = &mut look.kind {
+        poll.options.iter_mut().for_each(|option| option.own = false);
+    }
+    look
+}
+
+/// I2: what its author has taken back for everyone nobody shows who heard of it.
+fn deleted(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    for ((author, _), given) in &model.given {
+        let (Command::Delete { message, for_everyone: true, .. }, Fate::Done(_)) = (&given.command, given.fate) else {
+            continue;
+        };
+        let (Some(account), Some(conversation)) = (model.accounts.get(author), &given.conversation) else { continue };
+        for (device, what) in shown {
+            let stay = model.stays.get(&(*device, conversation.clone())).copied().unwrap_or_default();
+            let Some((kind, messages)) = what.conversations.get(conversation).map(|(c, messages)| (c.kind, messages))
+            else {
+                continue;
+            };
+            let blocks = kind == api::ConversationKind::Direct && !model.blocks.is_empty();
+            if !stay.active || stay.number != 1 || blocks {
+                continue;
+            }
+            if let Some(shown) = messages.iter().find(|shown| shown.id == *message && shown.from == *account) {
+                let gone = matches!(shown.kind, MessageKind::Deleted { .. });
+                ensure!(gone, "I2", "device {device} shows {:?}, which device {author} has taken back", shown.kind);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// I3: whoever is active in a conversation sees the same one.
@@ -163,6 +240,9 @@ fn sent(
 ) -> Result<(), Violation> {
     let Some(here) = shown.get(&author) else { return Ok(()) };
     let own = here.message(text);
+    if model.taken_back.contains(text) && given.fate != Fate::Open {
+        return Ok(());
+    }
     match given.fate {
         Fate::Failed(_) => {
             let status = own.map(|message| message.status);

@@ -218,6 +218,14 @@ impl World {
                 View::Conversation(conversation) => Some(conversation.id),
                 _ => None,
             });
+        if let Command::Delete { conversation, message, .. } = &command {
+            let query = Query::Revisions { conversation: conversation.clone(), message: message.clone() };
+            if let Some(View::Revisions(revisions)) = self.devices[device].view(&query)
+                && let Some(first) = revisions.first()
+            {
+                self.model.taken_back.insert(content::in_plain(&first.text));
+            }
+        }
         let Some(id) = self.devices[device].next_command() else { return Ok(()) };
         self.model.gave((device, id), command.clone(), conversation, step);
         self.devices[device].command(command, &mut self.net, self.now)?;
@@ -453,6 +461,13 @@ fn conversation_of(command: &Command) -> Option<&str> {
     match command {
         Command::Send { conversation, .. }
         | Command::MarkRead { conversation, .. }
+        | Command::React { conversation, .. }
+        | Command::Edit { conversation, .. }
+        | Command::Delete { conversation, .. }
+        | Command::Pin { conversation, .. }
+        | Command::CreatePoll { conversation, .. }
+        | Command::Vote { conversation, .. }
+        | Command::ClosePoll { conversation, .. }
         | Command::AddMembers { conversation, .. }
         | Command::RemoveMember { conversation, .. }
         | Command::Rename { conversation, .. }

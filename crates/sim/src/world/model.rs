@@ -64,6 +64,8 @@ pub struct Model {
     pub blocks: BTreeSet<(String, String)>,
     /// Notices that say that something doesn't verify, or of a defect.
     pub alarms: Vec<(DeviceId, api::Problem)>,
+    /// Texts that somebody wanted gone, for everyone or for himself: nobody is promised to see them.
+    pub taken_back: BTreeSet<String>,
     /// A relay was restored from an older backup. What it acknowledged in between is gone; clients don't post it again yet, they
     /// say that histories differ and hold the conversation. Until they do, no promise about such a run is checked but that nobody
     /// shows anything twice or in another order than its author's, and that no program fails.

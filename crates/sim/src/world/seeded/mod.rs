@@ -1,5 +1,7 @@
 //! Seeded runs: who does what next is drawn by chance from what people see on their screens.
 
+mod content;
+
 use api::{Command, Conversation, ConversationKind, Query, Role, Standing, View};
 
 use super::{DeviceId, Noise, Transition, World};
@@ -119,7 +121,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 5, 3, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 5, 3, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 25])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -216,6 +218,7 @@ impl Run {
                     Transition::RestoreRelay(relay)
                 })
             }
+            19 => self.content(world, device, &conversations),
             _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
         }
     }
