@@ -91,6 +91,106 @@ pub enum Command {
         /// Answer this message: the first characters of its id (transom show --ids), or "last" for the last one from others
         #[arg(long, value_name = "MESSAGE")]
         reply_to: Option<String>,
+        /// What the others are to see of a link in the text: the link, its title, a description (may be ""); nothing is fetched
+        #[arg(long, num_args = 3, value_names = ["LINK", "TITLE", "DESCRIPTION"])]
+        preview: Vec<String>,
+    },
+    /// React to a message, for example: transom react bob last 👍
+    React {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the message's id (transom show --ids), or "last" for the last one from others
+        message: String,
+        /// One emoji, or a short word
+        emoji: String,
+        /// Take the reaction back
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Change what an own message says; what it said before stays visible
+    Edit {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the message's id, or "last" for the last own one
+        message: String,
+        /// What it is to say; - reads it from standard input
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Show what a message has said before it was edited
+    History {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the message's id, or "last"
+        message: String,
+    },
+    /// Take a message out of your sight, or take it back for everyone
+    Delete {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the message's id, or "last" for the last own one
+        message: String,
+        /// For all members: your own message, or as an admin of the group anybody's
+        #[arg(long)]
+        for_everyone: bool,
+    },
+    /// Pass a message on to another conversation
+    Forward {
+        /// The conversation that it is in
+        conversation: String,
+        /// The first characters of the message's id, or "last" for the last one from others
+        message: String,
+        /// To whom: a conversation, or an address to start one with
+        to: String,
+    },
+    /// Pin a message
+    Pin {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the message's id, or "last"
+        message: String,
+    },
+    /// Take a pin off a message
+    Unpin {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the message's id, or "last"
+        message: String,
+    },
+    /// Show the pinned messages, the last one pinned first
+    Pins {
+        /// The conversation
+        conversation: String,
+    },
+    /// Ask something and vote
+    #[command(subcommand)]
+    Poll(Poll),
+    /// Send a contact card
+    Contact {
+        /// To whom: a conversation, or an address to start one with
+        conversation: String,
+        /// Whose: an address, or the name of somebody known
+        who: String,
+        /// How you call them
+        #[arg(long, default_value = "")]
+        name: String,
+    },
+    /// Send a location, for example: transom location bob 48.2010 16.3695 --label Café
+    Location {
+        /// To whom: a conversation, or an address to start one with
+        conversation: String,
+        /// Degrees north of the equator, from -90 to 90
+        #[arg(allow_negative_numbers = true, value_parser = degrees)]
+        latitude: i64,
+        /// Degrees east of Greenwich, from -180 to 180
+        #[arg(allow_negative_numbers = true, value_parser = degrees)]
+        longitude: i64,
+        /// How far off it may be, in metres
+        #[arg(long, value_name = "METRES", default_value_t = 0)]
+        accuracy: u32,
+        /// What it is called
+        #[arg(long, default_value = "")]
+        label: String,
     },
     /// Fetch what waits and print what is new
     Receive,
@@ -216,6 +316,39 @@ pub enum Group {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Poll {
+    /// Send a poll, for example: transom poll create family "Lunch?" Pizza Soup
+    Create {
+        /// To whom: a conversation, or an address to start one with
+        conversation: String,
+        /// The question
+        question: String,
+        /// What there is to choose
+        #[arg(required = true)]
+        options: Vec<String>,
+        /// Several options may be chosen
+        #[arg(long)]
+        multiple: bool,
+    },
+    /// Vote, instead of any earlier vote
+    Vote {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the poll's id, or "last"
+        poll: String,
+        /// The options' numbers as they are shown; none takes the vote back
+        options: Vec<u32>,
+    },
+    /// End an own poll
+    Close {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the poll's id, or "last"
+        poll: String,
+    },
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
     /// Writes
@@ -280,6 +413,17 @@ impl Command {
             Self::Register { .. } => "register",
             Self::Whoami => "whoami",
             Self::Send { .. } => "send",
+            Self::React { .. } => "react",
+            Self::Edit { .. } => "edit",
+            Self::History { .. } => "history",
+            Self::Delete { .. } => "delete",
+            Self::Forward { .. } => "forward",
+            Self::Pin { .. } => "pin",
+            Self::Unpin { .. } => "unpin",
+            Self::Pins { .. } => "pins",
+            Self::Poll(_) => "poll",
+            Self::Contact { .. } => "contact",
+            Self::Location { .. } => "location",
             Self::Receive => "receive",
             Self::Watch => "watch",
             Self::List => "list",
@@ -297,6 +441,12 @@ impl Command {
             Self::Completions { .. } => "completions",
         }
     }
+}
+
+/// Decimal degrees, in 10^-7 degrees.
+fn degrees(text: &str) -> Result<i64, String> {
+    let degrees: f64 = text.parse().map_err(|_| "decimal degrees are wanted, for example 48.2010".to_owned())?;
+    if degrees.abs() <= 180.0 { Ok((degrees * 1e7).round() as i64) } else { Err("that is not on Earth".to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

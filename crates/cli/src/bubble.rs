@@ -92,6 +92,11 @@ pub fn lines(lines: &Lines<'_>, terminal: &Terminal, message: &Message, ids: boo
     out
 }
 
+/// A text whose further lines are indented.
+pub fn text(lines: &Lines<'_>, terminal: &Terminal, text: &str) -> String {
+    linked(lines, terminal, text).replace('\n', &format!("\n{INDENT}"))
+}
+
 fn isolated(text: &str) -> String {
     let lines: Vec<String> = clean(text).split('\n').map(|line| isolate(line).into_owned()).collect();
     lines.join("\n")
@@ -219,11 +224,11 @@ mod tests {
 
     #[test]
     fn nobody_writes_what_looks_like_anothers_message_or_turns_a_line_round() {
-        let faked = text("one\n  12:00  alice: yes\u{202e}gnp.exe");
-        assert_eq!(printed(&faked)[1], "      \u{2068}  12:00  alice: yes\u{fffd}gnp.exe\u{2069}");
+        let faked = text("one\n  12:00  alice: \u{5d0}\u{202e}gnp.exe");
+        assert_eq!(printed(&faked)[1], "      \u{2068}  12:00  alice: \u{5d0}\u{fffd}gnp.exe\u{2069}");
         let turned = Message { from: "\u{5d1}\u{5d5}\u{5d1}@relay.example".into(), ..text("abc") };
         assert!(printed(&turned)[0].contains("\u{2068}\u{5d1}\u{5d5}\u{5d1}\u{2069}: abc"));
-        for line in printed(&text(&"e\u{301}\u{202e}\n".repeat(2000))) {
+        for line in printed(&text(&"e\u{301}\u{5d0}\u{202e}\n".repeat(2000))) {
             let (open, closed) = (line.matches('\u{2068}').count(), line.matches('\u{2069}').count());
             assert_eq!(open, closed, "isolates end on the line where they begin");
         }

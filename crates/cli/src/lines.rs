@@ -1,6 +1,8 @@
 //! How accounts, conversations and messages look as text.
 
-use api::{Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, Role, Standing};
+use api::{
+    Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, Revision, Role, Standing,
+};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
@@ -142,6 +144,13 @@ impl<'a> Lines<'a> {
         for line in bubble::lines(self, self.terminal, message, ids) {
             self.terminal.line(line);
         }
+    }
+
+    /// What a message has said since some time.
+    pub fn revision(&self, revision: &Revision) {
+        let time = self.time(if revision.time == 0 { revision.sent } else { revision.time });
+        let text = bubble::text(self, self.terminal, &revision.text);
+        self.terminal.line(format!("  {}  {text}", self.terminal.paint(Paint::Faint, time)));
     }
 
     /// An invitation.

@@ -240,10 +240,11 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.replace("\r\n", "\n").chars().map(replace).collect())
 }
 
-/// Text that keeps its own direction and leaves that of what stands beside it alone (UAX #9, first strong isolate). What went
-/// through [`clean`] can't end the isolate by itself.
+/// Text that keeps its own direction and leaves that of what stands beside it alone (UAX #9, first strong isolate), if it holds
+/// anything that is written from the right. What went through [`clean`] can't end the isolate by itself.
 pub fn isolate(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(format!("\u{2068}{text}\u{2069}")) }
+    let from_the_right = |c: char| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefe}' | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}');
+    if text.contains(from_the_right) { Cow::Owned(format!("\u{2068}{text}\u{2069}")) } else { Cow::Borrowed(text) }
 }
 
 /// Cleaned text on one line, at most `width` columns wide.

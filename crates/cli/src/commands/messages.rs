@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use api::{
-    Command, Conversation, ConversationKind, Event, Kind, Message, MessageKind, MessageStatus, Problem, Query,
+    Command, Conversation, ConversationKind, Event, Kind, Message, MessageKind, MessageStatus, Preview, Problem, Query,
     Standing, View,
 };
 
 use crate::lines::{Lines, short_id};
 use crate::names::unexpected;
-use crate::session::Session;
+use crate::session::{Made, Session};
 use crate::terminal::{Paint, clean};
 
 /// How many messages of a conversation are looked at for one that is named by a part of its id.
@@ -18,26 +18,41 @@ const LOOK_BACK: u32 = 1_000;
 /// The largest text that is read from standard input; what a relay takes is less.
 const MAX_TEXT: u64 = 1 << 20;
 
-pub fn send(session: &mut Session<'_>, to: &str, text: &[String], reply_to: Option<&str>) -> Result<(), Problem> {
-    let own = session.account()?;
+pub fn send(
+    session: &mut Session<'_>,
+    to: &str,
+    text: &[String],
+    reply_to: Option<&str>,
+    preview: &[String],
+) -> Result<(), Problem> {
+    session.account()?;
     let conversation = session.target(to)?;
-    let text = match text {
-        [dash] if dash == "-" => standard_input()?,
-        words => words.join(" "),
+    let text = given_text(text)?;
+    let reply_to = match reply_to {
+        None => None,
+        Some(wanted) => Some(named_message(session, &conversation, wanted, Which::Others)?),
     };
-    if text.trim().is_empty() {
-        return Err(Problem::new(Kind::Usage, "There is nothing to send: the text is empty.", "", ""));
-    }
-    let reply_to = reply_to.map(|wanted| named_message(session, &conversation, wanted)).transpose()?;
-    let command = Command::Send { conversation: conversation.clone(), text, reply_to, preview: None };
+    let preview = match preview {
+        [url, title, description] => {
+            Some(Preview { url: url.clone(), title: title.clone(), description: description.clone() })
+        }
+        _ => None,
+    };
+    let command = Command::Send { conversation: conversation.clone(), text, reply_to, preview };
     let made = session.run("Sending", command)?;
+    sent(session, made, &conversation)
+}
+
+/// Says where a message has gone.
+pub fn sent(session: &Session<'_>, made: Made, conversation: &str) -> Result<(), Problem> {
+    let own = session.account()?;
     let terminal = session.terminal;
     if terminal.json {
         terminal.event(Event::Done { command: 0, conversation: made.conversation, message: made.message });
         return Ok(());
     }
     let lines = Lines::new(terminal, &own.address);
-    let id = made.conversation.unwrap_or(conversation);
+    let id = made.conversation.unwrap_or_else(|| conversation.to_owned());
     let conversation = match session.query(Query::Conversation { conversation: id.clone() }) {
         Ok(View::Conversation(conversation)) => lines.title(&conversation),
         _ => clean(&id).into_owned(),
@@ -49,6 +64,18 @@ pub fn send(session: &mut Session<'_>, to: &str, text: &[String], reply_to: Opti
         terminal.note(format!("{unread} new {messages} for you: transom receive"));
     }
     Ok(())
+}
+
+/// The words of the command line, or standard input.
+pub fn given_text(text: &[String]) -> Result<String, Problem> {
+    let text = match text {
+        [dash] if dash == "-" => standard_input()?,
+        words => words.join(" "),
+    };
+    if text.trim().is_empty() {
+        return Err(Problem::new(Kind::Usage, "There is nothing to send: the text is empty.", "", ""));
+    }
+    Ok(text)
 }
 
 pub fn receive(session: &mut Session<'_>) -> Result<(), Problem> {
@@ -241,29 +268,72 @@ fn mark_read(session: &Session<'_>, conversation: &str, message: &str) {
     session.tell(Command::MarkRead { conversation: conversation.to_owned(), message: message.to_owned() });
 }
 
+/// Which message "last" means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    Any,
+    Own,
+    Others,
+    Poll,
+}
+
+impl Which {
+    fn fits(self, message: &Message) -> bool {
+        match (self, &message.kind) {
+            (_, MessageKind::System { .. } | MessageKind::Deleted { .. }) => false,
+            (Self::Any, _) => true,
+            (Self::Own, _) => message.own,
+            (Self::Others, _) => !message.own,
+            (Self::Poll, kind) => matches!(kind, MessageKind::Poll { .. }),
+        }
+    }
+}
+
 /// The message that is meant by a part of its id, or by "last".
-fn named_message(session: &Session<'_>, conversation: &str, wanted: &str) -> Result<String, Problem> {
-    let messages = messages(session, conversation, LOOK_BACK)?;
+pub fn named_message(
+    session: &mut Session<'_>,
+    conversation: &str,
+    wanted: &str,
+    which: Which,
+) -> Result<String, Problem> {
     let none = |why: &str| {
         Problem::new(
             Kind::NotFound,
-            format!("There is no message '{}' to answer.", clean(wanted)),
+            format!("There is no message '{}' in this conversation.", clean(wanted)),
             why,
             "Show the ids with `transom show CONVERSATION --ids`.",
         )
     };
     if wanted == "last" {
-        let last =
-            messages.iter().rev().find(|message| !message.own && !matches!(message.kind, MessageKind::System { .. }));
-        return last.map(|message| message.id.clone()).ok_or_else(|| none("Nobody else has written here yet."));
+        let messages = messages(session, conversation, LOOK_BACK)?;
+        let last = messages.iter().rev().find(|message| which.fits(message));
+        return last.map(|message| message.id.clone()).ok_or_else(|| {
+            none(match which {
+                Which::Any => "Nobody has written here yet.",
+                Which::Own => "You have not written here yet.",
+                Which::Others => "Nobody else has written here yet.",
+                Which::Poll => "There is no poll.",
+            })
+        });
     }
-    let lower = wanted.to_lowercase();
-    let mut fitting = messages.iter().filter(|message| lower.len() >= 4 && message.id.starts_with(&lower));
-    match (fitting.next(), fitting.next()) {
-        (Some(message), None) => Ok(message.id.clone()),
-        (Some(_), Some(_)) => Err(none("It fits several; write more of the id.")),
-        (None, _) if lower.len() < 4 => Err(none("At least four characters of its id are needed.")),
-        (None, _) => Err(none("")),
+    if wanted.len() < 4 {
+        return Err(none("At least four characters of its id are needed."));
+    }
+    let query = Query::Message { conversation: conversation.to_owned(), message: wanted.to_lowercase() };
+    let found = match session.query(query.clone()) {
+        // It may wait to be fetched.
+        Err(problem) if problem.kind == Kind::NotFound => {
+            session.freshen();
+            session.query(query)
+        }
+        found => found,
+    };
+    match found {
+        Ok(View::Message(message)) => Ok(message.id),
+        Ok(other) => Err(unexpected(&other)),
+        Err(problem) if problem.kind == Kind::NotFound => Err(none("")),
+        Err(problem) if problem.kind == Kind::Usage => Err(none("It fits several; write more of the id.")),
+        Err(problem) => Err(problem),
     }
 }
 

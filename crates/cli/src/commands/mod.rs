@@ -1,6 +1,7 @@
 //! The commands: each asks the client, waits, and prints.
 
 mod account;
+mod content;
 mod groups;
 mod messages;
 
@@ -26,8 +27,27 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
     let done = match &args.command {
         Command::Register { address, invite } => account::register(session, address, invite),
         Command::Whoami => account::whoami(session),
-        Command::Send { conversation, text, reply_to } => {
-            messages::send(session, conversation, text, reply_to.as_deref())
+        Command::Send { conversation, text, reply_to, preview } => {
+            messages::send(session, conversation, text, reply_to.as_deref(), preview)
+        }
+        Command::React { conversation, message, emoji, remove } => {
+            content::react(session, conversation, message, emoji, *remove)
+        }
+        Command::Edit { conversation, message, text } => content::edit(session, conversation, message, text),
+        Command::History { conversation, message } => content::history(session, conversation, message),
+        Command::Delete { conversation, message, for_everyone } => {
+            content::delete(session, conversation, message, *for_everyone)
+        }
+        Command::Forward { conversation, message, to } => content::forward(session, conversation, message, to),
+        Command::Pin { conversation, message } => content::pin(session, conversation, message, true),
+        Command::Unpin { conversation, message } => content::pin(session, conversation, message, false),
+        Command::Pins { conversation } => content::pins(session, conversation),
+        Command::Poll(poll) => content::poll(session, poll),
+        Command::Contact { conversation, who, name } => content::contact(session, conversation, who, name),
+        Command::Location { conversation, latitude, longitude, accuracy, label } => {
+            let (latitude_e7, longitude_e7, accuracy) = (*latitude, *longitude, *accuracy);
+            let location = api::Location { latitude_e7, longitude_e7, accuracy, label: label.clone() };
+            content::location(session, conversation, location)
         }
         Command::Receive => messages::receive(session),
         Command::Watch => messages::watch(session),

@@ -32,12 +32,14 @@ macro_rules! transcripts {
 
 transcripts! {
     accounts,
+    content,
     conversation,
     devices,
     groups,
     help,
     invitations,
     passphrase,
+    polls,
     refusals,
     relay_restarts,
 }

@@ -13,7 +13,7 @@
 //! A line of output is kept as it is, except for what differs from run to run: see `Stage::mask`. Lines of progress (they begin with
 //! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines. An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
-//! the last device id that `devices list` printed for another device than this one.
+//! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -36,6 +36,7 @@ pub fn run(name: &str) {
         running: HashMap::new(),
         code: String::new(),
         device: String::new(),
+        message: String::new(),
         environment: HashMap::new(),
     };
     let mut printed = String::new();
@@ -79,6 +80,7 @@ struct Stage {
     running: HashMap<String, Transom>,
     code: String,
     device: String,
+    message: String,
     environment: HashMap<String, Vec<(String, String)>>,
 }
 
@@ -134,6 +136,7 @@ impl Stage {
             .replace("[http]", &self.relay.http.to_string())
             .replace("[code]", &self.code)
             .replace("[device]", &self.device)
+            .replace("[message]", &self.message)
             .replace("[home]", &self.home.to_string_lossy());
         // `transom` may be followed by settings in braces: {NAME=value}.
         let (mut words, mut settings) = (Vec::new(), self.environment.get(who).cloned().unwrap_or_default());
@@ -161,6 +164,10 @@ impl Stage {
         for line in lines {
             if let Some(code) = line.trim().strip_prefix("transom devices link ").filter(|code| code.contains('/')) {
                 self.code = code.to_owned();
+            }
+            let word = line.split_whitespace().next().unwrap_or_default();
+            if line.starts_with("  ") && word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit()) {
+                self.message = word.to_owned();
             }
             if line.contains("added ") && !line.contains("this one") {
                 self.device = line.split_whitespace().next().unwrap_or_default().to_owned();
@@ -192,14 +199,14 @@ fn mask(line: &str) -> String {
     masked + rest
 }
 
-/// Ids and fingerprints (eight hexadecimal digits and more), safety numbers (groups of five digits), times and process numbers.
+/// Ids and fingerprints (eight hexadecimal digits and more), safety numbers (groups of five digits), times, numbers of processes and entries.
 fn mask_word(word: &str, before: &str) -> String {
     let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let digits = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     let is_time = word.split_once(':').is_some_and(|(h, m)| h.len() == 2 && m.len() == 2 && digits(h) && digits(m));
     if is_time {
         "[time]".into()
-    } else if before.ends_with("(process ") && digits(word) {
+    } else if (before.ends_with("(process ") || before.ends_with("\"seq\":")) && digits(word) {
         "[number]".into()
     } else if word.len() >= 8 && word.chars().all(is_hex) {
         "[id]".into()
