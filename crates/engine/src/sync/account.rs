@@ -96,6 +96,13 @@ impl State {
     pub(super) fn account_link_up(&mut self, turn: &mut Turn<'_>) -> Done {
         self.account.link_down();
         let Some(me) = &self.me else { return Ok(()) };
+        if me.revoked() {
+            // For good: nothing of this lane is for it any more.
+            if let Some(route) = self.account_route() {
+                self.want(turn, route, false);
+            }
+            return Ok(());
+        }
         if me.registered() {
             self.authenticate(turn);
         } else if let Some(route) = self.account_route() {
@@ -175,12 +182,32 @@ impl State {
                 Ok(())
             }
             Err(Rejection::Refused(error)) => {
-                // The next connection tries again; on this one the answer stays the same.
-                self.account.shut_out = true;
-                let problem = refusal("The relay does not accept this device.", &error);
-                turn.event(Event::Notice { conversation: None, problem });
+                self.shut_out(turn, &error);
                 Ok(())
             }
+        }
+    }
+
+    /// The relay does not accept this device, or not any more. The next connection tries again; on this one the answer stays the
+    /// same. The account's record says whether it was revoked.
+    fn shut_out(&mut self, turn: &mut Turn<'_>, error: &wire::Error) {
+        self.account.authenticated = false;
+        if std::mem::replace(&mut self.account.shut_out, true) {
+            return;
+        }
+        let problem = refusal("The relay does not accept this device.", error);
+        turn.event(Event::Notice { conversation: None, problem });
+        if let Some(address) = self.me.as_ref().map(|me| me.address.clone()) {
+            let route = self.errand(address.relay());
+            self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
+        }
+    }
+
+    /// The refusal, if it is about the device and not about what it asked.
+    fn is_about_device(rejection: &Rejection) -> Option<&wire::Error> {
+        match rejection {
+            Rejection::Refused(error) if matches!(error.code, Code::Refused | Code::NotAuthenticated) => Some(error),
+            Rejection::Refused(_) | Rejection::Lost => None,
         }
     }
 
@@ -274,6 +301,8 @@ impl State {
     fn count_later(&mut self, turn: &mut Turn<'_>, refused: Option<&Rejection>) {
         let after = match refused {
             Some(Rejection::Lost) => return,
+            // The same packages would be refused again.
+            Some(Rejection::Refused(error)) if !error.code.is_transient() => COUNT_EVERY_MS,
             Some(rejection) => super::intents::retry_after(rejection, AGAIN_MS),
             None => COUNT_EVERY_MS,
         };
@@ -286,7 +315,10 @@ impl State {
             Ok(Response::KeyPackageCount { count, last_resort_used }) => (count, last_resort_used),
             Ok(_) => return Ok(()),
             Err(rejection) => {
-                self.count_later(turn, Some(&rejection));
+                match Self::is_about_device(&rejection) {
+                    Some(error) => self.shut_out(turn, error),
+                    None => self.count_later(turn, Some(&rejection)),
+                }
                 return Ok(());
             }
         };
@@ -382,7 +414,13 @@ impl State {
     }
 
     pub(super) fn on_self_looked_up(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
-        let (Some(me), Some(command)) = (&self.me, self.account.registering) else { return Ok(()) };
+        let Some(me) = &self.me else { return Ok(()) };
+        let Some(command) = self.account.registering else {
+            if let Ok(Response::Record(record)) = result {
+                self.see_record(turn, &record, true)?;
+            }
+            return Ok(());
+        };
         match result {
             Ok(Response::Record(record)) if record == *me.record.bytes() => {
                 self.account.registering = None;
@@ -438,6 +476,9 @@ impl State {
     }
 
     fn inbox_refused(&mut self, turn: &mut Turn<'_>, rejection: &Rejection) {
+        if let Some(error) = Self::is_about_device(rejection) {
+            return self.shut_out(turn, error);
+        }
         if let Rejection::Refused(_) = rejection {
             let at = turn.now.plus(super::intents::retry_after(rejection, AGAIN_MS));
             self.account.inbox_again = Some(at);

@@ -3,7 +3,7 @@
 //! Each account is one errand: its look-up and its claims share a connection, which is shared with nothing else. What was gathered
 //! lives in memory only: after a crash it is gathered again, at the cost of a few key packages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Kind, Problem};
 use wire::{
@@ -47,8 +47,26 @@ struct Account {
     /// Only these devices are wanted.
     only: Option<Vec<DeviceId>>,
     record: Option<Signed<AccountRecord>>,
-    outstanding: usize,
+    /// Claims that have no answer yet.
+    outstanding: BTreeSet<DeviceId>,
     found: Vec<Gathered>,
+}
+
+impl Account {
+    /// Other devices are wanted than when this was gathered: some have come into the group by another commit meanwhile. False if
+    /// not all that is wanted now was gathered.
+    fn narrow(&mut self, only: Option<&Vec<DeviceId>>) -> bool {
+        if self.only.as_ref() == only {
+            return true;
+        }
+        let covers = |asked: &Vec<DeviceId>| only.is_some_and(|only| only.iter().all(|device| asked.contains(device)));
+        if !self.only.as_ref().is_none_or(covers) {
+            return false;
+        }
+        self.only = only.cloned();
+        self.found.retain(|found| only.is_none_or(|only| only.contains(&found.device)));
+        true
+    }
 }
 
 /// How far a gathering is.
@@ -85,7 +103,7 @@ impl Engine {
             });
         }
         let gather = self.gathers.entry(row.n).or_default();
-        gather.accounts.retain(|address, _| wanted.contains_key(address));
+        gather.accounts.retain(|address, account| wanted.get(address).is_some_and(|only| account.narrow(only.as_ref())));
         let missing: Vec<(String, Option<Vec<DeviceId>>)> = wanted
             .iter()
             .filter(|(address, _)| !gather.accounts.contains_key(*address))
@@ -98,7 +116,7 @@ impl Engine {
             }
         }
         let Some(gather) = self.gathers.get(&row.n) else { return Ok(State::Waiting) };
-        if gather.accounts.values().any(|account| account.record.is_none() || account.outstanding > 0) {
+        if gather.accounts.values().any(|account| account.record.is_none() || !account.outstanding.is_empty()) {
             return Ok(State::Waiting);
         }
         Ok(State::Complete(gather.accounts.values().flat_map(|account| account.found.clone()).collect()))
@@ -117,7 +135,7 @@ impl Engine {
             Err(problem) => return Ok(Some(problem)),
         };
         let route = self.errand(address.relay());
-        let account = Account { route: route.clone(), only, record: None, outstanding: 0, found: Vec::new() };
+        let account = Account { route: route.clone(), only, record: None, outstanding: BTreeSet::new(), found: Vec::new() };
         self.gathers.entry(intent).or_default().accounts.insert(text.to_owned(), account);
         // The own record is known better here than at the relay.
         if let Some(own) = self.me.as_ref().filter(|me| me.address == address).map(|me| me.record.clone()) {
@@ -192,7 +210,7 @@ impl Engine {
             .filter(|device| Some(*device) != own)
             .filter(|device| account.only.as_ref().is_none_or(|only| only.contains(device)))
             .collect();
-        account.outstanding = devices.len();
+        account.outstanding = devices.iter().copied().collect();
         account.record = Some(record.clone());
         let route = account.route.clone();
         if devices.is_empty() && self.me.as_ref().is_some_and(|me| me.address == record.address) {
@@ -221,11 +239,15 @@ impl Engine {
         let Some(account) = self.gathers.get_mut(&intent).and_then(|gather| gather.accounts.get_mut(text)) else {
             return Ok(());
         };
-        account.outstanding = account.outstanding.saturating_sub(1);
+        if !account.outstanding.remove(&device) {
+            // Asked when other devices were wanted.
+            return Ok(());
+        }
         let mut retry = None;
         match (result, &account.record) {
             (Ok(Response::KeyPackage { package, .. }), Some(record)) => {
-                if let Some(package) = usable(turn, record, device, package, now) {
+                let wanted = account.only.as_ref().is_none_or(|only| only.contains(&device));
+                if let Some(package) = usable(turn, record, device, package, now).filter(|_| wanted) {
                     account.found.push(Gathered {
                         address: text.to_owned(),
                         record: record.bytes().clone(),
@@ -243,7 +265,7 @@ impl Engine {
         if let Some(after) = retry {
             return self.gather_failed(turn, intent, Failure::Later(after));
         }
-        if account.outstanding == 0 {
+        if account.outstanding.is_empty() {
             // Own devices that offer nothing yet hold nobody else up: they are added once they do.
             let own = self.me.as_ref().is_some_and(|me| me.address.as_str() == text);
             if account.found.is_empty() && !own {

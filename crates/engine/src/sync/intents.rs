@@ -18,6 +18,8 @@ use crate::state::{ConversationState, GroupKind};
 
 /// Devices that one commit adds at most: a commit of this size stays below every relay's limit.
 const ADDS: usize = 400;
+/// Between comparisons of clocks that were too far apart for something that waits.
+const CLOCK_AGAIN_MS: u64 = 60_000;
 
 /// What somebody wants.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,6 +68,8 @@ enum Plan {
     Wait,
     /// Not now; try again after so many milliseconds.
     Later(u64),
+    /// Not before this device's clock and the relays' agree.
+    ClockIsOff,
     /// Make this commit.
     Commit(Box<Attempt>),
 }
@@ -146,6 +150,11 @@ impl State {
                     }
                     outbox::delay_intent(turn.db, row.n, turn.now.plus(after).0)?;
                     turn.wake_at(turn.now.plus(after));
+                }
+                Plan::ClockIsOff => {
+                    outbox::delay_intent(turn.db, row.n, turn.now.plus(CLOCK_AGAIN_MS).0)?;
+                    turn.wake_at(turn.now.plus(CLOCK_AGAIN_MS));
+                    self.compare_clocks_again(turn)?;
                 }
                 Plan::Commit(attempt) => {
                     if !self.is_caught_up(&conversation) {
@@ -241,7 +250,7 @@ impl State {
             .collect();
         let mut outline = Outline::default();
         if self.clock_is_off() && matches!(intent, Intent::Create { .. } | Intent::Add { .. }) {
-            return Ok(Err(Plan::Later(60_000)));
+            return Ok(Err(Plan::ClockIsOff));
         }
         let nobody = |who: &str| Plan::Impossible(not_a_member(who, conversation));
         let forbidden = |what: &str, who: &str| Plan::Impossible(forbidden(what, who));

@@ -21,13 +21,17 @@ impl State {
     pub(super) fn want(&mut self, turn: &mut Turn<'_>, route: Route, wanted: bool) {
         if self.wanted.get(&route).copied().unwrap_or(false) != wanted {
             self.wanted.insert(route.clone(), wanted);
+            if !wanted {
+                // Its greeting is for no other connection: wanted again, it is another one.
+                self.links.remove(&route);
+            }
             turn.output(Output::Connect { route, wanted });
         }
     }
 
     /// Wants all connections that the database has a use for.
     pub(super) fn connect_all(&mut self, turn: &mut Turn<'_>) -> Done {
-        if let Some(me) = &self.me {
+        if let Some(me) = self.me.as_ref().filter(|me| !me.revoked()) {
             let route = Route { relay: me.address.relay().clone(), lane: Lane::Account };
             self.want(turn, route, true);
         }
@@ -46,7 +50,9 @@ impl State {
             // The shell refuses such a relay before it gets here.
             return Ok(());
         }
-        if clock_is_off {
+        // Said once until they agree again: they are compared anew every minute while something waits for it.
+        if clock_is_off && !self.clock_told {
+            self.clock_told = true;
             turn.event(api::Event::Notice {
                 conversation: None,
                 problem: api::Problem::new(
@@ -57,6 +63,7 @@ impl State {
                 ),
             });
         }
+        self.clock_told &= clock_is_off;
         let lane = route.lane;
         let relay = route.relay.clone();
         if matches!(lane, Lane::Account | Lane::Logs) {
@@ -82,6 +89,19 @@ impl State {
             Lane::Rendezvous => self.rendezvous_up(turn),
             Lane::Errand(_) => Ok(()),
         }
+    }
+
+    /// Only a relay's greeting tells its time, and this device's clock may have been set right since, or have jumped while the
+    /// greeting was on its way (a computer that slept): the connections whose clocks were apart are made anew.
+    pub(super) fn compare_clocks_again(&mut self, turn: &mut Turn<'_>) -> Done {
+        let off: Vec<Route> =
+            self.links.iter().filter(|(_, link)| link.clock_is_off).map(|(route, _)| route.clone()).collect();
+        for route in off {
+            self.want(turn, route.clone(), false);
+            self.link_down(turn, &route)?;
+            self.want(turn, route, true);
+        }
+        Ok(())
     }
 
     pub(super) fn link_down(&mut self, turn: &mut Turn<'_>, route: &Route) -> Done {
@@ -321,6 +341,8 @@ impl State {
                 Lane::Account => self.read_inbox(turn),
                 _ => self.read_on(turn, log),
             },
+            // The own inbox has one epoch: it ends when this device was revoked, which the answer will say.
+            Push::EpochEnded { .. } if route.lane == Lane::Account => self.subscribe_inbox(turn),
             // The commit that ended it was the last entry pushed and has been processed; nothing more is to be done.
             Push::EpochEnded { .. } | Push::GoingAway { .. } => Ok(()),
             // Typing and presence come with a later version; a signal is never stored, so nothing is lost.

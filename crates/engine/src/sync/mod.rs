@@ -56,6 +56,8 @@ pub(crate) struct State {
     account: account::AccountRun,
     next_number: u64,
     wake: Option<UnixMillis>,
+    /// The person knows that this clock and a relay's are apart.
+    clock_told: bool,
 }
 
 /// A connection that is up.
@@ -171,6 +173,7 @@ impl State {
             account: account::AccountRun::default(),
             next_number: 1,
             wake: None,
+            clock_told: false,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Commands whose effect is not known yet. Lost when the engine closes: what they asked for goes on, their answer does not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use api::{Event, Problem};
 use wire::LogId;
@@ -13,7 +13,8 @@ use crate::io::CommandId;
 pub(super) struct Waits {
     open: HashMap<CommandId, Wait>,
     by_message: HashMap<[u8; 32], CommandId>,
-    by_intent: HashMap<i64, CommandId>,
+    /// Several may wait for one: devices that are linked one after the other come in together.
+    by_intent: HashMap<i64, BTreeSet<CommandId>>,
     /// Commands that may be complete now.
     progressed: HashSet<CommandId>,
 }
@@ -48,7 +49,7 @@ impl State {
     /// Answers `command` once all of this has happened.
     pub(super) fn wait(&mut self, command: CommandId, what: WaitFor) {
         for intent in &what.intents {
-            self.waits.by_intent.insert(*intent, command);
+            self.waits.by_intent.entry(*intent).or_default().insert(command);
         }
         if let Some(message) = what.message {
             self.waits.by_message.insert(message, command);
@@ -80,14 +81,15 @@ impl State {
 
     /// An intent was carried out. `follow_up` goes on for it.
     pub(super) fn intent_settled(&mut self, intent: i64, follow_up: Option<i64>) {
-        let Some(command) = self.waits.by_intent.remove(&intent) else { return };
-        let Some(wait) = self.waits.open.get_mut(&command) else { return };
-        wait.intents.remove(&intent);
-        if let Some(next) = follow_up {
-            wait.intents.insert(next);
-            self.waits.by_intent.insert(next, command);
+        for command in self.waits.by_intent.remove(&intent).unwrap_or_default() {
+            let Some(wait) = self.waits.open.get_mut(&command) else { continue };
+            wait.intents.remove(&intent);
+            if let Some(next) = follow_up {
+                wait.intents.insert(next);
+                self.waits.by_intent.entry(next).or_default().insert(command);
+            }
+            self.waits.progressed.insert(command);
         }
-        self.waits.progressed.insert(command);
     }
 
     /// A deposit of a conversation is out, or was given up.
@@ -117,14 +119,14 @@ impl State {
 
     /// An intent no longer applies.
     pub(super) fn intent_failed(&mut self, turn: &mut Turn<'_>, intent: i64, problem: &Problem) {
-        if let Some(command) = self.waits.by_intent.remove(&intent) {
+        for command in self.waits.by_intent.remove(&intent).unwrap_or_default() {
             self.fail(turn, command, problem.clone());
         }
     }
 
     /// Somebody waits for this intent.
     pub(super) fn progress(&self, turn: &mut Turn<'_>, intent: i64, what: &str) {
-        if let Some(command) = self.waits.by_intent.get(&intent) {
+        for command in self.waits.by_intent.get(&intent).into_iter().flatten() {
             turn.event(Event::Progress { command: *command, what: what.to_owned() });
         }
     }
@@ -134,7 +136,10 @@ impl State {
         self.waits.open.remove(&command);
         self.waits.progressed.remove(&command);
         self.waits.by_message.retain(|_, other| *other != command);
-        self.waits.by_intent.retain(|_, other| *other != command);
+        self.waits.by_intent.retain(|_, waiting| {
+            waiting.remove(&command);
+            !waiting.is_empty()
+        });
         turn.event(Event::Failed { command, problem });
     }
 
