@@ -103,7 +103,9 @@ impl Engine {
             });
         }
         let gather = self.gathers.entry(row.n).or_default();
-        gather.accounts.retain(|address, account| wanted.get(address).is_some_and(|only| account.narrow(only.as_ref())));
+        gather
+            .accounts
+            .retain(|address, account| wanted.get(address).is_some_and(|only| account.narrow(only.as_ref())));
         let missing: Vec<(String, Option<Vec<DeviceId>>)> = wanted
             .iter()
             .filter(|(address, _)| !gather.accounts.contains_key(*address))
@@ -135,7 +137,8 @@ impl Engine {
             Err(problem) => return Ok(Some(problem)),
         };
         let route = self.errand(address.relay());
-        let account = Account { route: route.clone(), only, record: None, outstanding: BTreeSet::new(), found: Vec::new() };
+        let account =
+            Account { route: route.clone(), only, record: None, outstanding: BTreeSet::new(), found: Vec::new() };
         self.gathers.entry(intent).or_default().accounts.insert(text.to_owned(), account);
         // The own record is known better here than at the relay.
         if let Some(own) = self.me.as_ref().filter(|me| me.address == address).map(|me| me.record.clone()) {
