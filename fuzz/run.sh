@@ -12,7 +12,7 @@ RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     cargo +nightly build --release --locked --target "$host" --target-dir target
 mkdir -p artifacts
 status=0
-for target in wire_client_frame wire_server_frame wire_record mimi_content envelope; do
+for target in wire_client_frame wire_server_frame wire_record mimi_content envelope mentions; do
     mkdir -p "target/found/$target"
     "target/$host/release/$target" "target/found/$target" "corpus/$target" \
         -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=1024 -artifact_prefix="artifacts/$target-" \

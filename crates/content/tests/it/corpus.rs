@@ -11,7 +11,9 @@ use content::mimi::{
     Disposition, Expiration, ExtensionKey, ExtensionValue, ExternalPart, NestedPart, Part, PartSemantics, ROOM_URI,
     SENDER_URI,
 };
-use content::{Envelope, MessageId, MimiContent, Receipts, interpret, receipts, text};
+use content::{
+    Contact, Envelope, Location, MessageId, MimiContent, Poll, Preview, Receipts, interpret, receipts, text,
+};
 
 fn replay(target: &str, seeds: Vec<(String, Vec<u8>)>, decodes: impl Fn(&[u8]) -> bool) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
@@ -68,6 +70,12 @@ fn messages() -> Vec<(&'static str, MimiContent)> {
         description: "Two hours of key signing".into(),
         filename: "film.mp4".into(),
     }));
+    let reactions = several(
+        ProcessAll,
+        ["❤", "🥳"].map(|emoji| single(Disposition::REACTION, "text/plain;charset=utf-8", emoji.as_bytes())).into(),
+    );
+    let reactions = NestedPart { disposition: Disposition::REACTION, ..reactions };
+    let preview = Preview::new("https://relay.example/", "A relay", "What it says").unwrap();
     let extensions = BTreeMap::from([
         (SENDER_URI, ExtensionValue::text("mimi://relay.example/u/alice")),
         (ROOM_URI, ExtensionValue::text("mimi://relay.example/r/room")),
@@ -106,6 +114,25 @@ fn messages() -> Vec<(&'static str, MimiContent)> {
         ("controls", with_part(plain("\u{1b}[2J\u{202e}abc"))),
         ("unclosed-tag", with_part(single(Disposition::RENDER, "text/html", b"a<b &lt;&amp;lt;"))),
         ("receipts", receipts([0x5a; 16], &Receipts { delivered: vec![(1, 300), (302, 70_000)], read: vec![(1, 5)] })),
+        ("edited-text", content::edit([0x5a; 16], id, "better", None, Some(id))),
+        ("unreaction", content::unreaction([0x5a; 16], id, id)),
+        ("reactions", MimiContent { in_reply_to: Some(id), ..with_part(reactions) }),
+        ("poll", content::poll([0x5a; 16], &Poll::new("Lunch?", &["Pizza".into(), "Soup".into()], true).unwrap())),
+        ("vote", content::vote([0x5a; 16], id, &[0, 1], "Vote: Pizza, Soup")),
+        ("poll-closed", content::poll_closed([0x5a; 16], id)),
+        ("pin", content::pin([0x5a; 16], id, true)),
+        ("contact", content::contact([0x5a; 16], &Contact::new("Bob", "bob@relay.example").unwrap())),
+        ("location", content::location([0x5a; 16], &Location::new(482_010_000, -163_695_000, 30, "Café").unwrap())),
+        ("preview", content::text_with_preview([0x5a; 16], "see https://relay.example/", &preview, None)),
+        ("forwarded", content::forwarded(base())),
+        (
+            "poll-damaged",
+            with_part(single(
+                Disposition::RENDER,
+                "application/vnd.transom.poll+cbor",
+                &[0x84, 0x01, 0x61, 0x71, 0x9b],
+            )),
+        ),
         (
             "receipts-damaged",
             with_part(single(Disposition::UNSPECIFIED, "application/vnd.transom.receipts+cbor", &[0x83, 0x01, 0x9b])),
@@ -194,6 +221,26 @@ fn i9_envelopes_survive_their_corpus() {
     replay("envelope", seeds, |bytes| {
         let Ok(envelope) = Envelope::decode(bytes) else { return false };
         assert!(envelope.encode() == bytes);
+        true
+    });
+}
+
+#[test]
+fn i9_mentions_survive_their_corpus() {
+    let seeds = [
+        ("valid-mention", "Kudos to [@Alice Smith](mimi://example.com/u/alice-smith) for this"),
+        ("valid-typed", "@bob, see `@bob` and \\@bob (@bob@relay.example)."),
+        ("valid-links", "[a](https://relay.example) [b]() [](x) [c](d e) [[e](f)](g)"),
+        ("valid-open", "[`[`](`[a](b"),
+        ("valid-brackets", "[[[[[[[[]]]](((())))"),
+        ("valid-letters", "é[é](é)\\é`é`@é"),
+    ];
+    let seeds = seeds.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into();
+    replay("mentions", seeds, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        content::mentions(text);
+        content::in_plain(text);
+        assert_eq!(content::link_mentions(text, |_| None), text);
         true
     });
 }

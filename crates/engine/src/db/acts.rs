@@ -137,6 +137,15 @@ pub(crate) fn of_target(db: &Connection, conversation: LogId, target: &[u8; 32])
         .collect()
 }
 
+/// The edits and deletions of a message, in the order of the log.
+pub(crate) fn changes(db: &Connection, conversation: LogId, target: &[u8; 32]) -> rusqlite::Result<Vec<Act>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM acts WHERE conversation = ?1 AND target = ?2 AND kind IN (0, 1) ORDER BY {ORDER}"
+    ))?
+    .query_map(params![conversation.0, target], from_row)?
+    .collect()
+}
+
 /// Pins and ends of pins, in the order of the log.
 pub(crate) fn pins(db: &Connection, conversation: LogId) -> rusqlite::Result<Vec<Act>> {
     db.prepare_cached(&format!(

@@ -22,7 +22,7 @@ mod resolve;
 mod turn;
 mod waits;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::Connection;
 use wire::{Epoch, EpochKey, Hello, LogId, RelayName, Request, Seq, UnixMillis};
@@ -58,6 +58,8 @@ pub(crate) struct State {
     wake: Option<UnixMillis>,
     /// The person knows that this clock and a relay's are apart.
     clock_told: bool,
+    /// Messages to which this turn has done something.
+    touched: BTreeSet<(LogId, [u8; 32])>,
 }
 
 /// A connection that is up.
@@ -174,6 +176,7 @@ impl State {
             next_number: 1,
             wake: None,
             clock_told: false,
+            touched: BTreeSet::new(),
         })
     }
 
@@ -206,6 +209,7 @@ impl State {
 
     /// What closes every turn: answers to those who wait, MLS state, the next time to wake.
     pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Done {
+        self.tell_touched(turn)?;
         self.answer_waits(turn)?;
         let touched: Vec<&mut Group> =
             self.groups.iter_mut().filter(|(id, _)| turn.touched(id)).map(|(_, group)| group).collect();

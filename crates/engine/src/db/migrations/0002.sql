@@ -32,6 +32,8 @@ CREATE UNIQUE INDEX acts_by_id ON acts (conversation, id, part);
 CREATE INDEX acts_by_target ON acts (conversation, target, kind, sender);
 CREATE INDEX acts_pins ON acts (conversation) WHERE kind IN (6, 7);
 CREATE INDEX acts_orphans ON acts (conversation) WHERE orphan = 1;
+-- What is taken back leaves the search index too, not only what the index points to.
+INSERT INTO messages_text (messages_text, rank) VALUES ('secure-delete', 1);
 -- Messages that the own account has taken out of sight, also ones that have not arrived yet.
 CREATE TABLE hidden (conversation BLOB NOT NULL, message BLOB NOT NULL, PRIMARY KEY (conversation, message)) STRICT, WITHOUT ROWID;
 

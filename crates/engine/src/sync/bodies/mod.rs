@@ -6,6 +6,8 @@
 
 mod fold;
 mod shown;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use api::{ConversationKind, Event, Kind, MessageKind, MessageStatus, Problem, Role};
@@ -21,8 +23,8 @@ pub(crate) use fold::{MAX_EDITS, MAX_EMOJI_OF_ONE, chosen, fold, pinned, reactio
 pub(crate) use shown::shown;
 pub(crate) use view::{message as message_view, pins, revisions};
 
-/// Reactions that are kept for one message, of all accounts: in the largest group, four for each.
-const MAX_REACTIONS: u32 = 4_096;
+/// Reactions that are kept for one message, of all accounts: in the largest group, two for each.
+const MAX_REACTIONS: u32 = 2_048;
 /// The same of one account, reactions that were taken back included.
 const MAX_REACTIONS_OF_ONE: u32 = 64;
 
@@ -325,22 +327,28 @@ impl State {
         Ok(())
     }
 
-    /// Computes anew what a message looks like, and tells.
+    /// Computes anew what a message looks like, and tells, once for all that the turn does to it.
     pub(super) fn show_again(&mut self, turn: &mut Turn<'_>, log: LogId, target: &[u8; 32]) -> Done {
-        if self.recompute(turn, log, target)? {
-            self.message_changed(turn, log, target)?;
+        self.recompute(turn, log, target)?;
+        self.touched.insert((log, *target));
+        Ok(())
+    }
+
+    /// Tells programs of the messages that this turn has changed.
+    pub(super) fn tell_touched(&mut self, turn: &mut Turn<'_>) -> Done {
+        for (log, message) in std::mem::take(&mut self.touched) {
+            self.message_changed(turn, log, &message)?;
         }
         Ok(())
     }
 
-    /// False if there is no such message to show.
-    fn recompute(&self, turn: &Turn<'_>, log: LogId, target: &[u8; 32]) -> Done<bool> {
-        let Some(mut message) = messages::get(turn.db, log, target)? else { return Ok(false) };
+    /// Edits and deletions change the message's row; all else is counted when it is looked at.
+    fn recompute(&self, turn: &Turn<'_>, log: LogId, target: &[u8; 32]) -> Done {
+        let Some(mut message) = messages::get(turn.db, log, target)? else { return Ok(()) };
         if message.hidden {
-            acts::purge(turn.db, log, target, None)?;
-            return Ok(false);
+            return Ok(acts::purge(turn.db, log, target, None)?);
         }
-        let acts = acts::of_target(turn.db, log, target)?;
+        let acts = acts::changes(turn.db, log, target)?;
         let folded = fold(&message, &acts);
         let me = self.me.as_ref().map(|me| &me.address);
         message.deleted_by = folded.deletion.map(|deletion| deletion.sender.clone()).unwrap_or_default();
@@ -360,7 +368,7 @@ impl State {
             messages::purge(turn.db, log, target)?;
             acts::purge(turn.db, log, target, Some(&deletion.id))?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Computes anew what all messages of a conversation look like: for acts or messages that did not come with its log.
