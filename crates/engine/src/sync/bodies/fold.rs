@@ -1,7 +1,7 @@
 //! What a message looks like once everything that was done to it is taken in log order. Pure: the same acts give the same on every
 //! device, whatever order they came in.
 //!
-//! Rules (docs/protocol.md, section 6, "What is done to messages"): an act counts only behind its message in the log; nothing
+//! Protocol rule 13: an act counts only behind its message in the log; nothing
 //! counts behind a deletion; edits are the author's; deletions the author's or, in a group, an admin's; the last vote of an account
 //! counts, and none behind the end of its poll.
 

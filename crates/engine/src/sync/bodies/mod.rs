@@ -180,7 +180,7 @@ impl State {
         })
     }
 
-    /// Whether an act counts that the log has brought. Of a message that is not known here, only what that message must decide
+    /// Whether an act counts that the log has brought (protocol rule 13). Of a message that is not known here, only what that message must decide
     /// is left open.
     fn counts(&self, turn: &Turn<'_>, conversation: &Conversation, act: &Act) -> Done<bool> {
         let (db, id) = (turn.db, conversation.id);

@@ -160,7 +160,7 @@ fn raw(salt: [u8; 16], in_reply_to: Option<MessageId>, part: NestedPart) -> Mimi
 }
 
 #[test]
-fn nobody_edits_or_deletes_for_somebody_else() {
+fn rule_13_nobody_edits_or_deletes_for_somebody_else() {
     let mut room = Room::new("others", ConversationKind::Group);
     let text = room.text("bob", "mine");
     let edit = room.edit("bob", text, "still mine");
@@ -194,7 +194,7 @@ fn an_edit_of_an_edit_is_an_edit() {
 }
 
 #[test]
-fn nothing_counts_that_came_before_its_message() {
+fn rule_13_nothing_counts_that_came_before_its_message() {
     let mut room = Room::new("early", ConversationKind::Group);
     let content = content::text([9; 16], "later", None);
     let id = message_id(&sender_uri("bob@relay.example"), &room_uri(&room.conversation), &[9; 16], &content.encode());
@@ -381,7 +381,7 @@ fn a_reaction_that_is_a_speech_is_no_reaction() {
 }
 
 #[test]
-fn polls_count_what_their_rules_allow() {
+fn rule_13_polls_count_what_their_rules_allow() {
     let mut room = Room::new("polls", ConversationKind::Group);
     let asked = content::poll(room.salt(), &content::Poll::new("q", &["a".into(), "b".into()], false).unwrap());
     let poll = room.says("bob", &asked);
@@ -409,7 +409,7 @@ fn polls_count_what_their_rules_allow() {
 }
 
 #[test]
-fn only_moderators_pin_in_groups() {
+fn rule_13_only_moderators_pin_in_groups() {
     let mut room = Room::new("pins", ConversationKind::Group);
     let text = room.text("bob", "rules");
     for (who, pinned) in [("bob", false), ("ann", true)] {
