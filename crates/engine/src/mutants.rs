@@ -23,6 +23,12 @@ pub enum Mutant {
     RemovedKeyKept,
     /// A message whose answer was lost is sealed anew under another id, without reading first whether it is in the log.
     RetryWithoutIdCheck,
+    /// That a relay was restored from a backup is not noticed (protocol rule 12).
+    RestoreUnnoticed,
+    /// Nothing is held that could be given back to a restored relay.
+    NothingHeld,
+    /// Hash heads of before a restore are compared with those behind it.
+    HeadsOfBefore,
     /// A message is handed out without the ratchet that it was sealed with having been stored.
     RatchetNotStored,
     /// An edit behind a deletion brings the message back.

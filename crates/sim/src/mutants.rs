@@ -31,11 +31,17 @@ pub enum Mutant {
     EditAfterDelete,
     /// What a device does to messages itself stays behind what others do, wherever it is in the log.
     OwnActsLast,
+    /// A client does not notice that a relay was restored from a backup.
+    RestoreUnnoticed,
+    /// A client holds nothing that it could give back to a restored relay.
+    NothingHeld,
+    /// A client compares hash heads of before a restore with those behind it.
+    HeadsOfBefore,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -49,6 +55,9 @@ impl Mutant {
         Self::RatchetNotStored,
         Self::EditAfterDelete,
         Self::OwnActsLast,
+        Self::RestoreUnnoticed,
+        Self::NothingHeld,
+        Self::HeadsOfBefore,
     ];
 
     /// Its name on the command line.
@@ -67,12 +76,23 @@ impl Mutant {
             Self::RatchetNotStored => "ratchet-not-stored",
             Self::EditAfterDelete => "edit-after-delete",
             Self::OwnActsLast => "own-acts-last",
+            Self::RestoreUnnoticed => "restore-unnoticed",
+            Self::NothingHeld => "nothing-held",
+            Self::HeadsOfBefore => "heads-of-before",
         }
     }
 
     /// True if the world `log` can have it: it has clients of its own, without ratchets and content.
     pub const fn is_in_log(self) -> bool {
-        !matches!(self, Self::RatchetNotStored | Self::EditAfterDelete | Self::OwnActsLast)
+        !matches!(
+            self,
+            Self::RatchetNotStored
+                | Self::EditAfterDelete
+                | Self::OwnActsLast
+                | Self::RestoreUnnoticed
+                | Self::NothingHeld
+                | Self::HeadsOfBefore
+        )
     }
 
     /// True if it is planted in the engine rather than in the store.
@@ -103,6 +123,9 @@ impl Mutant {
             Self::RatchetNotStored => Mutant::RatchetNotStored,
             Self::EditAfterDelete => Mutant::EditAfterDelete,
             Self::OwnActsLast => Mutant::OwnActsLast,
+            Self::RestoreUnnoticed => Mutant::RestoreUnnoticed,
+            Self::NothingHeld => Mutant::NothingHeld,
+            Self::HeadsOfBefore => Mutant::HeadsOfBefore,
         })
     }
 

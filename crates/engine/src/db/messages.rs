@@ -122,7 +122,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Message> {
         own: row.get(3)?,
         sent: uint(row, 4)?,
         time: uint(row, 5)?,
-        seq: uint(row, 6)?,
+        seq: super::held::shown(uint(row, 6)?),
         status: match row.get::<_, i64>(7)? {
             0 => MessageStatus::Sending,
             1 => MessageStatus::Sent,
@@ -283,6 +283,23 @@ pub(crate) fn set_sent(
         )?
         .execute(params![conversation.0, id, int(seq), int(time)])?;
     Ok(changed == 1)
+}
+
+/// The own message at a place.
+pub(crate) fn own_at(db: &Connection, conversation: LogId, seq: u64) -> rusqlite::Result<Option<Message>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND seq = ?2 AND own = 1 AND kind != 2"
+    ))?
+    .query_row(params![conversation.0, int(seq)], from_row)
+    .optional()
+}
+
+/// A message stands at another place. False if it stood there, or is not here.
+pub(crate) fn move_to(db: &Connection, conversation: LogId, id: &[u8; 32], seq: u64) -> rusqlite::Result<bool> {
+    let moved = db
+        .prepare_cached("UPDATE messages SET seq = ?3 WHERE conversation = ?1 AND id = ?2 AND seq != ?3 AND seq != 0")?
+        .execute(params![conversation.0, id, int(seq)])?;
+    Ok(moved == 1)
 }
 
 pub(crate) fn set_status(

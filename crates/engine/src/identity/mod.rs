@@ -178,6 +178,7 @@ impl Me {
     }
 
     pub(crate) fn save(&self, db: &rusqlite::Connection) -> rusqlite::Result<()> {
+        crate::sync::keep_record(db, self.record.version, self.record.bytes())?;
         crate::db::set_meta(db, META, &self.stored)
     }
 
@@ -203,12 +204,18 @@ impl Me {
 
     pub(crate) fn set_registered(&mut self) {
         self.stored.registered = true;
-        self.stored.published = true;
+        // A relay that was restored is registered with again, and told of later versions one by one.
+        self.stored.published = self.record.version == 1;
     }
 
     /// The newest record is at the relay.
     pub(crate) fn published(&self) -> bool {
         self.stored.published
+    }
+
+    /// The relay may have lost the newest record.
+    pub(crate) fn set_unpublished(&mut self) {
+        self.stored.published = false;
     }
 
     pub(crate) fn set_published(&mut self) {

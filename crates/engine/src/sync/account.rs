@@ -38,6 +38,8 @@ pub(super) struct AccountRun {
     /// `api::Event::CaughtUp` was emitted on this connection.
     pub(super) reported_caught_up: bool,
     put_in_flight: bool,
+    /// A restored relay has lost this device: it is not asked again before this time.
+    pub(super) forgotten_until: UnixMillis,
     /// What the relay did not do for now is asked again at this time.
     inbox_again: Option<UnixMillis>,
     count_again: Option<UnixMillis>,
@@ -94,7 +96,9 @@ impl State {
     }
 
     pub(super) fn account_link_up(&mut self, turn: &mut Turn<'_>) -> Done {
+        let forgotten_until = self.account.forgotten_until;
         self.account.link_down();
+        self.account.forgotten_until = forgotten_until;
         let Some(me) = &self.me else { return Ok(()) };
         if me.revoked() {
             // For good: nothing of this lane is for it any more.
@@ -181,6 +185,7 @@ impl State {
                 turn.wake_at(turn.now.plus(error.retry_after_ms.max(AGAIN_MS)));
                 Ok(())
             }
+            Err(Rejection::Refused(error)) if self.relay_forgot_us(turn, error.code)? => Ok(()),
             Err(Rejection::Refused(error)) => {
                 self.shut_out(turn, &error);
                 Ok(())
@@ -233,7 +238,7 @@ impl State {
         match result {
             Ok(_) => {
                 if me.record.version != version {
-                    // Another change was made meanwhile; whoever waits, waits for the newest one.
+                    // Another change was made meanwhile, or the relay had lost several; whoever waits, waits for the newest one.
                     self.publish_record(turn);
                     return Ok(());
                 }
@@ -248,6 +253,19 @@ impl State {
             Err(Rejection::Lost) => Ok(()),
             Err(Rejection::Refused(error)) if error.code.is_transient() => {
                 turn.wake_at(turn.now.plus(error.retry_after_ms.max(1_000)));
+                Ok(())
+            }
+            // It is further than this device: another one of the account has told it.
+            Err(Rejection::Refused(error)) if error.code == Code::Conflict && error.current > me.record.version => {
+                me.set_published();
+                Ok(me.save(turn.db)?)
+            }
+            Err(Rejection::Refused(error))
+                if error.code == Code::Conflict
+                    && error.current.saturating_add(1) != version
+                    && self.next_record_for(turn, error.current)? =>
+            {
+                self.account.put_in_flight = true;
                 Ok(())
             }
             Err(Rejection::Refused(error)) => {
@@ -266,6 +284,10 @@ impl State {
         let up = self.account_route().is_some_and(|route| self.links.contains_key(&route));
         let registering = self.asked.values().any(|ask| matches!(ask, Ask::Register | Ask::Authenticate));
         if up && !self.account.authenticated && !registering && !self.account.shut_out {
+            if self.account.forgotten_until > turn.now {
+                turn.wake_at(self.account.forgotten_until);
+                return Ok(());
+            }
             return self.account_link_up(turn);
         }
         if !self.account.authenticated {
@@ -329,6 +351,9 @@ impl State {
             .query_row([], |row| row.get(0))?;
         let renew = last_resort_used
             || last_resort.is_none_or(|created| turn.now.0.saturating_sub(created.max(0) as u64) > LAST_RESORT_LIFE_MS);
+        if self.key_packages_are_void(turn)? {
+            return self.put_key_packages(turn, target as usize, true);
+        }
         let missing = if count < target.div_ceil(2).max(1) { target.saturating_sub(count) as usize } else { 0 };
         if missing == 0 && !renew {
             self.count_later(turn, None);
@@ -362,7 +387,8 @@ impl State {
             packages.push(make(turn, false)?);
         }
         let last_resort = if last_resort { Some(make(turn, true)?) } else { None };
-        let request = Request::PutKeyPackages { packages, last_resort, replace: false };
+        let replace = self.key_packages_are_void(turn)?;
+        let request = Request::PutKeyPackages { packages, last_resort, replace };
         self.ask(turn, route, request, Ask::PutKeyPackages { references });
         Ok(())
     }
@@ -375,6 +401,7 @@ impl State {
     ) -> Done {
         match result {
             Ok(response) => {
+                self.key_packages_replaced(turn)?;
                 for reference in references {
                     turn.db
                         .prepare_cached("UPDATE key_packages SET uploaded = 1 WHERE reference = ?1")?

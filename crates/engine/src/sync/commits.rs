@@ -108,6 +108,7 @@ impl State {
         }
         // From here on the author is known, whatever comes.
         self.compare_heads(turn, conversation, envelope.head_seq, &envelope.head, author.address.as_str())?;
+        self.heal_commit(turn, conversation, entry.epoch, envelope.head_seq, &envelope.head)?;
         let incoming = match group.process(&turn.mls, &envelope.commit) {
             Ok(incoming) => incoming,
             Err(ProcessError::Storage(error)) => return Err(MlsError::from(error).into()),

@@ -2,14 +2,14 @@
 
 use api::{Event, Kind, MessageKind, Problem, Standing};
 use content::{Envelope, MimiContent, franking, message_id};
-use wire::{Entry, EntryKind, Label, LogId, RelayName, Seq, verify};
+use wire::{ChainHash, Entry, EntryKind, Label, LogId, RelayName, Seq, verify};
 
 use super::bodies::Arrived;
 use super::{Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::messages::{self, Message};
 use crate::db::outbox;
-use crate::mls::{Group, ReceiveError, Received};
+use crate::mls::{Derive, Group, ReceiveError, Received};
 
 /// Receipts are sent in conversations of at most this many accounts.
 pub(super) const RECEIPT_ACCOUNTS: usize = 32;
@@ -43,7 +43,8 @@ impl State {
                 }
                 self.entries_are_gone(turn, &mut conversation)?;
             }
-            conversation.chain = conversation.chain.after(&entry);
+            let before = conversation.chain;
+            conversation.chain = before.after(&entry);
             conversation.cursor = entry.seq;
             // Written before the entry is looked at, so that whatever it does to the conversation's row builds on it.
             conversations::put(turn.db, &conversation)?;
@@ -54,11 +55,20 @@ impl State {
             if planted!(CursorBeforeMessage) && entry.kind == EntryKind::Message && entry.id.0[0] < 8 {
                 continue;
             }
-            self.entry(turn, &conversation, &entry)?;
+            if self.healing.contains_key(&log) {
+                self.heal_entry(turn, before, &conversation, &entry)?;
+            } else {
+                self.entry(turn, &conversation, before, &entry)?;
+            }
             match conversations::get(turn.db, log)? {
+                // Read again from an earlier place: what comes now is not in order.
+                Some(now) if now.is_followed() && now.cursor < conversation.cursor => return Ok(()),
                 Some(now) if now.is_followed() => conversation = now,
                 _ => return Ok(()),
             }
+        }
+        if self.healing.contains_key(&log) {
+            return self.drive_heal(turn, log);
         }
         if self.is_caught_up(&conversation) {
             self.drive_receipts(turn)?;
@@ -79,7 +89,13 @@ impl State {
         )
     }
 
-    fn entry(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, entry: &Entry) -> Done {
+    pub(super) fn entry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        before: ChainHash,
+        entry: &Entry,
+    ) -> Done {
         let log = conversation.id;
         let stale = entry.epoch != conversation.epoch && !planted!(VoidRuleOff);
         if stale || conversations::has_counted(turn.db, log, &entry.id.0)? {
@@ -87,6 +103,12 @@ impl State {
             conversations::count_void(turn.db, log)?;
             return Ok(());
         }
+        let seed = match entry.kind {
+            EntryKind::Commit => self.with_group(turn, log, |_, turn, group| {
+                Ok(group.secret(&turn.mls, Derive::Delivery, &conversation.relay)?)
+            })?,
+            _ => None,
+        };
         let counts = match entry.kind {
             EntryKind::Message => self.message_entry(turn, conversation, entry)?,
             EntryKind::Commit => self.commit_entry(turn, conversation, entry)?,
@@ -94,6 +116,9 @@ impl State {
         };
         if counts {
             conversations::count_entry(turn.db, log, &entry.id.0)?;
+            if conversations::get(turn.db, log)?.is_some_and(|now| now.is_followed()) && !planted!(NothingHeld) {
+                crate::db::held::put(turn.db, log, entry, before, seed.as_ref())?;
+            }
         } else {
             conversations::count_void(turn.db, log)?;
         }
@@ -232,6 +257,9 @@ impl State {
     ) -> Done {
         let known = crate::db::heads::get(turn.db, conversation.id, seq)?;
         if seq == 0 || known.is_none_or(|known| known.as_slice() == hash) {
+            return Ok(());
+        }
+        if self.head_is_of_before(turn, conversation.id, seq)? && !planted!(HeadsOfBefore) {
             return Ok(());
         }
         crate::db::heads::keep_evidence(turn.db, conversation.id, seq, hash, address, turn.now.0)?;

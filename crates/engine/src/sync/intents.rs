@@ -518,8 +518,9 @@ impl State {
         if run.commit_in_flight || run.ended {
             return Ok(());
         }
-        if run.pause_until > turn.now {
-            turn.wake_at(run.pause_until);
+        let not_before = run.pause_until.max(run.commits_after);
+        if not_before > turn.now {
+            turn.wake_at(not_before);
             return Ok(());
         }
         run.commit_in_flight = true;
@@ -568,6 +569,11 @@ impl State {
                     // The winner's commit is on its way.
                     Code::StaleEpoch => run.ended = true,
                     Code::NotOpened => run.opened = None,
+                    // Messages go on meanwhile.
+                    Code::Restoring => {
+                        run.commits_after = turn.now.plus(error.retry_after_ms.max(1_000));
+                        turn.wake_at(run.commits_after);
+                    }
                     Code::TooLarge | Code::Malformed => {
                         if let (Some(pending), Some(conversation)) =
                             (outbox::pending_commit(turn.db, log)?, conversations::get(turn.db, log)?)

@@ -401,6 +401,8 @@ impl State {
             last_receipt: 0,
         };
         conversations::put(turn.db, &conversation)?;
+        db::held::begin(turn.db, id, conversation.cursor)?;
+        self.healing.remove(&id);
         turn.touch(id);
         self.groups.insert(id, group);
         turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;

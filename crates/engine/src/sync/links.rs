@@ -1,7 +1,9 @@
 //! Connections: which ones are wanted, and what happens when one comes up, goes down or says something on its own.
 
+use std::collections::BTreeMap;
+
 use wire::{
-    Code, Epoch, Hello, LogId, LogState, OpenLog, PROTOCOL_VERSION, Push, RelayName, Request, Response, Seq,
+    Code, Epoch, EpochKey, Hello, LogId, LogState, OpenLog, PROTOCOL_VERSION, Push, RelayName, Request, Response, Seq,
     Subscription,
 };
 
@@ -66,6 +68,9 @@ impl State {
         self.clock_told &= clock_is_off;
         let lane = route.lane;
         let relay = route.relay.clone();
+        if matches!(lane, Lane::Account | Lane::Logs) {
+            self.see_incarnation(turn, &relay, &hello)?;
+        }
         if matches!(lane, Lane::Account | Lane::Logs) {
             turn.event(api::Event::Connection { relay: relay.to_string(), up: true });
         }
@@ -140,6 +145,13 @@ impl State {
                     self.logs.entry(*id).or_default().opening = Some(open.epoch);
                     logs.push(open);
                 }
+                if self.healing.contains_key(id) {
+                    // The log may have gone back to an earlier epoch.
+                    for (epoch, seed) in crate::db::held::seeds(turn.db, *id)? {
+                        let signature = EpochKey::from_seed(&seed).open(&nonce, relay, *id, epoch);
+                        logs.push(OpenLog { log: *id, epoch, signature });
+                    }
+                }
             }
             if !logs.is_empty() {
                 let epochs = logs.iter().map(|open| (open.log, open.epoch)).collect();
@@ -181,13 +193,21 @@ impl State {
             }
         };
         let mut subscriptions = Vec::new();
+        let mut healing: BTreeMap<LogId, Vec<(Epoch, LogState)>> = BTreeMap::new();
         for (state, (log, epoch)) in states.into_iter().zip(epochs) {
             if state.log != log {
+                continue;
+            }
+            if self.healing.contains_key(&log) {
+                healing.entry(log).or_default().push((epoch, state));
                 continue;
             }
             if let Some(subscription) = self.log_opened(turn, &state, epoch)? {
                 subscriptions.push(subscription);
             }
+        }
+        for (log, states) in healing {
+            subscriptions.extend(self.heal_opened(turn, log, &states)?);
         }
         self.subscribe(turn, relay, subscriptions);
         Ok(())
@@ -237,11 +257,12 @@ impl State {
     pub(super) fn resubscribe(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
         let Some(run) = self.logs.get_mut(&id) else { return Ok(()) };
-        if run.opened != Some(conversation.epoch) {
+        let Some(epoch) = run.opened.filter(|epoch| *epoch == conversation.epoch || self.healing.contains_key(&id))
+        else {
             return Ok(());
-        }
+        };
         run.subscribed = false;
-        let subscription = Subscription { log: id, epoch: conversation.epoch, from: conversation.cursor.next() };
+        let subscription = Subscription { log: id, epoch, from: conversation.cursor.next() };
         let relay = conversation.relay.clone();
         self.subscribe(turn, &relay, vec![subscription]);
         Ok(())
@@ -251,11 +272,12 @@ impl State {
     fn read_on(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
         let Some(run) = self.logs.get_mut(&id) else { return Ok(()) };
-        if run.opened != Some(conversation.epoch) {
+        let Some(epoch) = run.opened.filter(|epoch| *epoch == conversation.epoch || self.healing.contains_key(&id))
+        else {
             return Ok(());
-        }
+        };
         run.subscribed = false;
-        let (epoch, from) = (conversation.epoch, conversation.cursor.next());
+        let from = conversation.cursor.next();
         let request = Request::Read { log: id, epoch, from, max_bytes: READ_BYTES };
         self.ask(turn, Self::logs_route(&conversation), request, Ask::Read { log: id, epoch });
         Ok(())
@@ -268,7 +290,9 @@ impl State {
         epoch: Epoch,
         result: Result<Response, Rejection>,
     ) -> Done {
-        let Some(before) = conversations::get(turn.db, id)?.filter(|conversation| conversation.epoch == epoch) else {
+        let healing = self.healing.contains_key(&id);
+        let fits = |conversation: &conversations::Conversation| conversation.epoch == epoch || healing;
+        let Some(before) = conversations::get(turn.db, id)?.filter(fits) else {
             return Ok(());
         };
         match result {
@@ -276,7 +300,7 @@ impl State {
                 let relay = before.relay.clone();
                 self.log_entries(turn, &relay, id, entries, head)?;
                 // A page that ended the epoch has had the next one opened; one that brought nothing is not asked for again.
-                let now = conversations::get(turn.db, id)?.filter(|now| now.epoch == epoch && now.is_followed());
+                let now = conversations::get(turn.db, id)?.filter(|now| fits(now) && now.is_followed());
                 match now {
                     Some(now) if more && now.cursor > before.cursor => self.read_on(turn, id),
                     Some(_) => self.resubscribe(turn, id),
@@ -354,7 +378,7 @@ impl State {
     pub(super) fn is_caught_up(&self, conversation: &conversations::Conversation) -> bool {
         self.logs.get(&conversation.id).is_some_and(|run| {
             run.opened == Some(conversation.epoch) && run.subscribed && conversation.cursor >= run.head
-        })
+        }) && !self.healing.contains_key(&conversation.id)
     }
 
     /// Says once that nothing more is waiting anywhere, as far as relays are in reach.

@@ -12,6 +12,7 @@ mod commands;
 mod commits;
 mod entries;
 mod gather;
+mod healing;
 mod intents;
 mod invitations;
 mod linking;
@@ -19,6 +20,7 @@ mod links;
 mod outbox;
 mod receipts;
 mod resolve;
+mod restored;
 mod turn;
 mod waits;
 
@@ -35,6 +37,7 @@ use crate::{EngineError, OpenError, Options};
 
 pub(crate) use bodies::{message_view, pins, revisions};
 pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
+pub(crate) use restored::keep_record;
 pub(crate) use turn::Turn;
 
 /// Result of a step: an error ends the transaction, so it is only for what the environment does to us.
@@ -60,6 +63,8 @@ pub(crate) struct State {
     clock_told: bool,
     /// Messages to which this turn has done something.
     touched: BTreeSet<(LogId, [u8; 32])>,
+    /// Conversations whose relay was restored and that are not whole again, with the time at which this device gives back.
+    healing: BTreeMap<LogId, Option<UnixMillis>>,
 }
 
 /// A connection that is up.
@@ -91,6 +96,8 @@ struct LogRun {
     commit_in_flight: bool,
     /// Not before this time, after a refusal that said so.
     pause_until: UnixMillis,
+    /// No new commit before this time: the relay was restored, and takes only those that it has lost.
+    commits_after: UnixMillis,
     /// A hole was seen behind this entry and the log was read again because of it.
     hole_at: Option<Seq>,
 }
@@ -129,6 +136,15 @@ enum Ask {
     Commit {
         log: LogId,
         epoch: Epoch,
+    },
+    /// Given back to a relay that was restored.
+    Repost {
+        log: LogId,
+        commit: bool,
+    },
+    /// A log that a restored relay does not have, made again.
+    Remake {
+        log: LogId,
     },
     Create {
         log: LogId,
@@ -177,6 +193,7 @@ impl State {
             wake: None,
             clock_told: false,
             touched: BTreeSet::new(),
+            healing: crate::db::held::healing(db)?.into_iter().map(|id| (id, None)).collect(),
         })
     }
 
@@ -259,6 +276,8 @@ impl State {
             Ask::Subscribe { logs } => self.on_subscribed(turn, logs, result),
             Ask::Append { log, epoch, row, message } => self.on_appended(turn, (log, epoch), row, message, result),
             Ask::Commit { log, epoch } => self.on_committed(turn, log, epoch, result),
+            Ask::Repost { log, commit } => self.on_reposted(turn, log, commit, result),
+            Ask::Remake { log } => self.on_remade(turn, log, result),
             Ask::Create { log, intent } => self.on_created(turn, log, intent, result),
             Ask::LookUp { intent, address } => self.on_looked_up(turn, intent, &address, result),
             Ask::Claim { intent, address, device } => self.on_claimed(turn, intent, &address, device, result),

@@ -13,7 +13,7 @@ use crate::io::Rejection;
 use crate::mls::{Group, MlsError};
 
 /// Appends in flight of one connection to one log (protocol rule 4).
-const WINDOW: usize = 16;
+pub(super) const WINDOW: usize = 16;
 
 /// What became of encrypting a row.
 enum Sealing {
@@ -51,11 +51,17 @@ impl State {
             let relay = conversation.relay.clone();
             return self.open_log(turn, id, &relay);
         }
+        if self.healing.contains_key(&id) {
+            return self.drive_heal(turn, id);
+        }
         if !self.is_caught_up(&conversation) || conversation.standing != Standing::Active {
             return Ok(());
         }
         // A commit that waits goes first: what is encrypted now would be void behind it.
-        if outbox::pending_commit(turn.db, id)?.is_some() {
+        let commits_after = self.logs.get(&id).map_or(turn.now, |run| run.commits_after);
+        if commits_after > turn.now {
+            turn.wake_at(commits_after);
+        } else if outbox::pending_commit(turn.db, id)?.is_some() {
             return self.drive_intents(turn, id);
         }
         let run = self.logs.get(&id).map_or((0, 0), |run| (run.sent_up_to, run.in_flight));

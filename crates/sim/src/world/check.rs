@@ -75,11 +75,7 @@ pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
         }
         shown.insert(id, what);
     }
-    if model.restored {
-        once(&shown)?;
-        return written_order(&shown, model);
-    }
-    if let Some((device, problem)) = model.alarms.first() {
+    if let Some((device, problem)) = model.alarms.iter().find(|(_, problem)| !model.may_be_told(problem)) {
         return Err(Violation::new("I2", format!("device {device} was told: {problem}")));
     }
     once(&shown)?;

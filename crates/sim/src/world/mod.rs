@@ -32,6 +32,9 @@ const ROUNDS: usize = 5_000;
 /// Nothing that an engine waits for longer than this keeps a run from being at rest.
 const HORIZON_MS: u64 = 90_000;
 
+/// A restored relay takes no new commits for an hour: those that wait for it are waited for.
+const RESTORED_HORIZON_MS: u64 = 2 * 3_600_000;
+
 /// Nobody was told anything for so long: what is still tried in the background (a device without key packages is asked for every
 /// minute) may go on for ever.
 const NO_NEWS_MS: u64 = 2 * 3_600_000;
@@ -409,7 +412,8 @@ impl World {
                 || self.devices.iter().any(|device| device.is_asking() || device.is_transferring());
             quiet = if busy { 0 } else { quiet + 1 };
             let next = self.devices.iter().filter_map(Device::wake_at).min();
-            let soon = next.filter(|at| at.since(self.now) <= HORIZON_MS && self.now.since(self.news) <= NO_NEWS_MS);
+            let horizon = if self.model.restored { RESTORED_HORIZON_MS } else { HORIZON_MS };
+            let soon = next.filter(|at| at.since(self.now) <= horizon && self.now.since(self.news) <= NO_NEWS_MS);
             if quiet >= 3 {
                 match soon {
                     // Nothing moves: time may pass at once.
@@ -441,9 +445,7 @@ impl World {
     /// At rest nobody waits for an answer.
     fn answered(&self) -> Result<(), Violation> {
         // A link waits for two devices; where one of them died meanwhile, the other's person gives up, not the program.
-        let waits = |command: &Command| {
-            !matches!(command, Command::BeginLink { .. } | Command::InspectLink { .. }) && !self.model.restored
-        };
+        let waits = |command: &Command| !matches!(command, Command::BeginLink { .. } | Command::InspectLink { .. });
         match self.model.open().find(|(_, given)| waits(&given.command)) {
             Some(((device, id), given)) => Err(Violation::new(
                 "live",

@@ -66,9 +66,8 @@ pub struct Model {
     pub alarms: Vec<(DeviceId, api::Problem)>,
     /// Texts that somebody wanted gone, for everyone or for himself: nobody is promised to see them.
     pub taken_back: BTreeSet<String>,
-    /// A relay was restored from an older backup. What it acknowledged in between is gone; clients don't post it again yet, they
-    /// say that histories differ and hold the conversation. Until they do, no promise about such a run is checked but that nobody
-    /// shows anything twice or in another order than its author's, and that no program fails.
+    /// A relay was restored from an older backup. What no client holds is gone then: invitations that nobody had fetched, blobs, and
+    /// logs of which everybody who read them is gone; and key packages are handed out twice until their device has replaced them.
     pub restored: bool,
 }
 
@@ -147,6 +146,14 @@ impl Model {
                 given.fate = Fate::Unheard;
             }
         }
+    }
+
+    /// True if people may be told so in this run.
+    pub fn may_be_told(&self, problem: &api::Problem) -> bool {
+        self.restored
+            && ["can't be followed", "can't be added", "no longer knows this conversation"]
+                .iter()
+                .any(|what| problem.what.contains(what))
     }
 
     /// The commands that someone still waits for.

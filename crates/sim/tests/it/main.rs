@@ -6,4 +6,5 @@ mod groups;
 mod keys;
 mod people;
 mod replay;
+mod restored;
 mod support;

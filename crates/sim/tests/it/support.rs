@@ -1,6 +1,6 @@
 //! People on devices, for scenarios: what they do, and what they see.
 
-use api::{Conversation, Message, MessageKind, Query, Standing, View};
+use api::{Conversation, Message, MessageKind, Query, View};
 use sim::store::Faults;
 use sim::trace::Trace;
 use sim::world::{DeviceId, Transition, World};
@@ -14,6 +14,17 @@ pub struct Story {
 }
 
 impl Story {
+    /// The same with several relays; person `n` is at the one that `homes` names.
+    pub fn at(seed: u64, relays: &[&str], homes: &[usize]) -> Self {
+        let world = World::new(seed, relays, homes.len(), Faults::default(), None, Trace::default());
+        let mut story = Self { world: world.expect("a world can be made") };
+        for (device, home) in homes.iter().enumerate() {
+            story.does(Transition::register(device, &format!("p{device}@{}", relays[*home])));
+        }
+        story.settles();
+        story
+    }
+
     /// So many devices, of which the first `people` belong to accounts `p0@a.example` and so on.
     pub fn new(seed: u64, people: usize, devices: usize) -> Self {
         let world = World::new(seed, &[RELAY], devices, Faults::default(), None, Trace::default());
@@ -85,10 +96,11 @@ impl Story {
 
     /// Takes every invitation that waits for a decision.
     pub fn accepts(&mut self, device: DeviceId) {
-        for conversation in self.conversations(device) {
-            if conversation.standing == Standing::Requested {
-                self.does(Transition::accept(device, &conversation.id));
-            }
+        let Some(View::Invitations(invitations)) = self.world.view(device, &Query::Invitations) else {
+            panic!("device {device} shows no invitations");
+        };
+        for invitation in invitations {
+            self.does(Transition::accept(device, &invitation.conversation));
         }
         self.settles();
     }

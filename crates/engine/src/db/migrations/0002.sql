@@ -43,4 +43,25 @@ CREATE TABLE hidden (conversation BLOB NOT NULL, message BLOB NOT NULL, PRIMARY 
 
 -- Succession and healing.
 
+-- The incarnation that each relay had when this device last spoke to it: another one means that it was restored from a backup.
+CREATE TABLE relays (relay TEXT PRIMARY KEY, incarnation BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Entries that counted, as they came, of the last epochs: what a restored relay has lost is given back from here. `seed` opens the epoch that a
+-- commit ends, `head` is the hash head before the entry. From 2^40 on `seq` is a place that the entry had before its relay was restored.
+CREATE TABLE held (
+  conversation BLOB NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL, epoch INTEGER NOT NULL, kind INTEGER NOT NULL, entry BLOB NOT NULL,
+  body BLOB NOT NULL, commitment BLOB NOT NULL, next BLOB, seed BLOB, head BLOB NOT NULL, PRIMARY KEY (conversation, seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX held_by_entry ON held (conversation, entry);
+
+-- How conversations stand to their relay's restores. `joined`: the place behind which this device has read everything. `since`: what stands behind
+-- it may have moved. `whole`: where the log ended when everything was in place again. `unsettled`: no entry has shown yet that its author was behind the restore too.
+CREATE TABLE heals (
+  conversation BLOB PRIMARY KEY, joined INTEGER NOT NULL, open INTEGER NOT NULL DEFAULT 0, since INTEGER NOT NULL DEFAULT 0,
+  unsettled INTEGER NOT NULL DEFAULT 0, moved INTEGER NOT NULL DEFAULT 0, begun INTEGER NOT NULL DEFAULT 0, whole INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- Versions of the own record, for a relay that has lost some.
+CREATE TABLE own_records (version INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT;
+
 -- Devices, history, backup.

@@ -98,6 +98,7 @@ impl State {
         };
         fill(&mut conversation);
         conversations::put(turn.db, &conversation)?;
+        crate::db::held::begin(turn.db, id, Seq(0))?;
         turn.touch(id);
         self.groups.insert(id, group);
         self.refresh(turn, id)?;

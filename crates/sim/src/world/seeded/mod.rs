@@ -13,7 +13,7 @@ use crate::trace::Trace;
 use crate::violation::Violation;
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
-const RELAYS: [&str; 2] = ["a.example", "b.example"];
+const RELAYS: [&str; 3] = ["a.example", "b.example", "c.example"];
 
 /// One run from its seed to its verdict.
 pub fn run(options: Options) -> Outcome {
@@ -40,8 +40,7 @@ fn drawn(options: Options) -> Outcome {
         Ok(world) => world,
         Err(violation) => return Outcome { hash: [0; 32], steps: 0, last: Vec::new(), verdict: Err(violation) },
     };
-    // A relay restored from an older backup has lost what it acknowledged: the model demands less then, so that it is rare.
-    let restores = chance.per_mille(60);
+    let restores = chance.per_mille(100);
     let mut run = Run {
         chance,
         people,
