@@ -6,6 +6,7 @@
 use api::{Location, Message, MessageKind, MessageStatus, Poll, Quote, Reaction};
 use content::Piece;
 
+use crate::emphasis::painted;
 use crate::lines::Lines;
 use crate::terminal::{Paint, Terminal, clean, isolate, short};
 
@@ -116,7 +117,7 @@ fn linked(lines: &Lines<'_>, terminal: &Terminal, text: &str) -> String {
     let mut plain = String::new();
     for piece in content::pieces(text) {
         match piece {
-            Piece::Plain(text) => plain.push_str(&clean(text)),
+            Piece::Plain(text) => plain.push_str(&painted(terminal, &clean(text))),
             Piece::Link { label, target } => match content::account_of(target) {
                 Some(account) => {
                     let name = isolate(&format!("@{}", lines.name(&account))).into_owned();

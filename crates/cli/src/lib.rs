@@ -8,6 +8,7 @@
 mod args;
 mod bubble;
 mod commands;
+mod emphasis;
 mod lines;
 mod names;
 mod profile;

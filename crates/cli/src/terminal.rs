@@ -33,6 +33,12 @@ pub enum Paint {
     Warn,
     /// Went wrong.
     Bad,
+    /// Stressed by its writer.
+    Slanted,
+    /// Struck out by its writer.
+    Struck,
+    /// For machines.
+    Code,
 }
 
 impl Terminal {
@@ -132,6 +138,11 @@ impl Terminal {
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
+    /// True if the result has colours.
+    pub fn has_colors(&self) -> bool {
+        self.color
+    }
+
     /// True if a person looks at the result.
     pub fn is_terminal(&self) -> bool {
         self.is_terminal
@@ -216,6 +227,9 @@ fn paint(color: bool, meaning: Paint, text: &str) -> String {
         Paint::Good => "32",
         Paint::Warn => "33",
         Paint::Bad => "1;31",
+        Paint::Slanted => "3",
+        Paint::Struck => "9",
+        Paint::Code => "36",
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }

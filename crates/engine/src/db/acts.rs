@@ -130,9 +130,10 @@ pub(crate) fn get(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqli
         .collect()
 }
 
-/// What was done to a message, in the order of the log.
+/// What was done to a message, in the order of the log, without what edits say: only [`changes`] needs that.
 pub(crate) fn of_target(db: &Connection, conversation: LogId, target: &[u8; 32]) -> rusqlite::Result<Vec<Act>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM acts WHERE conversation = ?1 AND target = ?2 ORDER BY {ORDER}"))?
+    let columns = COLUMNS.replace("content, evidence", "x'', x''");
+    db.prepare_cached(&format!("SELECT {columns} FROM acts WHERE conversation = ?1 AND target = ?2 ORDER BY {ORDER}"))?
         .query_map(params![conversation.0, target], from_row)?
         .collect()
 }

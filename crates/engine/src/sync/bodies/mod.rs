@@ -101,7 +101,7 @@ impl State {
                 for act in acts {
                     if self.counts(turn, conversation, &act)? {
                         self.keep(turn, conversation, &act)?;
-                        self.show_again(turn, conversation.id, &act.target)?;
+                        self.show_again(turn, conversation.id, &act)?;
                     }
                 }
                 Ok(false)
@@ -271,7 +271,7 @@ impl State {
         })?;
         for act in acts {
             acts::insert(turn.db, conversation.id, &act, false)?;
-            self.show_again(turn, conversation.id, &act.target)?;
+            self.show_again(turn, conversation.id, &act)?;
         }
         Ok(())
     }
@@ -303,7 +303,7 @@ impl State {
             } else {
                 void = true;
             }
-            self.show_again(turn, conversation.id, &act.target)?;
+            self.show_again(turn, conversation.id, &act)?;
         }
         if void {
             turn.event(Event::Notice {
@@ -323,15 +323,18 @@ impl State {
     pub(super) fn own_act_failed(&mut self, turn: &mut Turn<'_>, log: LogId, id: &[u8; 32]) -> Done {
         for act in acts::get(turn.db, log, id)?.into_iter().filter(|act| act.own && act.seq == 0) {
             acts::remove(turn.db, log, id)?;
-            self.show_again(turn, log, &act.target)?;
+            self.show_again(turn, log, &act)?;
         }
         Ok(())
     }
 
-    /// Computes anew what a message looks like, and tells, once for all that the turn does to it.
-    pub(super) fn show_again(&mut self, turn: &mut Turn<'_>, log: LogId, target: &[u8; 32]) -> Done {
-        self.recompute(turn, log, target)?;
-        self.touched.insert((log, *target));
+    /// Computes anew what a message looks like after an act, and tells, once for all that the turn does to it. Only edits and
+    /// deletions change the message's row: all else is counted when it is looked at.
+    pub(super) fn show_again(&mut self, turn: &mut Turn<'_>, log: LogId, act: &Act) -> Done {
+        if matches!(act.kind, ActKind::Edit | ActKind::Delete) {
+            self.recompute(turn, log, &act.target)?;
+        }
+        self.touched.insert((log, act.target));
         Ok(())
     }
 
@@ -343,7 +346,6 @@ impl State {
         Ok(())
     }
 
-    /// Edits and deletions change the message's row; all else is counted when it is looked at.
     fn recompute(&self, turn: &Turn<'_>, log: LogId, target: &[u8; 32]) -> Done {
         let Some(mut message) = messages::get(turn.db, log, target)? else { return Ok(()) };
         if message.hidden {
@@ -387,7 +389,8 @@ impl State {
         }
         acts::adopt(turn.db, log)?;
         for target in acts::targets(turn.db, log)? {
-            self.show_again(turn, log, &target)?;
+            self.recompute(turn, log, &target)?;
+            self.touched.insert((log, target));
         }
         Ok(())
     }

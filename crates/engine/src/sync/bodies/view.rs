@@ -100,7 +100,7 @@ pub(crate) fn revisions(db: &Connection, m: &Message) -> rusqlite::Result<Vec<Re
         Body::Unknown { fallback } => Some(fallback),
         _ => None,
     };
-    let acts = acts::of_target(db, m.conversation, &m.id)?;
+    let acts = acts::changes(db, m.conversation, &m.id)?;
     let first = text(&m.content).map(|text| Revision { text, sent: m.sent, time: m.time });
     let edits = fold::fold(m, &acts).edits;
     let edits = edits.iter().filter_map(|e| Some(Revision { text: text(&e.content)?, sent: e.sent, time: e.time }));
