@@ -347,9 +347,7 @@ impl State {
             let text = "The relay was restored from a backup. What it had lost here was given back; \
                         messages may stand in another order than before.";
             self.system_message(turn, conversation, text)?;
-            for target in crate::db::acts::targets(turn.db, id)? {
-                self.show_again(turn, id, &target)?;
-            }
+            self.show_all_again(turn, id)?;
             if self.stagger(turn, id)? == 0 {
                 // A new epoch shows everybody that all are behind the restore: from it on hash heads are compared again.
                 self.intend(turn, id, &Intent::Update, RESTORING_MS)?;

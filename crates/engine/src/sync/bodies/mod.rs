@@ -374,8 +374,8 @@ impl State {
         Ok(())
     }
 
-    /// Computes anew what all messages of a conversation look like: for acts or messages that did not come with its log.
-    #[allow(dead_code)] // the importer of history is the only one who needs it
+    /// Computes anew what all messages of a conversation look like: for acts or messages that did not come with its log, or were given
+    /// other places in it.
     pub(super) fn show_all_again(&mut self, turn: &mut Turn<'_>, log: LogId) -> Done {
         for (deletion, reaction) in acts::late_unreactions(turn.db, log)? {
             for act in acts::get(turn.db, log, &deletion)? {
