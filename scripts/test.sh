@@ -24,7 +24,11 @@ unit() { cargo test --workspace --locked --quiet --lib --bins; }
 integration() { cargo test --workspace --locked --quiet --test '*'; }
 wasm() { scripts/wasm.sh check; }
 # The one stage with a build of its own: the engine with the simulator's hooks, which nothing that is shipped may have.
-simulator() { scripts/sim.sh run --seeds "$SEEDS"; }
+simulator() {
+	# Behind the seeds what people can't see but the hooks can: which keys are used.
+	scripts/sim.sh run --seeds "$SEEDS" &&
+		cargo test --locked --quiet -p transom-sim --features mutants --test it i5_
+}
 
 stages=(setup fmt arrows clippy deny build unit integration wasm simulator)
 wanted=("$@")
@@ -50,8 +54,8 @@ count() {
 		[[ $line =~ ([0-9]+)\ failed ]] && failed=$((failed + BASH_REMATCH[1]))
 		[[ $line =~ ([0-9]+)\ (ignored|skipped) ]] && skipped=$((skipped + BASH_REMATCH[1]))
 		# The simulator counts seeds: those that it ran through hold.
-		[[ $line =~ ^([0-9]+)\ seeds\ in ]] && passed=$((passed + BASH_REMATCH[1]))
-	done < <(sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ passed[;,] [0-9]+ failed|^[0-9]+ seeds in')
+		[[ $line =~ ^[a-z]+:\ ([0-9]+)\ seeds\ in ]] && passed=$((passed + BASH_REMATCH[1]))
+	done < <(sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ passed[;,] [0-9]+ failed|^[a-z]+: [0-9]+ seeds in')
 }
 
 SECONDS=0

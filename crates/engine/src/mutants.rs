@@ -31,6 +31,8 @@ pub enum Mutant {
     HeadsOfBefore,
     /// A message is handed out without the ratchet that it was sealed with having been stored.
     RatchetNotStored,
+    /// Transactions are committed without being synced.
+    NotSynced,
     /// An edit behind a deletion brings the message back.
     EditAfterDelete,
     /// What a device does to messages itself stays behind what others do, wherever it is in the log.

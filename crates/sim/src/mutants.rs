@@ -27,6 +27,8 @@ pub enum Mutant {
     RemovedKeyKept,
     /// The engine hands out a message without having stored the ratchet that sealed it.
     RatchetNotStored,
+    /// The engine hands out what it has not synced. Databases in memory know no difference: the test `power`, whose are files, finds it.
+    NotSynced,
     /// An edit behind a deletion brings the message back.
     EditAfterDelete,
     /// What a device does to messages itself stays behind what others do, wherever it is in the log.
@@ -40,7 +42,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    /// All of them.
+    /// All that seeds are to find.
     pub const ALL: [Self; 16] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
@@ -74,6 +76,7 @@ impl Mutant {
             Self::DoubleMerge => "double-merge",
             Self::RemovedKeyKept => "removed-key-kept",
             Self::RatchetNotStored => "ratchet-not-stored",
+            Self::NotSynced => "not-synced",
             Self::EditAfterDelete => "edit-after-delete",
             Self::OwnActsLast => "own-acts-last",
             Self::RestoreUnnoticed => "restore-unnoticed",
@@ -86,7 +89,8 @@ impl Mutant {
     pub const fn is_in_log(self) -> bool {
         !matches!(
             self,
-            Self::RatchetNotStored
+            Self::NotSynced
+                | Self::RatchetNotStored
                 | Self::EditAfterDelete
                 | Self::OwnActsLast
                 | Self::RestoreUnnoticed
@@ -121,6 +125,7 @@ impl Mutant {
             Self::DoubleMerge => Mutant::DoubleMerge,
             Self::RemovedKeyKept => Mutant::RemovedKeyKept,
             Self::RatchetNotStored => Mutant::RatchetNotStored,
+            Self::NotSynced => Mutant::NotSynced,
             Self::EditAfterDelete => Mutant::EditAfterDelete,
             Self::OwnActsLast => Mutant::OwnActsLast,
             Self::RestoreUnnoticed => Mutant::RestoreUnnoticed,

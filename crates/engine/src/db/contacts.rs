@@ -159,12 +159,38 @@ pub(crate) fn set_known(db: &Connection, address: &Address) -> rusqlite::Result<
     Ok(())
 }
 
-/// True if one of these accounts is in conflict.
+/// An account in conflict that is in this conversation with another key than the pinned one. Where it is with the pinned one, it is
+/// who it always was: a leaf that somebody makes up elsewhere keeps nobody from writing to the real one.
 pub(crate) fn conflict_in(db: &Connection, conversation: &[u8; 16]) -> rusqlite::Result<Option<String>> {
     db.prepare_cached(
         "SELECT c.address FROM members m JOIN contacts c ON c.address = m.address \
-         WHERE m.conversation = ?1 AND c.confirmation = 3 LIMIT 1",
+         WHERE m.conversation = ?1 AND c.confirmation = 3 AND m.account_key != c.account_key ORDER BY m.address LIMIT 1",
     )?
     .query_row([conversation], |row| row.get(0))
     .optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::conversations::{self, Member};
+    use rand_core::SeedableRng;
+
+    /// Somebody makes up a leaf with Bob's address in a group of his own: nothing is sent there, and Bob can still be written to.
+    #[test]
+    fn a_conflict_holds_the_conversation_that_the_other_key_is_in_and_no_other() {
+        let mut rng = rand_chacha::ChaCha20Rng::from_seed([1; 32]);
+        let db = crate::db::open(&crate::db::Database::Memory { name: "conflict".into() }, &mut rng).unwrap();
+        let bob: Address = "bob@relay.example".parse().unwrap();
+        let (real, made_up) = ([1; 32], [2; 32]);
+        let (with_bob, of_mallory) = (wire::LogId([1; 16]), wire::LogId([2; 16]));
+        for (id, account_key) in [(with_bob, real), (of_mallory, made_up)] {
+            let member = Member { address: bob.to_string(), account_key, role: api::Role::Member, devices: 1 };
+            conversations::set_members(&db, id, &[member]).unwrap();
+        }
+        assert_eq!(see(&db, &bob, &real).unwrap(), Seen::Expected);
+        assert_eq!(see(&db, &bob, &made_up).unwrap(), Seen::Conflict { new: true });
+        assert_eq!(conflict_in(&db, &of_mallory.0).unwrap().as_deref(), Some(bob.as_str()));
+        assert_eq!(conflict_in(&db, &with_bob.0).unwrap(), None);
+    }
 }

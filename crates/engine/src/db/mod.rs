@@ -127,6 +127,9 @@ pub(crate) fn open(database: &Database, rng: &mut dyn rand_core::CryptoRng) -> R
                 "PRAGMA cipher_page_size = 4096; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; \
                  PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;",
             )?;
+            if planted!(NotSynced) {
+                db.execute_batch("PRAGMA synchronous = NORMAL")?;
+            }
             db
         }
     };

@@ -256,7 +256,14 @@ impl State {
         address: &str,
     ) -> Done {
         let known = crate::db::heads::get(turn.db, conversation.id, seq)?;
-        if seq == 0 || known.is_none_or(|known| known.as_slice() == hash) {
+        let Some(known) = known.filter(|_| seq != 0) else { return Ok(()) };
+        let pair = (conversation.id, address.to_owned());
+        if known.as_slice() == hash {
+            self.forks_told.remove(&pair);
+            return Ok(());
+        }
+        // Every message behind the fork differs: it is told, and kept as evidence, where it begins.
+        if !self.forks_told.insert(pair) {
             return Ok(());
         }
         if self.head_is_of_before(turn, conversation.id, seq)? && !planted!(HeadsOfBefore) {

@@ -484,27 +484,35 @@ impl State {
 
     /// The newest own record is at the relay: a device that waits for it is told, and conversations follow.
     pub(super) fn record_published(&mut self, turn: &mut Turn<'_>) -> Done {
-        let Some(me) = &self.me else { return Ok(()) };
-        let record = me.record.clone();
-        let revoked: Vec<[u8; 16]> =
-            record.devices.iter().filter(|d| d.revoked.is_some()).map(|d| d.certificate.device.0).collect();
         self.answer(turn)?;
         for conversation in conversations::all(turn.db)? {
-            if !matches!(conversation.standing, Standing::Active | Standing::Starting) {
-                continue;
+            if matches!(conversation.standing, Standing::Active | Standing::Starting) {
+                self.own_devices_follow(turn, conversation.id)?;
             }
-            let id = conversation.id;
-            if self.lacks_own_devices(turn, id)? {
-                // The new device has to offer key packages first; until then the attempt is repeated.
-                self.intend(turn, id, &Intent::AddOwnDevices, 500)?;
-            }
-            let here: Vec<DeviceId> = self
-                .with_group(turn, id, |_, _, group| Ok(group.members().iter().map(|m| m.certificate.device).collect()))?
-                .unwrap_or_default();
-            if revoked.iter().any(|device| here.contains(&DeviceId(*device))) {
-                self.intend(turn, id, &Intent::RemoveOwnDevices { devices: revoked.clone() }, 0)?;
-                self.drive_intents(turn, id)?;
-            }
+        }
+        Ok(())
+    }
+
+    /// Brings the own devices in a conversation in line with the own record: now, or, where nothing could be written when the record
+    /// changed (an invitation that nobody had taken, a conversation that was held), once it can be.
+    pub(super) fn own_devices_follow(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let account = me.account_key();
+        let revoked: Vec<[u8; 16]> =
+            me.record.devices.iter().filter(|d| d.revoked.is_some()).map(|d| d.certificate.device.0).collect();
+        if self.lacks_own_devices(turn, id)? {
+            // The new device has to offer key packages first; until then the attempt is repeated.
+            self.intend(turn, id, &Intent::AddOwnDevices, 500)?;
+        }
+        let here: Vec<[u8; 16]> = self
+            .with_group(turn, id, |_, _, group| {
+                let own = |m: &mls::Member| m.certificate.account_key == account;
+                Ok(group.members().iter().filter(|m| own(m)).map(|m| m.certificate.device.0).collect())
+            })?
+            .unwrap_or_default();
+        if revoked.iter().any(|device| here.contains(device)) {
+            self.intend(turn, id, &Intent::RemoveOwnDevices { devices: revoked }, 0)?;
+            self.drive_intents(turn, id)?;
         }
         Ok(())
     }

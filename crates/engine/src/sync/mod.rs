@@ -40,6 +40,9 @@ pub(crate) use resolve::{contact_address, conversation as resolve_conversation, 
 pub(crate) use restored::keep_record;
 pub(crate) use turn::Turn;
 
+/// No relay puts a client off for longer than this, whatever it says.
+const LONGEST_WAIT_MS: u64 = 3_600_000;
+
 /// Result of a step: an error ends the transaction, so it is only for what the environment does to us.
 type Done<T = ()> = Result<T, EngineError>;
 
@@ -65,6 +68,8 @@ pub(crate) struct State {
     touched: BTreeSet<(LogId, [u8; 32])>,
     /// Conversations whose relay was restored and that are not whole again, with the time at which this device gives back.
     healing: BTreeMap<LogId, Option<UnixMillis>>,
+    /// Members whose history differs from ours, as the person was told: said once until theirs agrees again.
+    forks_told: BTreeSet<(LogId, String)>,
 }
 
 /// A connection that is up.
@@ -194,6 +199,7 @@ impl State {
             clock_told: false,
             touched: BTreeSet::new(),
             healing: crate::db::held::healing(db)?.into_iter().map(|id| (id, None)).collect(),
+            forks_told: BTreeSet::new(),
         })
     }
 
@@ -259,8 +265,11 @@ impl State {
         self.drive_updates(turn)
     }
 
-    fn response(&mut self, turn: &mut Turn<'_>, id: RequestId, result: Result<wire::Response, Rejection>) -> Done {
+    fn response(&mut self, turn: &mut Turn<'_>, id: RequestId, mut result: Result<wire::Response, Rejection>) -> Done {
         let Some(ask) = self.asked.remove(&id) else { return Ok(()) };
+        if let Err(Rejection::Refused(error)) = &mut result {
+            error.retry_after_ms = error.retry_after_ms.min(LONGEST_WAIT_MS);
+        }
         match ask {
             Ask::Register => self.on_registered(turn, result),
             Ask::Authenticate => self.on_authenticated(turn, result),

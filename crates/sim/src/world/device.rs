@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use engine::{
-    CommandId, Database, Engine, Env, Input, Job, Lane, LinkState, MemoryHandle, Options, Output, Rejection, RequestId,
-    Route, TransferFailure, TransferId, TransferState,
+    CommandId, Engine, Env, Input, Job, Lane, LinkState, Options, Output, Rejection, RequestId, Route, TransferFailure,
+    TransferId, TransferState,
 };
 use relay::core::{BlobWrite, Relay};
 use wire::{BlobId, BlobSecret, Bytes, ClientFrame, Code, ServerFrame, UnixMillis};
 
+use super::home::Home;
 use crate::chance::Chance;
 use crate::net::{LinkId, Net, PEER, RelayId};
 use crate::store::FaultyStore;
@@ -37,9 +38,9 @@ struct Connection {
 
 /// See the module's documentation.
 pub struct Device {
-    /// Names its database, uniquely in this process.
+    /// What violations call it.
     pub name: String,
-    _disk: MemoryHandle,
+    home: Home,
     engine: Option<Engine>,
     chance: Chance,
     options: Options,
@@ -55,11 +56,10 @@ pub struct Device {
 
 impl Device {
     /// A device without an account; its engine is not open yet.
-    pub fn new(name: String, chance: Chance, options: Options) -> Result<Self, Violation> {
-        let disk = MemoryHandle::new(&name).map_err(|error| Violation::new("I9", error.to_string()))?;
-        Ok(Self {
+    pub fn new(name: String, home: Home, chance: Chance, options: Options) -> Self {
+        Self {
             name,
-            _disk: disk,
+            home,
             engine: None,
             chance,
             options,
@@ -70,7 +70,7 @@ impl Device {
             commands: 0,
             events: Vec::new(),
             unsent: Vec::new(),
-        })
+        }
     }
 
     /// True while its engine is open.
@@ -83,7 +83,7 @@ impl Device {
         if self.engine.is_some() {
             return Ok(());
         }
-        let database = Database::Memory { name: self.name.clone() };
+        let database = self.home.database();
         let mut env = Env { now, rng: self.chance.rng() };
         let opened = Engine::open_with(database, self.options.clone(), &mut env);
         self.engine =
@@ -102,6 +102,19 @@ impl Device {
         self.unsent.clear();
         self.transfers.clear();
         self.wake = None;
+    }
+
+    /// The device loses power: the program dies, and of its files there is left what was synced.
+    pub fn cut_power(&mut self, net: &mut Net) -> Result<(), Violation> {
+        if let Home::Files(profile) = &self.home {
+            // Before the program dies, since an orderly end writes and syncs what a power cut does not.
+            let left = profile.after_power_cut();
+            self.home = Home::Files(
+                left.map_err(|error| Violation::new("I5", format!("nothing is left of {}: {error}", self.name)))?,
+            );
+        }
+        self.crash(net);
+        Ok(())
     }
 
     /// The number that the next command will have; `None` while the program isn't running.

@@ -3,6 +3,7 @@
 
 mod check;
 mod device;
+mod home;
 mod model;
 mod seeded;
 mod transition;
@@ -14,6 +15,7 @@ use engine::Options;
 use wire::{Bytes, EntryId, LogId, Request, UnixMillis};
 
 pub use device::Device;
+pub use home::{Home, Profile};
 pub use model::{Fate, Model};
 pub use seeded::run;
 pub use transition::{DeviceId, Transition};
@@ -92,14 +94,30 @@ impl World {
         mutant: Option<Mutant>,
         trace: Trace,
     ) -> Result<Self, Violation> {
+        let run = NEXT_RUN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let homes =
+            (0..devices).map(|id| Home::in_memory(format!("sim-{seed}-{run}-{id}"))).collect::<Result<_, _>>()?;
+        Self::with_homes(seed, relays, homes, faults, mutant, trace)
+    }
+
+    /// The same, with devices whose databases are there.
+    pub fn with_homes(
+        seed: u64,
+        relays: &[&str],
+        homes: Vec<Home>,
+        faults: Faults,
+        mutant: Option<Mutant>,
+        trace: Trace,
+    ) -> Result<Self, Violation> {
         let mut chance = Chance::new(seed, 2);
         let mut net = Net::new(relays, chance.fork(), faults, mutant);
         let now = UnixMillis(1_795_305_600_000);
         let options = Options { suite: SUITE, deposit_spread_ms: 2_000, receipt_pause_ms: 2_000, key_packages: 6 };
-        let run = NEXT_RUN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let devices = (0..devices)
-            .map(|id| {
-                let mut device = Device::new(format!("sim-{seed}-{run}-{id}"), chance.fork(), options.clone())?;
+        let devices = homes
+            .into_iter()
+            .enumerate()
+            .map(|(id, home)| {
+                let mut device = Device::new(format!("device {id}"), home, chance.fork(), options.clone());
                 device.open(&mut net, now)?;
                 Ok(device)
             })
@@ -158,6 +176,10 @@ impl World {
                 self.command(*device, Command::BeginLink { relay })?;
             }
             Transition::CrashDevice(device) => self.crash_device(*device),
+            Transition::CutPower(device) => {
+                self.devices[*device].cut_power(&mut self.net)?;
+                self.model.crashed(*device);
+            }
             Transition::OpenDevice(device) => self.open_device(*device)?,
             Transition::CrashRelay(relay) => {
                 let lost = self.net.crash(*relay);

@@ -24,6 +24,8 @@ pub enum Transition {
     },
     /// A program dies with all that it had not yet carried out.
     CrashDevice(DeviceId),
+    /// A device loses power: of its files there is left what was synced. In memory that is everything.
+    CutPower(DeviceId),
     /// A program is started.
     OpenDevice(DeviceId),
     /// A relay loses power.

@@ -299,10 +299,6 @@ impl Transom {
         }
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
     /// Reads one line, whatever it says; a process that has connected always has some to say.
     pub fn any_event(&mut self) {
         if let Err(error) = self.line(HANGS) {

@@ -5,6 +5,8 @@ mod found;
 mod groups;
 mod keys;
 mod people;
+mod power;
 mod replay;
 mod restored;
+mod shim;
 mod support;

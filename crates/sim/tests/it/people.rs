@@ -121,6 +121,24 @@ fn a_linked_device_takes_part_until_it_is_revoked() {
 }
 
 #[test]
+fn a_device_revoked_while_an_invitation_waits_is_out_once_it_is_taken() {
+    let mut story = Story::new(8, 2, 3);
+    story.does(Transition::Link { device: 2, by: 1 });
+    story.settles();
+    story.does(Transition::send(0, &address(1), "an invitation"));
+    story.settles();
+    let id = story.conversation(2, &address(0)).id;
+    let Some(View::WhoAmI(Some(account))) = story.world.view(2, &Query::WhoAmI) else { panic!("device 2 is linked") };
+    story.does(Transition::Do { device: 1, command: Command::RevokeDevice { device: account.device } });
+    story.settles();
+    story.accepts(1);
+    story.does(Transition::send(0, &id, "not for the lost one"));
+    story.settles();
+    assert_eq!(story.texts(1, &id), ["an invitation", "not for the lost one"]);
+    assert_eq!(story.texts(2, &id), ["an invitation"]);
+}
+
+#[test]
 fn a_declined_invitation_shows_nothing_more() {
     let mut story = Story::new(5, 2, 2);
     story.does(Transition::send(0, &address(1), "please"));

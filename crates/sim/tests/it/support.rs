@@ -28,7 +28,12 @@ impl Story {
     /// So many devices, of which the first `people` belong to accounts `p0@a.example` and so on.
     pub fn new(seed: u64, people: usize, devices: usize) -> Self {
         let world = World::new(seed, &[RELAY], devices, Faults::default(), None, Trace::default());
-        let mut story = Self { world: world.expect("a world can be made") };
+        Self::in_world(world.expect("a world can be made"), people)
+    }
+
+    /// The same in a world that is there.
+    pub fn in_world(world: World, people: usize) -> Self {
+        let mut story = Self { world };
         for device in 0..people {
             story.does(Transition::register(device, &address(device)));
         }

@@ -43,6 +43,7 @@ impl State {
             messages::owe_receipt(turn.db, conversation.id, message.seq, 1)?;
         }
         self.drive_receipts(turn)?;
+        self.own_devices_follow(turn, conversation.id)?;
         self.done(turn, command, Some(conversation.id));
         Ok(Ok(()))
     }
