@@ -39,6 +39,11 @@ pub(crate) struct CommitEnvelope {
     /// The account record that explains a change of devices.
     #[n(7)]
     pub record: Option<ByteVec>,
+    /// What a device that is added again has asked for (a [`Rejoin`]), and the inbox that it had asked in.
+    #[n(8)]
+    pub asked: Option<ByteVec>,
+    #[n(9)]
+    pub asked_in: Option<ByteVec>,
 }
 
 /// The clear header of a commit entry; associated data of its envelope.

@@ -33,6 +33,12 @@ pub enum Mutant {
     RatchetNotStored,
     /// Transactions are committed without being synced.
     NotSynced,
+    /// No defect but a misfortune: a commit of somebody else is one that this device alone can't follow.
+    CantFollow,
+    /// A member that adds a device again keeps the invitation to itself.
+    InvitationWithheld,
+    /// A member adds a device again whose request was answered already.
+    AnswersTwice,
     /// An edit behind a deletion brings the message back.
     EditAfterDelete,
     /// What a device does to messages itself stays behind what others do, wherever it is in the log.

@@ -1,5 +1,6 @@
 //! Commits of others: what they would change, and whether they are valid.
 
+use openmls::prelude::tls_codec::Serialize as _;
 use openmls::prelude::{
     MlsGroup, ProcessMessageError, Proposal, ProposalOrRefType, ProposalValidationError, Sender, StageCommitError,
     StagedCommit, ValidationError,
@@ -18,6 +19,8 @@ pub struct Incoming {
     pub author: u32,
     /// New members, with the leaves that they get. A device that is removed and added again is in both lists.
     pub added: Vec<Member>,
+    /// The key packages that they were added with, in the same order.
+    pub packages: Vec<Vec<u8>>,
     /// Members that the author removes.
     pub removed: Vec<Member>,
     /// Members that had asked to leave, and do so by this commit.
@@ -78,6 +81,7 @@ pub(super) fn inspect(
     let mut incoming = Incoming {
         author,
         added: Vec::new(),
+        packages: Vec::new(),
         removed: Vec::new(),
         left: Vec::new(),
         updated: Vec::new(),
@@ -95,6 +99,8 @@ pub(super) fn inspect(
         match (queued.proposal(), queued.proposal_or_ref_type()) {
             (Proposal::Add(add), ProposalOrRefType::Proposal) => {
                 added.push(leaf::check(add.key_package().leaf_node(), suite)?);
+                let package = add.key_package().tls_serialize_detached();
+                incoming.packages.push(package.map_err(|error| ProcessError::Invalid(error.to_string()))?);
             }
             (Proposal::Remove(remove), ProposalOrRefType::Proposal) if by_author => {
                 incoming.removed.push(member(remove.removed().u32())?);

@@ -9,6 +9,7 @@ use api::{ConversationKind, Event, Kind, Problem, Role, Standing};
 use rusqlite::params;
 use wire::{AccountRecord, Bytes, DeviceCertificate, Entry, EntryId, Epoch, Label, LogId, Signed, sign, verify};
 
+use super::intents::Grounds;
 use super::{Done, LogRun, State, Turn};
 use crate::db::contacts::{self, Seen};
 use crate::db::conversations::{self, Conversation};
@@ -25,6 +26,16 @@ enum Refusal {
     Invalid(String),
     /// This device alone can't follow.
     OnlyMe,
+}
+
+/// A valid commit of somebody else, for this device.
+enum Followed {
+    /// It goes on with it.
+    On,
+    /// It is no member any more.
+    Removed,
+    /// It was removed and added in one, by this account: it goes on with an invitation.
+    AddedAgain(String),
 }
 
 impl State {
@@ -48,11 +59,15 @@ impl State {
             .with_group(turn, id, |state, turn, group| state.foreign_commit(turn, conversation, group, entry))?
             .unwrap_or(Err(Refusal::OnlyMe));
         match outcome {
-            Ok(true) => {
+            Ok(Followed::Removed) => {
                 self.removed_from(turn, conversation)?;
                 return Ok(true);
             }
-            Ok(false) => {}
+            Ok(Followed::AddedAgain(author)) => {
+                self.added_again(turn, conversation, &author)?;
+                return Ok(true);
+            }
+            Ok(Followed::On) => {}
             Err(Refusal::Junk) => {
                 self.hold(
                     turn,
@@ -85,14 +100,13 @@ impl State {
         Ok(true)
     }
 
-    /// `Ok(true)`: it was valid and removed this device.
     fn foreign_commit(
         &mut self,
         turn: &mut Turn<'_>,
         conversation: &Conversation,
         group: &mut Group,
         entry: &Entry,
-    ) -> Done<Result<bool, Refusal>> {
+    ) -> Done<Result<Followed, Refusal>> {
         let Some(next) = entry.next else { return Ok(Err(Refusal::Junk)) };
         let header = formats::commit_header(conversation.id, entry.epoch, entry.id, &next);
         let key = group.secret(&turn.mls, Derive::Envelope, &conversation.relay)?;
@@ -109,12 +123,15 @@ impl State {
         // From here on the author is known, whatever comes.
         self.compare_heads(turn, conversation, envelope.head_seq, &envelope.head, author.address.as_str())?;
         self.heal_commit(turn, conversation, entry.epoch, envelope.head_seq, &envelope.head)?;
+        if planted!(CantFollow) {
+            return Ok(Err(Refusal::OnlyMe));
+        }
         let incoming = match group.process(&turn.mls, &envelope.commit) {
             Ok(incoming) => incoming,
             Err(ProcessError::Storage(error)) => return Err(MlsError::from(error).into()),
             Err(ProcessError::OnlyMe(_)) => return Ok(Err(Refusal::OnlyMe)),
             // The envelope was sealed in this epoch and holds a commit of another one: its author's doing.
-            Err(ProcessError::Removed) => return Ok(Ok(true)),
+            Err(ProcessError::Removed) => return Ok(Ok(Followed::Removed)),
             Err(error) => return Ok(Err(Refusal::Invalid(format!("{}: {error}.", author.address)))),
         };
         if incoming.author != envelope.leaf {
@@ -134,11 +151,19 @@ impl State {
             removed: &incoming.removed,
             left: &incoming.left,
             state: incoming.state.as_deref(),
+            asked: super::rejoin::asked(&envelope, conversation, &incoming.packages),
         };
         if let Err(why) = judge(&group.state(), &group.members(), &proposed, record.as_ref()) {
             return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address))));
         }
-        let removes_self = incoming.removes_self;
+        let me = self.me.as_ref().and_then(|me| me.certificate()).cloned();
+        let comes_back =
+            |me: &Signed<DeviceCertificate>| incoming.added.iter().any(|m| same_device(&m.certificate, me));
+        let outcome = match (incoming.removes_self, me.as_ref().is_some_and(comes_back)) {
+            (false, _) => Followed::On,
+            (true, false) => Followed::Removed,
+            (true, true) => Followed::AddedAgain(author.address.to_string()),
+        };
         let story = story(group, &incoming);
         let readded: Vec<_> = incoming
             .added
@@ -146,7 +171,7 @@ impl State {
             .filter(|added| incoming.removed.iter().any(|m| same_device(&m.certificate, &added.certificate)))
             .map(|added| added.certificate.clone())
             .collect();
-        if !removes_self {
+        if !incoming.removes_self {
             group.merge(&turn.mls, incoming)?;
         }
         if let Some(bytes) = envelope.record.as_deref() {
@@ -156,7 +181,7 @@ impl State {
         for line in story {
             self.system_message(turn, conversation, &line)?;
         }
-        Ok(Ok(removes_self))
+        Ok(Ok(outcome))
     }
 
     /// Seals a staged commit for the log (protocol rule 7).
@@ -167,7 +192,7 @@ impl State {
         group: &Group,
         staged: &mls::Staged,
         entry: EntryId,
-        record: Option<Vec<u8>>,
+        grounds: Grounds,
     ) -> Done<Option<Vec<u8>>> {
         let Some(me) = &self.me else { return Ok(None) };
         let header = formats::commit_header(conversation.id, conversation.epoch, entry, &staged.next);
@@ -182,7 +207,9 @@ impl State {
             signature: sign(&me.signer, Label::CommitEnvelope, &parts).to_vec().into(),
             head_seq: if conversation.chain_known { head.seq.0 } else { 0 },
             head: head.hash.0.to_vec().into(),
-            record: record.map(Into::into),
+            record: grounds.record.map(Into::into),
+            asked_in: grounds.asked.as_ref().map(|(_, inbox)| inbox.0.to_vec().into()),
+            asked: grounds.asked.map(|(request, _)| request.into()),
         };
         let key = group.secret(&turn.mls, Derive::Envelope, &conversation.relay)?;
         let nonce = turn.random();
@@ -335,6 +362,7 @@ impl State {
             self.unfollow(turn, id, &relay);
         }
         self.fail_outbox(turn, id, problem)?;
+        super::rejoin::forget_rejoin(turn, id)?;
         for row in outbox::intents(turn.db, id)? {
             outbox::remove_intent(turn.db, row.n)?;
             self.gathers.remove(&row.n);
@@ -422,6 +450,8 @@ struct Proposed<'i> {
     removed: &'i [Member],
     left: &'i [Member],
     state: Option<&'i [u8]>,
+    /// The device whose request to be added again, with the key package that the commit adds, came along.
+    asked: Option<Signed<DeviceCertificate>>,
 }
 
 /// Who may do what (protocol rule 6, and the state's own rules). `Err` says what is not allowed.
@@ -451,7 +481,9 @@ fn judge(
     }
     for member in proposed.removed {
         let account = member.certificate.account_key;
-        let comes_back = proposed.added.iter().any(|added| same_device(&added.certificate, &member.certificate));
+        // Otherwise any member could have any other start anew, and keep it waiting for the invitation.
+        let comes_back = proposed.asked.as_ref().is_some_and(|asked| same_device(asked, &member.certificate))
+            && proposed.added.iter().any(|added| same_device(&added.certificate, &member.certificate));
         let revoked = record.is_some_and(|record| {
             record.account_key == account
                 && record.device(member.certificate.device).is_some_and(|device| device.revoked.is_some())
@@ -633,28 +665,31 @@ mod tests {
         members: &[Member],
         added: &[Member],
         removed: &[Member],
+        asked: bool,
     ) -> Result<(), String> {
         let owner = wire::SigningKey::from_bytes(&[owner; 32]).verifying_key().to_bytes();
         let state = ConversationState::new(kind, "x", vec![owner]).encode();
-        judge(&state, members, &Proposed { author: 1, added, removed, left: &[], state: None }, None)
+        let asked = added.first().map(|member| member.certificate.clone()).filter(|_| asked);
+        judge(&state, members, &Proposed { author: 1, added, removed, left: &[], state: None, asked }, None)
     }
 
     #[test]
     fn rule_6_a_plain_member_removes_nobody_by_naming_a_device_like_his() {
         let members = [member(0, 1, "bob", 7), member(1, 2, "mallory", 8)];
         let removed = [members[0].clone()];
-        // Bob's device comes back: whoever answers his request may do that.
-        assert!(verdict(GroupKind::Group, 1, &members, &[member(0, 1, "bob", 7)], &removed).is_ok());
+        // Bob's device comes back: whoever answers his request may do that, and nobody without one.
+        assert!(verdict(GroupKind::Group, 1, &members, &[member(0, 1, "bob", 7)], &removed, true).is_ok());
+        assert!(verdict(GroupKind::Group, 1, &members, &[member(0, 1, "bob", 7)], &removed, false).is_err());
         // Another device under the same id is not Bob's.
-        assert!(verdict(GroupKind::Group, 1, &members, &[member(0, 2, "mallory", 7)], &removed).is_err());
-        assert!(verdict(GroupKind::Group, 1, &members, &[], &removed).is_err());
-        assert!(verdict(GroupKind::Group, 2, &members, &[], &removed).is_ok());
+        assert!(verdict(GroupKind::Group, 1, &members, &[member(0, 2, "mallory", 7)], &removed, true).is_err());
+        assert!(verdict(GroupKind::Group, 1, &members, &[], &removed, true).is_err());
+        assert!(verdict(GroupKind::Group, 2, &members, &[], &removed, false).is_ok());
     }
 
     #[test]
     fn rule_6_nobody_brings_in_a_device_under_another_accounts_address() {
         let members = [member(0, 1, "bob", 7), member(1, 2, "mallory", 8)];
-        let judged = |added| verdict(GroupKind::Group, 2, &members, &[added], &[]);
+        let judged = |added| verdict(GroupKind::Group, 2, &members, &[added], &[], false);
         assert!(judged(member(2, 2, "mallory", 9)).is_ok());
         assert!(judged(member(2, 3, "carol", 9)).is_ok());
         // An own device that calls itself Bob's, or anybody's; an account that calls itself Bob.
@@ -666,13 +701,13 @@ mod tests {
     #[test]
     fn rule_6_a_conversation_of_two_stays_one_of_two() {
         let members = [member(0, 1, "bob", 7), member(1, 2, "mallory", 8)];
-        assert!(verdict(GroupKind::Direct, 2, &members, &[member(2, 1, "bob", 9)], &[]).is_ok());
-        assert!(verdict(GroupKind::Direct, 2, &members, &[member(2, 3, "eve", 9)], &[]).is_err());
-        assert!(verdict(GroupKind::Direct, 2, &members, &[], &[members[0].clone()]).is_err());
+        assert!(verdict(GroupKind::Direct, 2, &members, &[member(2, 1, "bob", 9)], &[], false).is_ok());
+        assert!(verdict(GroupKind::Direct, 2, &members, &[member(2, 3, "eve", 9)], &[], false).is_err());
+        assert!(verdict(GroupKind::Direct, 2, &members, &[], &[members[0].clone()], false).is_err());
         let alone = [member(1, 2, "mallory", 8)];
         let (bob, eve) = (member(2, 1, "bob", 7), member(3, 3, "eve", 9));
-        assert!(verdict(GroupKind::Direct, 2, &alone, std::slice::from_ref(&bob), &[]).is_ok());
-        assert!(verdict(GroupKind::Direct, 2, &alone, &[bob, eve], &[]).is_err());
+        assert!(verdict(GroupKind::Direct, 2, &alone, std::slice::from_ref(&bob), &[], false).is_ok());
+        assert!(verdict(GroupKind::Direct, 2, &alone, &[bob, eve], &[], false).is_err());
     }
 
     #[test]

@@ -78,8 +78,8 @@ enum Plan {
 struct Attempt {
     change: Change,
     invites: Vec<Gathered>,
-    /// The own account record, where the change of devices needs it.
-    record: Option<Vec<u8>>,
+    /// What the change of devices needs to be allowed.
+    grounds: Grounds,
 }
 
 impl State {
@@ -213,7 +213,7 @@ impl State {
         if empty {
             return Ok(Plan::Nothing);
         }
-        Ok(Plan::Commit(Box::new(Attempt { change, invites, record: outline.record })))
+        Ok(Plan::Commit(Box::new(Attempt { change, invites, grounds: outline.grounds })))
     }
 
     /// What the intent comes to but for key packages: whom to add, and the rest of the change.
@@ -269,7 +269,7 @@ impl State {
             Intent::AddOwnDevices => {
                 if !own_missing.is_empty() {
                     outline.add.insert(me.address.to_string(), Some(own_missing));
-                    outline.record = Some(me.record.bytes().to_vec());
+                    outline.grounds.record = Some(me.record.bytes().to_vec());
                 }
             }
             Intent::Remove { member } => {
@@ -294,7 +294,7 @@ impl State {
                     .filter(|m| m.certificate.account_key == own && devices.contains(&m.certificate.device.0))
                     .map(|m| m.leaf)
                     .collect();
-                outline.record = Some(me.record.bytes().to_vec());
+                outline.grounds.record = Some(me.record.bytes().to_vec());
             }
             Intent::Rename { name } => {
                 if role < Role::Admin {
@@ -334,6 +334,7 @@ impl State {
                 let Some(leaf) = leaf else { return Ok(Err(Plan::Nothing)) };
                 outline.change.removes = vec![leaf.leaf];
                 outline.rejoin = Some(request);
+                outline.grounds.asked = Some((rejoin.clone(), me.inbox()));
             }
             Intent::Leave => {
                 let accounts: BTreeSet<_> = members.iter().map(|m| m.certificate.account_key).collect();
@@ -434,7 +435,7 @@ impl State {
         let Some(me) = &self.me else { return Ok(true) };
         let signer = me.signer.clone();
         let id = conversation.id;
-        let Attempt { mut change, mut invites, record } = attempt;
+        let Attempt { mut change, mut invites, grounds } = attempt;
         invites.truncate(ADDS);
         change.adds.truncate(ADDS);
         if planted!(RemovedKeyKept) && change.adds.is_empty() {
@@ -480,7 +481,7 @@ impl State {
         };
         let entry = EntryId(turn.random());
         let body = self.with_group(turn, id, |state, turn, group| {
-            state.seal_commit(turn, conversation, group, &staged, entry, record)
+            state.seal_commit(turn, conversation, group, &staged, entry, grounds)
         })?;
         let Some(Some(body)) = body else { return Ok(true) };
         let invites: Vec<PendingInvite> = staged
@@ -711,8 +712,17 @@ pub(super) struct Outline {
     /// Accounts to add: all their devices, or just these.
     pub(super) add: std::collections::BTreeMap<String, Option<Vec<DeviceId>>>,
     change: Change,
-    record: Option<Vec<u8>>,
+    grounds: Grounds,
     pub(super) rejoin: Option<Rejoin>,
+}
+
+/// What travels with a commit so that everybody can see why its author may change devices (protocol rule 6).
+#[derive(Default)]
+pub(super) struct Grounds {
+    /// The account record that lists or revokes them.
+    pub(super) record: Option<Vec<u8>>,
+    /// The request of a device that is added again, and the inbox that it had asked in.
+    pub(super) asked: Option<(Vec<u8>, LogId)>,
 }
 
 /// When to try again.

@@ -4,17 +4,16 @@ use api::{ConversationKind, Event, Invitation as InvitationView, Kind, Problem, 
 use content::attachment::{self, AttachmentKey};
 use rusqlite::{OptionalExtension, params};
 use wire::{
-    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceCertificate, DeviceId, EntryId, Epoch, Label,
-    LogId, Request, Response, Seq, Signed, UnixMillis, sign, verify,
+    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceId, EntryId, Epoch, Label, LogId, Request,
+    Response, Seq, Signed, UnixMillis, sign, verify,
 };
 
 use super::commits::is_unmistakable;
-use super::intents::Intent;
 use super::{Ask, Done, Moving, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit, PendingCommit, Upload};
 use crate::db::{self, contacts, int, uint};
-use crate::formats::{self, Deposit, Invitation, PendingInvite, Rejoin};
+use crate::formats::{self, Deposit, Invitation, PendingInvite};
 use crate::identity::seal_deposit;
 use crate::io::{Job, Rejection, TransferFailure, TransferState};
 use crate::mls::{self, Group, JoinError};
@@ -22,10 +21,6 @@ use crate::state::{ConversationState, GroupKind};
 
 /// Largest tree that is fetched, in bytes: that of 1,024 accounts with several devices each.
 const MAX_TREE: u64 = 32 * 1024 * 1024;
-/// A request to be added again is valid for this time.
-const REJOIN_LIFE_MS: u64 = 7 * 86_400_000;
-/// Members that are asked to add this device again.
-const REJOIN_ASKED: usize = 3;
 /// Invitations of strangers that wait at most: anybody can leave them.
 const MAX_REQUESTS: u32 = 256;
 /// Trees of strangers' invitations that are fetched at the same time.
@@ -51,6 +46,9 @@ impl State {
         };
         outbox::push_upload(turn.db, &upload)?;
         for invite in invites {
+            if planted!(InvitationWithheld) && invite.readd {
+                continue;
+            }
             self.deposit_invitation(turn, &conversation, &invite, blob, &key)?;
         }
         self.drive_uploads(turn)
@@ -409,6 +407,7 @@ impl State {
         outbox::unseal_all(turn.db, id)?;
         // Whoever else was asked to add this device again need not: it would use the same key package a second time.
         outbox::remove_requests(turn.db, id)?;
+        super::rejoin::forget_rejoin(turn, id)?;
         self.deposit_settled(id);
         self.logs.insert(id, super::LogRun::default());
         self.refresh(turn, id)?;
@@ -428,6 +427,9 @@ impl State {
         }
         let relay = conversation.relay.clone();
         self.open_log(turn, id, &relay)?;
+        if before.is_some() && row.accepted {
+            self.own_devices_follow(turn, id)?;
+        }
         self.report_caught_up(turn)
     }
 
@@ -445,124 +447,6 @@ impl State {
         self.drive_invitations(turn)?;
         self.report_caught_up(turn)
     }
-
-    /// This device alone can't follow a conversation: asks members that it knows to add it again.
-    pub(super) fn ask_to_rejoin(&mut self, turn: &mut Turn<'_>, conversation: &Conversation) -> Done {
-        let id = conversation.id;
-        let Some(me) = &self.me else { return Ok(()) };
-        let Some(certificate) = me.certificate().cloned() else { return Ok(()) };
-        let (signer, record, device) = (me.signer.clone(), me.record.bytes().to_vec(), me.device());
-        let (package, _) = mls::key_package(&turn.mls, &signer, &certificate, self.options.suite, turn.now, false)?;
-        let mut asked = 0;
-        for member in conversations::members(turn.db, id)? {
-            let Ok(address) = member.address.parse() else { continue };
-            let Some(bytes) = contacts::get(turn.db, &address)?.and_then(|contact| contact.record) else { continue };
-            let Ok(target) = Signed::<AccountRecord>::parse(bytes.into()) else { continue };
-            for other in target.active() {
-                let mut rejoin = Rejoin {
-                    version: 1,
-                    relay: conversation.relay.to_string(),
-                    log: id.0.to_vec().into(),
-                    package: package.clone().into(),
-                    record: record.clone().into(),
-                    device: device.0.to_vec().into(),
-                    time: turn.now.0,
-                    signature: Vec::new().into(),
-                };
-                rejoin.signature = sign(&signer, Label::Rejoin, &[&rejoin.parts(other.inbox)]).to_vec().into();
-                let plain = formats::encode(&Deposit::Rejoin(Box::new(rejoin)));
-                let Ok(body) = seal_deposit(other, &plain, &mut turn.rng) else { continue };
-                let entry = EntryId(turn.random());
-                outbox::push_deposit(
-                    turn.db,
-                    &NewDeposit {
-                        conversation: id,
-                        relay: target.address.relay().as_str(),
-                        inbox: other.inbox,
-                        entry,
-                        body: &body,
-                        blob: None,
-                        // One after the other: if the first answers, the others need not.
-                        not_before: turn.now.plus(asked * 60_000).0,
-                    },
-                )?;
-                asked += 1;
-            }
-            if asked as usize >= REJOIN_ASKED {
-                break;
-            }
-        }
-        self.drive_deposits(turn)?;
-        let next = match asked {
-            0 => "Ask the others to remove you and to add you again.",
-            _ => "It has asked the others to add it again, which happens by itself when one of them is online.",
-        };
-        self.hold_until(turn, id, "This device can't follow a change of this conversation.", "", next)
-    }
-
-    /// Another member asks to be added again.
-    pub(super) fn on_rejoin(&mut self, turn: &mut Turn<'_>, rejoin: Rejoin) -> Done {
-        let Some(me) = &self.me else { return Ok(()) };
-        let inbox = me.inbox();
-        let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)) else { return Ok(()) };
-        let (Ok(device), Ok(log)) = (formats::array(&rejoin.device), formats::array(&rejoin.log)) else {
-            return Ok(());
-        };
-        let Some(device) = record.active().find(|d| d.certificate.device == DeviceId(device)) else { return Ok(()) };
-        let signed =
-            verify(&device.certificate.signature_key, Label::Rejoin, &[&rejoin.parts(inbox)], &rejoin.signature);
-        let age = turn.now.since(UnixMillis(rejoin.time)).max(UnixMillis(rejoin.time).since(turn.now));
-        let log = LogId(log);
-        let fits = mls::check_key_package(&turn.mls, &rejoin.package, device).is_ok();
-        let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
-        let member = conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
-        if signed.is_err() || !fits || age > REJOIN_LIFE_MS || !member || conversation.standing != Standing::Active {
-            return Ok(());
-        }
-        // A newer list of the account's devices than the one that came along may have taken this one out.
-        let known =
-            contacts::get(turn.db, &record.address)?.filter(|c| c.version > record.version).and_then(|c| c.record);
-        let known = known.and_then(|bytes| Signed::<AccountRecord>::parse(bytes.into()).ok());
-        if known.is_some_and(|known| known.active().all(|d| d.certificate.device != device.certificate.device)) {
-            return Ok(());
-        }
-        // A key package adds once. Somebody else may have used it meanwhile, and a relay can leave the same request again.
-        let answered =
-            db::meta::<u64>(turn.db, &readded(log, &device.certificate))?.is_some_and(|at| rejoin.time <= at);
-        let hash = formats::hash(&rejoin.signature);
-        let (Some(first), false) = (hash.first_chunk::<16>(), answered) else { return Ok(()) };
-        if !conversations::count_entry(turn.db, inbox, first)? {
-            return Ok(());
-        }
-        self.intend(turn, log, &Intent::Readd { rejoin: formats::encode(&rejoin) }, 0)?;
-        self.drive_intents(turn, log)
-    }
-
-    /// These devices were added again by somebody, by an entry of this time: their requests are answered.
-    pub(super) fn forget_readds(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: LogId,
-        added: &[Signed<DeviceCertificate>],
-        time: UnixMillis,
-    ) -> Done {
-        for certificate in added {
-            db::set_meta(turn.db, &readded(id, certificate), &time.0)?;
-        }
-        for row in outbox::intents(turn.db, id)? {
-            let Ok(Intent::Readd { rejoin }) = serde_json::from_slice(&row.intent) else { continue };
-            let Ok(rejoin) = formats::decode::<Rejoin>(&rejoin) else { continue };
-            if added.iter().any(|certificate| certificate.device.0.as_slice() == rejoin.device.as_slice()) {
-                outbox::remove_intent(turn.db, row.n)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where the time is kept at which a device was last added again.
-fn readded(id: LogId, certificate: &DeviceCertificate) -> String {
-    format!("readded {id} {}", certificate.device)
 }
 
 /// Whoever invites is a member, nobody bears another's address (mine least of all), and a conversation of two is one with whoever

@@ -19,6 +19,7 @@ mod linking;
 mod links;
 mod outbox;
 mod receipts;
+mod rejoin;
 mod resolve;
 mod restored;
 mod turn;
@@ -257,6 +258,7 @@ impl State {
         self.drive_uploads(turn)?;
         self.drive_deposits(turn)?;
         self.drive_invitations(turn)?;
+        self.drive_rejoins(turn)?;
         self.drive_receipts(turn)?;
         let ids: Vec<LogId> = self.logs.keys().copied().collect();
         for id in ids {

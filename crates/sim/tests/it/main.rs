@@ -6,6 +6,8 @@ mod groups;
 mod keys;
 mod people;
 mod power;
+#[cfg(feature = "mutants")]
+mod rejoin;
 mod replay;
 mod restored;
 mod shim;

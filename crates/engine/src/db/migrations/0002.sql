@@ -1,5 +1,8 @@
 -- From format 1 to format 2. Fresh databases take this step too, so that there is one way to today's tables.
 
+-- Conversations that this device can't follow: the next round of requests to be added again, and when it is due.
+CREATE TABLE rejoins (conversation BLOB PRIMARY KEY, round INTEGER NOT NULL, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
 -- Content.
 -- What a message is beside its text (JSON of `db::messages::More`); when it was last edited, by the relay's clock, 0 if never; who took it back for
 -- everyone; whether the own account has taken it out of sight.

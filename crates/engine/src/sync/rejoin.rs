@@ -1,0 +1,249 @@
+//! Requests to be added again, of this device when it alone can't follow a conversation, and of others.
+//!
+//! Whoever is asked may answer, and nobody has to: a member that adds the device and never sends the invitation has shut it out, so
+//! that others are asked after a while, others each time, for a week.
+
+use std::cmp::min;
+
+use api::{Event, Kind, Problem, Standing};
+use rusqlite::params;
+use wire::{
+    AccountRecord, Bytes, Device, DeviceCertificate, DeviceId, EntryId, Label, LogId, RelayName, Signed, UnixMillis,
+    sign, verify,
+};
+
+use super::intents::Intent;
+use super::{Done, State, Turn};
+use crate::db::conversations::{self, Conversation};
+use crate::db::outbox::{self, NewDeposit};
+use crate::db::{self, contacts, int, uint};
+use crate::formats::{self, CommitEnvelope, Deposit, Rejoin};
+use crate::identity::seal_deposit;
+use crate::mls;
+
+/// A request to be added again is valid for this time.
+const LIFE_MS: u64 = 7 * 86_400_000;
+/// Devices of members that are asked in one round.
+const ASKED: usize = 3;
+/// Between two of them: if the first answers, the others need not.
+const SPREAD_MS: u64 = 60_000;
+/// Before the next round; doubled each time, up to a day.
+const ROUND_MS: u64 = 3_600_000;
+/// Rounds before it is given up: some 7 days.
+const ROUNDS: u32 = 11;
+/// How long the invitation may take that belongs to a commit which adds this device again.
+const INVITATION_MS: u64 = 600_000;
+
+impl State {
+    /// This device alone can't follow a conversation: asks members that it knows to add it again.
+    pub(super) fn ask_to_rejoin(&mut self, turn: &mut Turn<'_>, conversation: &Conversation) -> Done {
+        let id = conversation.id;
+        let asked = self.ask_round(turn, conversation, 0)?;
+        self.ask_later(turn, id, 1, ROUND_MS)?;
+        let next = match asked {
+            0 => "Ask the others to remove you and to add you again.",
+            _ => "It has asked the others to add it again, which happens by itself when one of them is online.",
+        };
+        self.hold_until(turn, id, "This device can't follow a change of this conversation.", "", next)
+    }
+
+    /// A commit adds this device again: an invitation is on its way, or should be.
+    pub(super) fn added_again(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, author: &str) -> Done {
+        self.ask_later(turn, conversation.id, 0, INVITATION_MS)?;
+        self.hold_until(
+            turn,
+            conversation.id,
+            &format!("{author} has this device start anew in this conversation."),
+            "What it takes to go on is on its way.",
+            "If it does not come, this device asks the others by itself.",
+        )
+    }
+
+    /// The next round of requests is due in so long.
+    fn ask_later(&mut self, turn: &mut Turn<'_>, id: LogId, round: u32, after: u64) -> Done {
+        turn.db.prepare_cached("INSERT OR REPLACE INTO rejoins VALUES (?1, ?2, ?3)")?.execute(params![
+            id.0,
+            round,
+            int(turn.now.plus(after).0)
+        ])?;
+        turn.wake_at(turn.now.plus(after));
+        Ok(())
+    }
+
+    /// Asks others where nobody has answered in time.
+    pub(super) fn drive_rejoins(&mut self, turn: &mut Turn<'_>) -> Done {
+        let rows: Vec<(LogId, u32, u64)> = turn
+            .db
+            .prepare_cached("SELECT conversation, round, next FROM rejoins ORDER BY conversation")?
+            .query_map([], |row| Ok((LogId(db::fixed(row, 0)?), row.get(1)?, uint(row, 2)?)))?
+            .collect::<Result<_, _>>()?;
+        for (id, round, next) in rows {
+            let held = conversations::get(turn.db, id)?.filter(|conversation| conversation.standing == Standing::Held);
+            match held {
+                Some(_) if next > turn.now.0 => turn.wake_at(UnixMillis(next)),
+                Some(conversation) if round < ROUNDS => {
+                    self.ask_round(turn, &conversation, round)?;
+                    self.ask_later(turn, id, round + 1, min(ROUND_MS << round, 86_400_000))?;
+                }
+                Some(conversation) => {
+                    forget_rejoin(turn, id)?;
+                    turn.event(Event::Notice {
+                        conversation: Some(id.to_string()),
+                        problem: Problem::new(
+                            Kind::Offline,
+                            format!("Nobody has added this device to “{}” again.", conversation.name),
+                            "It has asked for a week.",
+                            "Ask the others to remove you and to add you again.",
+                        ),
+                    });
+                }
+                None => forget_rejoin(turn, id)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a few devices of members, others in each round; own ones come first. Says how many.
+    fn ask_round(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, round: u32) -> Done<usize> {
+        let id = conversation.id;
+        let Some(me) = &self.me else { return Ok(0) };
+        let Some(certificate) = me.certificate().cloned() else { return Ok(0) };
+        let (signer, record, device) = (me.signer.clone(), me.record.clone(), me.device());
+        let mut devices: Vec<(RelayName, Device)> = Vec::new();
+        let mut know = |record: &Signed<AccountRecord>| {
+            let others = record.active().filter(|other| other.certificate.device != device);
+            devices.extend(others.map(|other| (record.address.relay().clone(), other.clone())));
+        };
+        know(&record);
+        for member in conversations::members(turn.db, id)?.iter().filter(|m| m.account_key != record.account_key) {
+            let Ok(address) = member.address.parse() else { continue };
+            let Some(bytes) = contacts::get(turn.db, &address)?.and_then(|contact| contact.record) else { continue };
+            if let Ok(target) = Signed::<AccountRecord>::parse(bytes.into()) {
+                know(&target);
+            }
+        }
+        outbox::remove_requests(turn.db, id)?;
+        let (package, _) = mls::key_package(&turn.mls, &signer, &certificate, self.options.suite, turn.now, false)?;
+        let begin = if devices.is_empty() { 0 } else { round as usize * ASKED % devices.len() };
+        devices.rotate_left(begin);
+        devices.truncate(ASKED);
+        for (at, (relay, other)) in devices.iter().enumerate() {
+            let mut rejoin = Rejoin {
+                version: 1,
+                relay: conversation.relay.to_string(),
+                log: id.0.to_vec().into(),
+                package: package.clone().into(),
+                record: record.bytes().to_vec().into(),
+                device: device.0.to_vec().into(),
+                time: turn.now.0,
+                signature: Vec::new().into(),
+            };
+            rejoin.signature = sign(&signer, Label::Rejoin, &[&rejoin.parts(other.inbox)]).to_vec().into();
+            let plain = formats::encode(&Deposit::Rejoin(Box::new(rejoin)));
+            let Ok(body) = seal_deposit(other, &plain, &mut turn.rng) else { continue };
+            let deposit = NewDeposit {
+                conversation: id,
+                relay: relay.as_str(),
+                inbox: other.inbox,
+                entry: EntryId(turn.random()),
+                body: &body,
+                blob: None,
+                not_before: turn.now.plus(at as u64 * SPREAD_MS).0,
+            };
+            outbox::push_deposit(turn.db, &deposit)?;
+        }
+        self.drive_deposits(turn)?;
+        Ok(devices.len())
+    }
+
+    /// Another member asks to be added again.
+    pub(super) fn on_rejoin(&mut self, turn: &mut Turn<'_>, rejoin: Rejoin) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let inbox = me.inbox();
+        let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)) else { return Ok(()) };
+        let (Ok(device), Ok(log)) = (formats::array(&rejoin.device), formats::array(&rejoin.log)) else {
+            return Ok(());
+        };
+        let Some(device) = record.active().find(|d| d.certificate.device == DeviceId(device)) else { return Ok(()) };
+        let signed =
+            verify(&device.certificate.signature_key, Label::Rejoin, &[&rejoin.parts(inbox)], &rejoin.signature);
+        let age = turn.now.since(UnixMillis(rejoin.time)).max(UnixMillis(rejoin.time).since(turn.now));
+        let log = LogId(log);
+        let fits = mls::check_key_package(&turn.mls, &rejoin.package, device).is_ok();
+        let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
+        let member = conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
+        if signed.is_err() || !fits || age > LIFE_MS || !member || conversation.standing != Standing::Active {
+            return Ok(());
+        }
+        // A newer list of the account's devices than the one that came along may have taken this one out.
+        let known =
+            contacts::get(turn.db, &record.address)?.filter(|c| c.version > record.version).and_then(|c| c.record);
+        let known = known.and_then(|bytes| Signed::<AccountRecord>::parse(bytes.into()).ok());
+        if known.is_some_and(|known| known.active().all(|d| d.certificate.device != device.certificate.device)) {
+            return Ok(());
+        }
+        // A key package adds once. Somebody else may have used it meanwhile, and a relay can leave the same request again.
+        let answered =
+            db::meta::<u64>(turn.db, &readded(log, &device.certificate))?.is_some_and(|at| rejoin.time <= at);
+        let hash = formats::hash(&rejoin.signature);
+        let (Some(first), false) = (hash.first_chunk::<16>(), answered && !planted!(AnswersTwice)) else {
+            return Ok(());
+        };
+        if !conversations::count_entry(turn.db, inbox, first)? {
+            return Ok(());
+        }
+        self.intend(turn, log, &Intent::Readd { rejoin: formats::encode(&rejoin) }, 0)?;
+        self.drive_intents(turn, log)
+    }
+
+    /// These devices were added again by somebody, by an entry of this time: their requests are answered.
+    pub(super) fn forget_readds(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: LogId,
+        added: &[Signed<DeviceCertificate>],
+        time: UnixMillis,
+    ) -> Done {
+        for certificate in added {
+            db::set_meta(turn.db, &readded(id, certificate), &time.0)?;
+        }
+        for row in outbox::intents(turn.db, id)? {
+            let Ok(Intent::Readd { rejoin }) = serde_json::from_slice(&row.intent) else { continue };
+            let Ok(rejoin) = formats::decode::<Rejoin>(&rejoin) else { continue };
+            if planted!(AnswersTwice) {
+                continue;
+            }
+            if added.iter().any(|certificate| certificate.device.0.as_slice() == rejoin.device.as_slice()) {
+                outbox::remove_intent(turn.db, row.n)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The device whose request came along with a commit that adds it with the key package of that very request. Whom it had asked is not
+/// looked at: the request proves that it wants to start anew.
+pub(super) fn asked(
+    envelope: &CommitEnvelope,
+    conversation: &Conversation,
+    packages: &[Vec<u8>],
+) -> Option<Signed<DeviceCertificate>> {
+    let request = formats::decode::<Rejoin>(envelope.asked.as_deref()?).ok()?;
+    let inbox = LogId(formats::array(envelope.asked_in.as_deref()?).ok()?);
+    let device = super::gather::rejoining(&request)?;
+    let here = request.relay == conversation.relay.as_str() && request.log.as_slice() == conversation.id.0;
+    let adds = packages.iter().any(|package| package.as_slice() == request.package.as_slice());
+    verify(&device.signature_key, Label::Rejoin, &[&request.parts(inbox)], &request.signature).ok()?;
+    (here && adds).then_some(device)
+}
+
+/// Where the time is kept at which a device was last added again.
+fn readded(id: LogId, certificate: &DeviceCertificate) -> String {
+    format!("readded {id} {}", certificate.device)
+}
+
+/// Nothing is asked for any more.
+pub(super) fn forget_rejoin(turn: &Turn<'_>, id: LogId) -> Done {
+    turn.db.prepare_cached("DELETE FROM rejoins WHERE conversation = ?1")?.execute([id.0])?;
+    Ok(())
+}
