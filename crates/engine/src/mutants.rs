@@ -37,7 +37,7 @@ pub enum Mutant {
     CantFollow,
     /// A member that adds a device again keeps the invitation to itself.
     InvitationWithheld,
-    /// A member adds a device again whose request was answered already.
+    /// Members are asked at the same time to add a device again, and add it although another has done so already.
     AnswersTwice,
     /// An edit behind a deletion brings the message back.
     EditAfterDelete,

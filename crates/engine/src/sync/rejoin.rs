@@ -127,6 +127,7 @@ impl State {
         let begin = if devices.is_empty() { 0 } else { round as usize * ASKED % devices.len() };
         devices.rotate_left(begin);
         devices.truncate(ASKED);
+        let spread = if planted!(AnswersTwice) { 0 } else { SPREAD_MS };
         for (at, (relay, other)) in devices.iter().enumerate() {
             let mut rejoin = Rejoin {
                 version: 1,
@@ -148,7 +149,7 @@ impl State {
                 entry: EntryId(turn.random()),
                 body: &body,
                 blob: None,
-                not_before: turn.now.plus(at as u64 * SPREAD_MS).0,
+                not_before: turn.now.plus(at as u64 * spread).0,
             };
             outbox::push_deposit(turn.db, &deposit)?;
         }

@@ -61,15 +61,14 @@ fn power_is_cut_again_and_again(defect: Option<Mutant>) {
             story.does(Transition::send(device, &id, &text));
             texts.push(text);
         }
-        story.steps(cut as u32);
+        story.steps(4 * cut as u32);
         story.does(Transition::CutPower(device));
         story.does(Transition::OpenDevice(device));
         let text = format!("{cut} after");
         story.does(Transition::send(device, &id, &text));
         texts.push(text);
-        // Now and then commits are cut off, too.
         if cut % 8 == 7 {
-            story.settles();
+            story.does(Transition::Settle);
         }
     }
     story.settles();

@@ -96,7 +96,8 @@ impl Run {
             if let Some(transition) = self.next(world) {
                 world.apply(&transition)?;
             }
-            let steps = self.chance.between(1, 40) as u32;
+            // Now and then several people do something before anything of it has moved: that is when things race.
+            let steps = if self.chance.per_mille(150) { 0 } else { self.chance.between(1, 40) as u32 };
             world.apply(&Transition::Network(steps))?;
         }
         world.set_noise(Noise::default());
