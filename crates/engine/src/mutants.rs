@@ -37,8 +37,6 @@ pub enum Mutant {
     CantFollow,
     /// A member that adds a device again keeps the invitation to itself.
     InvitationWithheld,
-    /// Members are asked at the same time to add a device again, and add it although another has done so already.
-    AnswersTwice,
     /// An edit behind a deletion brings the message back.
     EditAfterDelete,
     /// What a device does to messages itself stays behind what others do, wherever it is in the log.

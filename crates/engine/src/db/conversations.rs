@@ -193,8 +193,19 @@ pub(crate) fn set_members(db: &Connection, id: LogId, members: &[Member]) -> rus
 
 /// Removes a conversation and all that was said in it, for one that never came about or was refused.
 pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
-    for table in ["messages", "acts", "hidden", "members", "seen", "heads", "receipts", "receipts_due", "held", "heals", "rejoins"]
-    {
+    for table in [
+        "messages",
+        "acts",
+        "hidden",
+        "members",
+        "seen",
+        "heads",
+        "receipts",
+        "receipts_due",
+        "held",
+        "heals",
+        "rejoins",
+    ] {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([id.0])?;
     }
     db.prepare_cached("DELETE FROM conversations WHERE id = ?1")?.execute([id.0])?;

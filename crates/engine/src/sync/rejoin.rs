@@ -127,7 +127,6 @@ impl State {
         let begin = if devices.is_empty() { 0 } else { round as usize * ASKED % devices.len() };
         devices.rotate_left(begin);
         devices.truncate(ASKED);
-        let spread = if planted!(AnswersTwice) { 0 } else { SPREAD_MS };
         for (at, (relay, other)) in devices.iter().enumerate() {
             let mut rejoin = Rejoin {
                 version: 1,
@@ -149,7 +148,7 @@ impl State {
                 entry: EntryId(turn.random()),
                 body: &body,
                 blob: None,
-                not_before: turn.now.plus(at as u64 * spread).0,
+                not_before: turn.now.plus(at as u64 * SPREAD_MS).0,
             };
             outbox::push_deposit(turn.db, &deposit)?;
         }
@@ -187,7 +186,7 @@ impl State {
         let answered =
             db::meta::<u64>(turn.db, &readded(log, &device.certificate))?.is_some_and(|at| rejoin.time <= at);
         let hash = formats::hash(&rejoin.signature);
-        let (Some(first), false) = (hash.first_chunk::<16>(), answered && !planted!(AnswersTwice)) else {
+        let (Some(first), false) = (hash.first_chunk::<16>(), answered) else {
             return Ok(());
         };
         if !conversations::count_entry(turn.db, inbox, first)? {
@@ -211,9 +210,6 @@ impl State {
         for row in outbox::intents(turn.db, id)? {
             let Ok(Intent::Readd { rejoin }) = serde_json::from_slice(&row.intent) else { continue };
             let Ok(rejoin) = formats::decode::<Rejoin>(&rejoin) else { continue };
-            if planted!(AnswersTwice) {
-                continue;
-            }
             if added.iter().any(|certificate| certificate.device.0.as_slice() == rejoin.device.as_slice()) {
                 outbox::remove_intent(turn.db, row.n)?;
             }

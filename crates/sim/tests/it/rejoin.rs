@@ -71,16 +71,3 @@ fn rule_6_a_member_that_keeps_the_invitation_to_itself_keeps_nobody_out_for_long
     story.does(Transition::Settle);
     takes_part(&mut story, &id);
 }
-
-#[test]
-fn rule_6_an_old_request_shuts_a_device_out_for_minutes_only() {
-    let (mut story, id) = held();
-    plant(Some(Mutant::AnswersTwice));
-    comes_to(&mut story, &id, Standing::Active);
-    // Somebody makes it start anew with keys that it has used already: that invitation it can't follow.
-    comes_to(&mut story, &id, Standing::Held);
-    plant(None);
-    story.does(Transition::Advance(600_000));
-    story.does(Transition::Settle);
-    takes_part(&mut story, &id);
-}
