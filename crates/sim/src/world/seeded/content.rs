@@ -17,7 +17,7 @@ impl Run {
     ) -> Option<Transition> {
         let active: Vec<&Conversation> = conversations.iter().filter(|c| c.standing == Standing::Active).collect();
         let conversation = self.chance.pick(&active)?.id.clone();
-        let query = Query::Messages { conversation: conversation.clone(), before: None, limit: 12 };
+        let query = Query::Messages { conversation: conversation.clone(), before: None, limit: 4 };
         let Some(View::Messages(messages)) = world.view(device, &query) else { return None };
         let written: Vec<&Message> =
             messages.iter().filter(|message| !matches!(message.kind, MessageKind::System { .. })).collect();
@@ -64,6 +64,43 @@ impl Run {
                 preview: None,
             },
         };
+        if self.chance.per_mille(500) {
+            self.answer(world, device, &command);
+        }
         Some(Transition::Do { device, command })
+    }
+
+    /// Another device does something to the same message before it has heard of it: where they meet in the log is what the rules are
+    /// about.
+    fn answer(&mut self, world: &World, device: DeviceId, command: &Command) {
+        let account = world.model.accounts.get(&device);
+        let others: Vec<(DeviceId, bool)> = world
+            .model
+            .accounts
+            .iter()
+            .filter(|(other, _)| **other != device)
+            .map(|(other, of)| (*other, Some(of) == account))
+            .collect();
+        let Some((other, same)) = self.chance.pick(&others).copied() else { return };
+        let command = match command.clone() {
+            Command::Edit { conversation, message, .. }
+            | Command::Delete { conversation, message, for_everyone: true }
+                if same =>
+            {
+                Command::Edit { conversation, message, text: format!("edit, {}", self.text(other)), preview: None }
+            }
+            Command::React { conversation, message, emoji, remove } => {
+                let other_emoji = EMOJI.iter().find(|other| **other != emoji).copied().unwrap_or_default();
+                let emoji = if same { emoji } else { other_emoji.to_owned() };
+                Command::React { conversation, message, emoji, remove: same && !remove }
+            }
+            Command::Vote { conversation, poll, options } => {
+                let options = if options.is_empty() { vec![0] } else { Vec::new() };
+                Command::Vote { conversation, poll, options }
+            }
+            Command::ClosePoll { conversation, poll } => Command::Vote { conversation, poll, options: vec![1] },
+            _ => return,
+        };
+        self.queued.push(Transition::Do { device: other, command });
     }
 }

@@ -50,6 +50,7 @@ fn drawn(options: Options) -> Outcome {
         addresses: Vec::new(),
         full: None,
         restores,
+        queued: Vec::new(),
     };
     let verdict = run.play(&mut world, options.steps);
     Outcome {
@@ -72,6 +73,8 @@ struct Run {
     full: Option<usize>,
     /// Relays are restored from backups in this run.
     restores: bool,
+    /// What somebody does next, whatever else is drawn.
+    queued: Vec<Transition>,
 }
 
 impl Run {
@@ -107,6 +110,9 @@ impl Run {
 
     /// What happens next; `None` if what was drawn is not possible now.
     fn next(&mut self, world: &World) -> Option<Transition> {
+        if let Some(queued) = self.queued.pop() {
+            return Some(queued);
+        }
         let device = self.chance.below(world.devices.len());
         let others: Vec<String> = self
             .addresses
@@ -121,7 +127,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 5, 3, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 25])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 5, 3, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
