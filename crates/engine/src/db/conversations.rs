@@ -149,6 +149,22 @@ pub(crate) fn put(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Notes how far its log has been processed; nothing else of it.
+pub(crate) fn advance(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE conversations SET cursor = ?2, chain = ?3, chain_known = ?4 WHERE id = ?1")?
+        .execute(params![c.id.0, int(c.cursor.0), c.chain.0, c.chain_known])?;
+    Ok(())
+}
+
+/// Something was said in it, by this device (`own` is 1) or by somebody else (0).
+pub(crate) fn touch(db: &Connection, id: LogId, time: u64, own: u32) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE conversations SET touched = max(touched, ?2), own_messages = own_messages + ?3 WHERE id = ?1",
+    )?
+    .execute(params![id.0, int(time), own])?;
+    Ok(())
+}
+
 /// An account of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {

@@ -253,12 +253,30 @@ pub(crate) fn page(
     Ok(page)
 }
 
+/// Takes messages into the search index, if at least `least` are not in it. Together, since the index writes several pages for one
+/// as for many; what is searched for is there, because [`search`] begins with it.
+pub(crate) fn index(db: &Connection, least: u32) -> rusqlite::Result<()> {
+    let (known, last): (i64, i64) = db
+        .prepare_cached("SELECT n, (SELECT coalesce(max(n), 0) FROM messages) FROM messages_indexed")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if last - known < i64::from(least) {
+        return Ok(());
+    }
+    db.prepare_cached("INSERT INTO messages_text (rowid, text) SELECT n, text FROM messages WHERE n > ?1")?
+        .execute([known])?;
+    db.prepare_cached("UPDATE messages_indexed SET n = ?1")?.execute([last])?;
+    Ok(())
+}
+
 /// Messages that hold all words of `text`, the newest first.
 pub(crate) fn search(db: &Connection, text: &str, limit: u32) -> rusqlite::Result<Vec<Message>> {
     // Each word quoted, so that what a person types is never FTS5 syntax; the last one may be the beginning of a word.
     let mut query: Vec<String> = text.split_whitespace().map(|w| format!("\"{}\"", w.replace('"', "\"\""))).collect();
     let Some(last) = query.last_mut() else { return Ok(Vec::new()) };
     last.push('*');
+    let tx = db.unchecked_transaction()?;
+    index(&tx, 1)?;
+    tx.commit()?;
     let columns = COLUMNS.split(", ").map(|column| format!("m.{column}")).collect::<Vec<_>>().join(", ");
     db.prepare_cached(&format!(
         "SELECT {columns} FROM messages_text t JOIN messages m ON m.n = t.rowid WHERE messages_text MATCH ?1 \
@@ -422,4 +440,40 @@ pub(crate) fn receive_receipt(
         }
     }
     Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::db::{Database, open};
+
+    #[test]
+    fn the_search_index_has_each_message_once() {
+        const ROOM: LogId = LogId([3; 16]);
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let db = open(&Database::Memory { name: "messages-index".into() }, &mut rng).unwrap();
+        let say = |number: u8, text: &str| {
+            let kind = MessageKind::Text { text: text.to_owned() };
+            assert!(insert(&db, &Message::new(ROOM, [number; 32], kind)).unwrap());
+        };
+        let delete = |number: u8| db.execute("DELETE FROM messages WHERE id = ?1", [[number; 32]]).unwrap();
+        let found = |text: &str| search(&db, text, 10).unwrap().len();
+        say(1, "tram one");
+        say(2, "tram two");
+        delete(2); // before the index has it
+        say(3, "tram three"); // under the same number
+        assert_eq!(found("tram"), 2);
+        delete(3); // when the index has it
+        say(4, "tram four"); // under the same number again
+        say(5, "tram five");
+        set_shown(&db, &Message::new(ROOM, [1; 32], MessageKind::Text { text: "ferry".into() })).unwrap();
+        set_shown(&db, &Message::new(ROOM, [5; 32], MessageKind::Text { text: "boat".into() })).unwrap();
+        assert_eq!((found("tram"), found("ferry"), found("boat"), found("one")), (1, 1, 1, 0));
+        index(&db, 1).unwrap();
+        // SQLite's own comparison of the index with the messages.
+        db.execute("INSERT INTO messages_text (messages_text, rank) VALUES ('integrity-check', 1)", []).unwrap();
+    }
 }

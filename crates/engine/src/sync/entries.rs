@@ -47,7 +47,7 @@ impl State {
             conversation.chain = before.after(&entry);
             conversation.cursor = entry.seq;
             // Written before the entry is looked at, so that whatever it does to the conversation's row builds on it.
-            conversations::put(turn.db, &conversation)?;
+            conversations::advance(turn.db, &conversation)?;
             if conversation.chain_known {
                 crate::db::heads::put(turn.db, log, conversation.cursor, conversation.chain)?;
             }
@@ -183,11 +183,7 @@ impl State {
             self.end_conversation(turn, conversation.id, &problem)?;
             return Ok(true);
         }
-        if let Some(mut now) = conversations::get(turn.db, conversation.id)? {
-            now.own_messages += 1;
-            now.touched = now.touched.max(entry.time.0);
-            conversations::put(turn.db, &now)?;
-        }
+        conversations::touch(turn.db, conversation.id, entry.time.0, 1)?;
         Ok(true)
     }
 
@@ -229,10 +225,7 @@ impl State {
         let (sender, time, seq) = (address, entry.time, entry.seq);
         let arrived = Arrived { id: id.0, sender, own, sent, time, seq, content: bytes, evidence };
         if self.arrived(turn, conversation, arrived, &content)? {
-            if let Some(mut now) = conversations::get(turn.db, conversation.id)? {
-                now.touched = now.touched.max(entry.time.0);
-                conversations::put(turn.db, &now)?;
-            }
+            conversations::touch(turn.db, conversation.id, entry.time.0, 0)?;
             if !own && conversation.standing == Standing::Active {
                 messages::owe_receipt(turn.db, conversation.id, entry.seq.0, 1)?;
             }

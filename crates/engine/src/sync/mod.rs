@@ -43,6 +43,8 @@ pub(crate) use turn::Turn;
 
 /// No relay puts a client off for longer than this, whatever it says.
 const LONGEST_WAIT_MS: u64 = 3_600_000;
+/// Messages that the search index takes in together.
+const INDEXED_TOGETHER: u32 = 64;
 
 /// Result of a step: an error ends the transaction, so it is only for what the environment does to us.
 type Done<T = ()> = Result<T, EngineError>;
@@ -238,6 +240,7 @@ impl State {
         let touched: Vec<&mut Group> =
             self.groups.iter_mut().filter(|(id, _)| turn.touched(id)).map(|(_, group)| group).collect();
         turn.mls.flush(touched)?;
+        crate::db::messages::index(turn.db, INDEXED_TOGETHER)?;
         if let Some(at) = turn.wanted_wake() {
             // Only ever earlier: a later one is asked for when this one has come.
             if self.wake.is_none_or(|wake| at < wake) {

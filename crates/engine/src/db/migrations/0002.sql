@@ -40,6 +40,24 @@ INSERT INTO messages_text (messages_text, rank) VALUES ('secure-delete', 1);
 -- Messages that the own account has taken out of sight, also ones that have not arrived yet.
 CREATE TABLE hidden (conversation BLOB NOT NULL, message BLOB NOT NULL, PRIMARY KEY (conversation, message)) STRICT, WITHOUT ROWID;
 
+-- Search. The index takes messages in together: those up to `n` are in it, those behind are not (`db::messages::index`). A number below it that is
+-- given again, after the last messages were deleted, is taken in at once.
+CREATE TABLE messages_indexed (n INTEGER NOT NULL) STRICT;
+INSERT INTO messages_indexed SELECT coalesce(max(n), 0) FROM messages;
+DROP TRIGGER messages_text_insert;
+DROP TRIGGER messages_text_delete;
+DROP TRIGGER messages_text_update;
+CREATE TRIGGER messages_text_insert AFTER INSERT ON messages WHEN new.n <= (SELECT n FROM messages_indexed) BEGIN
+  INSERT INTO messages_text (rowid, text) VALUES (new.n, new.text);
+END;
+CREATE TRIGGER messages_text_delete AFTER DELETE ON messages WHEN old.n <= (SELECT n FROM messages_indexed) BEGIN
+  INSERT INTO messages_text (messages_text, rowid, text) VALUES ('delete', old.n, old.text);
+END;
+CREATE TRIGGER messages_text_update AFTER UPDATE OF text ON messages WHEN old.n <= (SELECT n FROM messages_indexed) BEGIN
+  INSERT INTO messages_text (messages_text, rowid, text) VALUES ('delete', old.n, old.text);
+  INSERT INTO messages_text (rowid, text) VALUES (new.n, new.text);
+END;
+
 -- State in step.
 
 -- Groups.

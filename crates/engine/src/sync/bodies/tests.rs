@@ -261,6 +261,7 @@ fn what_was_done_counts_when_its_message_comes_with_the_history() {
 fn what_is_taken_back_leaves_no_words() {
     let mut room = Room::new("words", ConversationKind::Group);
     let text = room.text("bob", "password hunter2");
+    assert_eq!(messages::search(&room.db, "hunter2", 10).unwrap().len(), 1, "the index has it from here on");
     room.edit("bob", text, "password hunter3");
     room.react("eve", text, "👍");
     room.delete("bob", text);
