@@ -174,8 +174,13 @@ pub(crate) fn displace(db: &Connection, log: LogId, after: u64) -> rusqlite::Res
     Ok(())
 }
 
-/// A displaced entry is shown by its relay: what stood where it stood moves with it.
-pub(crate) fn place(db: &Connection, log: LogId, before: u64, now: Seq, head: ChainHash) -> rusqlite::Result<()> {
+/// A displaced entry is shown by its relay: what stood where it stood moves with it, and bears the time that all others see.
+pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, head: ChainHash) -> rusqlite::Result<()> {
+    let now = entry.seq;
+    for table in ["messages", "acts"] {
+        db.prepare_cached(&format!("UPDATE {table} SET time = ?3 WHERE conversation = ?1 AND seq = ?2"))?
+            .execute(params![log.0, int(before), int(entry.time.0)])?;
+    }
     for table in PLACED {
         db.prepare_cached(&format!("UPDATE OR REPLACE {table} SET seq = ?3 WHERE conversation = ?1 AND seq = ?2"))?
             .execute(params![log.0, int(before), int(now.0)])?;

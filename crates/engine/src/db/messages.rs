@@ -313,10 +313,18 @@ pub(crate) fn own_at(db: &Connection, conversation: LogId, seq: u64) -> rusqlite
 }
 
 /// A message stands at another place. False if it stood there, or is not here.
-pub(crate) fn move_to(db: &Connection, conversation: LogId, id: &[u8; 32], seq: u64) -> rusqlite::Result<bool> {
+pub(crate) fn move_to(
+    db: &Connection,
+    conversation: LogId,
+    id: &[u8; 32],
+    seq: u64,
+    time: u64,
+) -> rusqlite::Result<bool> {
     let moved = db
-        .prepare_cached("UPDATE messages SET seq = ?3 WHERE conversation = ?1 AND id = ?2 AND seq != ?3 AND seq != 0")?
-        .execute(params![conversation.0, id, int(seq)])?;
+        .prepare_cached(
+            "UPDATE messages SET seq = ?3, time = ?4 WHERE conversation = ?1 AND id = ?2 AND seq != ?3 AND seq != 0",
+        )?
+        .execute(params![conversation.0, id, int(seq), int(time)])?;
     Ok(moved == 1)
 }
 

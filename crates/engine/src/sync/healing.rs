@@ -205,7 +205,7 @@ impl State {
         }
         match held::by_entry(turn.db, id, &entry.id)? {
             Some(row) if row.is_missing() && row.is(entry) => {
-                held::place(turn.db, id, row.seq, entry.seq, before)?;
+                held::place(turn.db, id, row.seq, entry, before)?;
                 let reached = self.logs.get(&id).and_then(|run| run.opened);
                 if row.kind == EntryKind::Commit && reached == Some(row.epoch) && row.epoch < conversation.epoch {
                     let relay = conversation.relay.clone();
@@ -388,11 +388,13 @@ impl State {
     }
 
     /// A message came again under another entry id. Behind a restore it stands where it came last, for all.
-    pub(super) fn message_again(&mut self, turn: &mut Turn<'_>, id: LogId, message: &[u8; 32], seq: u64) -> Done {
+    pub(super) fn message_again(&mut self, turn: &mut Turn<'_>, again: &messages::Message) -> Done {
+        let id = again.conversation;
         let Some(heal) = held::heal(turn.db, id)? else { return Ok(()) };
-        let Some(before) = messages::get(turn.db, id, message)? else { return Ok(()) };
-        if heal.begun > 0 && before.seq > heal.since && messages::move_to(turn.db, id, message, seq)? {
-            self.message_changed(turn, id, message)?;
+        let Some(before) = messages::get(turn.db, id, &again.id)? else { return Ok(()) };
+        let may_move = heal.begun > 0 && before.seq > heal.since;
+        if may_move && messages::move_to(turn.db, id, &again.id, again.seq, again.time)? {
+            self.message_changed(turn, id, &again.id)?;
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl State {
     /// Stores a message and shows it, unless the own account has taken it out of sight already. True if it is new.
     pub(super) fn store_message(&mut self, turn: &mut Turn<'_>, message: &Message) -> Done<bool> {
         if !messages::insert(turn.db, message)? {
-            self.message_again(turn, message.conversation, &message.id, message.seq)?;
+            self.message_again(turn, message)?;
             return Ok(false);
         }
         // What was done to it before it was there is void.
