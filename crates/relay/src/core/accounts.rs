@@ -180,6 +180,10 @@ impl<S: Store> Relay<S> {
                 // The same bytes may have come twice at once.
                 return match self.account(&address).await? {
                     Some(stored) if stored.bytes() == record.bytes() => Ok(Response::Done),
+                    // What was first can't be read yet, and may be these very bytes.
+                    Some(stored) if stored.version < current => {
+                        Err(refusal(StoreError::Unavailable("what was first is not readable yet")))
+                    }
                     _ => conflict(current),
                 };
             }

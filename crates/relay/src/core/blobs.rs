@@ -62,7 +62,13 @@ impl<S: Store> Relay<S> {
             self.errands.spend(now, &self.config.rates, peer.range, None)?;
             match self.store.put_record(&keys::blob(id), Expect::Absent, announced.to_bytes()).await {
                 Ok(_) => return Ok(()),
-                Err(StoreError::Conflict { .. }) => before = self.announced(id).await?,
+                Err(StoreError::Conflict { .. }) => {
+                    // What was first can't be read yet, and may be this very upload.
+                    let first = self.announced(id).await?;
+                    before = Some(
+                        first.ok_or_else(|| refusal(StoreError::Unavailable("what was first is not readable yet")))?,
+                    );
+                }
                 Err(error) => return Err(refusal(error)),
             }
         }

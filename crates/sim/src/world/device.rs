@@ -352,6 +352,8 @@ fn failure(error: &wire::Error) -> TransferFailure {
     match error.code {
         Code::NotFound => TransferFailure::NotFound,
         code if code.is_transient() => TransferFailure::Unreachable,
+        // As in the shell: another try of ours got further.
+        Code::Conflict => TransferFailure::Unreachable,
         _ => TransferFailure::Refused,
     }
 }

@@ -59,6 +59,8 @@ pub struct Noise {
     pub crash_device: u32,
     /// A relay loses power.
     pub crash_relay: u32,
+    /// Relays take long to write: more comes in before anything is durable, so that more races.
+    pub slow_disks: bool,
 }
 
 /// See the module's documentation.
@@ -336,7 +338,8 @@ impl World {
             self.relay_lost(relay, lost)?;
         }
         let device = self.chance.below(self.devices.len());
-        match self.chance.weighted([30, 30, 14, 8, 5, 6, 4, 2, 2]) {
+        let sync = if noise.slow_disks { 2 } else { 14 };
+        match self.chance.weighted([30, 30, sync, 8, 5, 6, 4, 2, 2]) {
             Some(0) => {
                 let links = self.net.upward();
                 if let Some(link) = self.chance.pick(&links).copied() {

@@ -29,7 +29,7 @@ fn drawn(options: Options) -> Outcome {
     let faults = Faults {
         unavailable: *chance.pick(&[0, 0, 10, 40]).unwrap_or(&0),
         unknown: *chance.pick(&[0, 0, 10, 30]).unwrap_or(&0),
-        race: *chance.pick(&[0, 0, 300]).unwrap_or(&0),
+        race: *chance.pick(&[0, 0, 300, 1_000]).unwrap_or(&0),
         full: false,
     };
     let relays = 1 + chance.below(RELAYS.len());
@@ -93,6 +93,7 @@ impl Run {
                 cut: *self.chance.pick(&[0, 5, 20]).unwrap_or(&0),
                 crash_device: *self.chance.pick(&[0, 2, 8]).unwrap_or(&0),
                 crash_relay: *self.chance.pick(&[0, 2, 5]).unwrap_or(&0),
+                slow_disks: self.chance.per_mille(300),
             });
         }
         for _ in 0..steps {
