@@ -30,6 +30,8 @@ pub struct Group {
     suite: u16,
     /// All members by leaf; follows the tree, so that certificates are verified once.
     members: BTreeMap<u32, Member>,
+    /// Certificates of devices that a change under way brings in, by signature key: checked once, not again when it is merged.
+    checked: BTreeMap<[u8; 32], Signed<DeviceCertificate>>,
 }
 
 /// A device in a conversation.
@@ -165,7 +167,7 @@ impl Group {
         )
         .map_err(library)?;
         let own = Member { leaf: 0, certificate: certificate.clone() };
-        Ok(Self { mls, log, suite, members: BTreeMap::from([(0, own)]) })
+        Ok(Self { mls, log, suite, members: BTreeMap::from([(0, own)]), checked: BTreeMap::new() })
     }
 
     /// The group of `log`, as of the last flush and what this provider's transaction has changed since.
@@ -175,9 +177,10 @@ impl Group {
         }
         let Some(mls) = MlsGroup::load(p.storage(), &GroupId::from_slice(&log.0))? else { return Ok(None) };
         let suite = mls.ciphersuite().into();
-        let members = read_members(&mls, suite, &BTreeMap::new())
+        let nobody = BTreeMap::new();
+        let members = read_members(&mls, suite, &nobody, &BTreeMap::new())
             .map_err(|(leaf, error)| MlsError::Library(format!("the stored leaf {leaf}: {error}")))?;
-        Ok(Some(Self { mls, log, suite, members }))
+        Ok(Some(Self { mls, log, suite, members, checked: BTreeMap::new() }))
     }
 
     /// Forgets the group with all its keys.
@@ -334,7 +337,7 @@ impl Group {
             return Err(MlsError::Leaving);
         }
         let removes = self.check_removes(&change.removes)?;
-        let (packages, devices) = self.check_adds(p, &change.adds, &change.removes)?;
+        let (packages, certificates) = self.check_adds(p, &change.adds, &change.removes)?;
         let references = packages
             .iter()
             .map(|package| package.hash_ref(p.crypto()).map(|reference| reference.as_slice().to_vec()))
@@ -356,9 +359,13 @@ impl Group {
             .map_err(library)?;
         let commit = bundle.commit().to_bytes().map_err(library)?;
         let welcomes = match bundle.to_welcome_msg() {
-            Some(message) => split_welcomes(&message.to_bytes().map_err(library)?, &references, devices)?,
+            Some(message) => {
+                let devices = certificates.iter().map(|certificate| certificate.device);
+                split_welcomes(&message.to_bytes().map_err(library)?, &references, devices)?
+            }
             None => Vec::new(),
         };
+        self.checked = certificates.into_iter().map(|certificate| (certificate.signature_key, certificate)).collect();
 
         let pending = self.mls.pending_commit().ok_or(MlsError::NotStaged)?;
         let next = incoming::next_delivery(p, pending, relay, self.log)?;
@@ -432,6 +439,8 @@ impl Group {
             return Err(library("a commit of another epoch"));
         }
         self.mls.merge_staged_commit(p, *incoming.staged).map_err(library)?;
+        let new = incoming.added.into_iter().chain(incoming.updated).map(|member| member.certificate);
+        self.checked = new.map(|certificate| (certificate.signature_key, certificate)).collect();
         self.refresh_members()
     }
 
@@ -452,7 +461,7 @@ impl Group {
         p: &Provider<'_>,
         adds: &[Bytes],
         removes: &[u32],
-    ) -> Result<(Vec<KeyPackage>, Vec<DeviceId>), MlsError> {
+    ) -> Result<(Vec<KeyPackage>, Vec<Signed<DeviceCertificate>>), MlsError> {
         let gone: BTreeSet<u32> = removes.iter().copied().chain(self.leaving()).collect();
         // Signature keys, encryption keys and init keys are unique in a group (RFC 9420, sections 7.3 and 12.2).
         let mut keys: BTreeSet<Vec<u8>> = self
@@ -462,7 +471,7 @@ impl Group {
             .flat_map(|member| [member.signature_key, member.encryption_key])
             .collect();
         let mut packages = Vec::with_capacity(adds.len());
-        let mut devices = Vec::with_capacity(adds.len());
+        let mut certificates = Vec::with_capacity(adds.len());
         for (index, bytes) in adds.iter().enumerate() {
             let refuse = |source| MlsError::KeyPackage { index, source };
             let (package, certificate) = key_package::parse(p, bytes).map_err(refuse)?;
@@ -479,10 +488,10 @@ impl Group {
             if !fresh {
                 return Err(refuse(LeafError::Duplicate));
             }
-            devices.push(certificate.device);
+            certificates.push(certificate);
             packages.push(package);
         }
-        Ok((packages, devices))
+        Ok((packages, certificates))
     }
 
     fn check_removes(&self, removes: &[u32]) -> Result<Vec<LeafNodeIndex>, MlsError> {
@@ -504,7 +513,8 @@ impl Group {
     }
 
     fn refresh_members(&mut self) -> Result<(), MlsError> {
-        self.members = read_members(&self.mls, self.suite, &self.members)
+        let checked = std::mem::take(&mut self.checked);
+        self.members = read_members(&self.mls, self.suite, &self.members, &checked)
             .map_err(|(leaf, error)| MlsError::Library(format!("the merged leaf {leaf}: {error}")))?;
         Ok(())
     }
@@ -542,9 +552,9 @@ fn join(p: &Provider<'_>, signer: &SigningKey, welcome: &[u8], tree: &[u8]) -> R
         return Err(JoinError::NotForUs);
     }
     let mls = staged.into_group(p).map_err(join_error)?;
-    let members =
-        read_members(&mls, suite, &BTreeMap::new()).map_err(|(leaf, source)| JoinError::Leaf { leaf, source })?;
-    Ok(Group { mls, log, suite, members })
+    let members = read_members(&mls, suite, &BTreeMap::new(), &BTreeMap::new())
+        .map_err(|(leaf, source)| JoinError::Leaf { leaf, source })?;
+    Ok(Group { mls, log, suite, members, checked: BTreeMap::new() })
 }
 
 fn join_error(error: WelcomeError<StorageError>) -> JoinError {
@@ -556,21 +566,24 @@ fn join_error(error: WelcomeError<StorageError>) -> JoinError {
     }
 }
 
-/// The members of a tree; what `known` holds already with the same bytes is taken from there.
+/// The members of a tree; what `known` or `checked` holds already with the same bytes is taken from there.
 fn read_members(
     mls: &MlsGroup,
     suite: u16,
     known: &BTreeMap<u32, Member>,
+    checked: &BTreeMap<[u8; 32], Signed<DeviceCertificate>>,
 ) -> Result<BTreeMap<u32, Member>, (u32, LeafError)> {
     mls.members()
         .map(|member| {
             let leaf = member.index.u32();
-            let known = known.get(&leaf).filter(|known| {
-                member.signature_key == known.certificate.signature_key
-                    && leaf::credential(&known.certificate).credential == member.credential
-            });
-            let certificate = match known {
-                Some(known) => known.certificate.clone(),
+            let known = known.get(&leaf).map(|known| &known.certificate);
+            let new = member.signature_key.as_slice().try_into().ok().and_then(|key: [u8; 32]| checked.get(&key));
+            let same = |certificate: &&Signed<DeviceCertificate>| {
+                member.signature_key == certificate.signature_key
+                    && leaf::credential(certificate).credential == member.credential
+            };
+            let certificate = match known.into_iter().chain(new).find(same) {
+                Some(certificate) => certificate.clone(),
                 None => leaf::certificate(&member.credential, &member.signature_key, suite)
                     .map_err(|error| (leaf, error))?,
             };
@@ -582,7 +595,7 @@ fn read_members(
 fn split_welcomes(
     message: &[u8],
     references: &[Vec<u8>],
-    devices: Vec<DeviceId>,
+    devices: impl Iterator<Item = DeviceId>,
 ) -> Result<Vec<(DeviceId, Vec<u8>)>, MlsError> {
     let mut parts: BTreeMap<Vec<u8>, Vec<u8>> =
         welcome::split(message).ok_or_else(|| library("its own Welcome can't be split"))?.into_iter().collect();

@@ -8,9 +8,9 @@ use ed25519_dalek::Signer as _;
 use engine::mls::{CLASSICAL_SUITE, Change, DEFAULT_SUITE, Group, Provider, SCHEMA, SUITES, key_package};
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::{
-    BasicCredential, Capabilities, Ciphersuite, CredentialWithKey, GroupId, KeyPackage, LeafNodeIndex, MlsGroup,
-    MlsGroupCreateConfig, MlsMessageBodyIn, MlsMessageIn, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, ProcessedMessageContent,
-    RatchetTreeIn, StagedWelcome,
+    BasicCredential, Capabilities, Ciphersuite, CredentialWithKey, GroupId, KeyPackage, KeyPackageIn, LeafNodeIndex,
+    MlsGroup, MlsGroupCreateConfig, MlsMessageBodyIn, MlsMessageIn, OpenMlsProvider as _,
+    PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, ProcessedMessageContent, ProtocolVersion, RatchetTreeIn, StagedWelcome,
 };
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::signatures::{Signer, SignerError};
@@ -224,12 +224,13 @@ impl Bare {
         Capabilities::new(None, Some(&[self.suite]), None, None, None)
     }
 
-    fn package(&self) -> io::Result<KeyPackage> {
+    /// As it travels.
+    fn package(&self) -> io::Result<Vec<u8>> {
         let bundle = KeyPackage::builder()
             .leaf_node_capabilities(self.capabilities())
             .build(self.suite, &self.provider, &self.key, self.credential.clone())
             .map_err(failed("key package"))?;
-        Ok(bundle.key_package().clone())
+        bundle.key_package().tls_serialize_detached().map_err(failed("key package"))
     }
 
     fn follow(&self, group: &mut MlsGroup, commit: &[u8]) -> io::Result<Duration> {
@@ -256,6 +257,15 @@ impl Bare {
         let group = staged.into_group(&self.provider).map_err(failed("join"))?;
         Ok((group, thread_time() - begun))
     }
+}
+
+/// Reads what somebody else has offered; checking it is what RFC 9420, section 10.1, demands of whoever adds.
+fn offered(provider: &OpenMlsRustCrypto, packages: &[Vec<u8>]) -> io::Result<Vec<KeyPackage>> {
+    let read = |bytes: &Vec<u8>| {
+        let package = KeyPackageIn::tls_deserialize_exact(bytes).map_err(failed("key package"))?;
+        package.validate(provider.crypto(), ProtocolVersion::Mls10).map_err(failed("key package"))
+    };
+    packages.iter().map(read).collect()
 }
 
 fn tree_of(group: &MlsGroup) -> io::Result<Vec<u8>> {
@@ -291,8 +301,9 @@ fn alone(size: u32, suite: u16, now: UnixMillis) -> io::Result<Took> {
     let mut welcome = Vec::new();
     for batch in packages.chunks(ADDED_AT_ONCE) {
         let begun = thread_time();
+        let batch = offered(&first.provider, batch)?;
         let (_, out, _) =
-            group.add_members_without_update(&first.provider, &first.key, batch).map_err(failed("fill"))?;
+            group.add_members_without_update(&first.provider, &first.key, &batch).map_err(failed("fill"))?;
         group.merge_pending_commit(&first.provider).map_err(failed("merge"))?;
         welcome = out.tls_serialize_detached().map_err(failed("welcome"))?;
         took.create += thread_time() - begun;
@@ -304,8 +315,9 @@ fn alone(size: u32, suite: u16, now: UnixMillis) -> io::Result<Took> {
         let third = Bare::new(size + 1 + round, suite, now)?;
         let package = third.package()?;
         let begun = thread_time();
+        let package = offered(&first.provider, &[package])?;
         let (commit, out, _) =
-            group.add_members_without_update(&first.provider, &first.key, &[package]).map_err(failed("add"))?;
+            group.add_members_without_update(&first.provider, &first.key, &package).map_err(failed("add"))?;
         group.merge_pending_commit(&first.provider).map_err(failed("merge"))?;
         took.add += (thread_time() - begun) / rounds;
         let commit = commit.tls_serialize_detached().map_err(failed("commit"))?;
