@@ -107,6 +107,8 @@ pub enum Command {
     ConfirmLink { code: String },
     /// Takes a device out of the account and of every conversation.
     RevokeDevice { device: String },
+    /// The person has looked at who can read a conversation ([`Query::Who`]): what changes from now on is new to them.
+    Look { conversation: String },
     /// The person has compared the safety number with the account's owner.
     Verify { address: String },
     /// The person has looked at a contact's change of identity and goes on with the new one.
@@ -137,6 +139,8 @@ pub enum Query {
     Devices,
     /// The 60 digits to compare with somebody.
     SafetyNumber { address: String },
+    /// Who can read a conversation, and what changed since the last [`Command::Look`].
+    Who { conversation: String },
     /// Messages that hold all these words.
     Search { text: String, limit: u32 },
     /// One message, by its id or a unique prefix of it of at least four characters.

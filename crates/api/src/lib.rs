@@ -9,6 +9,7 @@ mod command;
 mod event;
 mod problem;
 mod view;
+mod who;
 
 pub use command::{Command, Query};
 pub use event::{Envelope, Event};
@@ -18,6 +19,7 @@ pub use view::{
     Message, MessageKind, MessageStatus, Poll, PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber,
     Standing, View,
 };
+pub use who::{Reader, ReaderDevice, Stalest, Who, WhoChange};
 
 /// The version of this vocabulary; goes up when something is added.
 pub const VERSION: u32 = 1;

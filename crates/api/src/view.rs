@@ -14,6 +14,7 @@ pub enum View {
     Invitations(Vec<Invitation>),
     Devices(Vec<Device>),
     SafetyNumber(SafetyNumber),
+    Who(Box<crate::Who>),
     Message(Box<Message>),
     Revisions(Vec<Revision>),
 }

@@ -246,6 +246,11 @@ pub enum Command {
     /// The devices of your account
     #[command(subcommand)]
     Devices(Devices),
+    /// Show who can read a conversation: people, devices, how sure you can be of them, and what the relay sees
+    Who {
+        /// Which
+        conversation: String,
+    },
     /// Show the safety number to compare with somebody
     Verify {
         /// With whom
@@ -436,6 +441,7 @@ impl Command {
             Self::Block { .. } => "block",
             Self::Unblock { .. } => "unblock",
             Self::Devices(_) => "devices",
+            Self::Who { .. } => "who",
             Self::Verify { .. } => "verify",
             Self::Passphrase { .. } => "passphrase",
             Self::Completions { .. } => "completions",

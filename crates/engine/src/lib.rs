@@ -34,6 +34,7 @@ mod options;
 mod state;
 mod sync;
 mod view;
+mod who;
 
 #[cfg(not(target_family = "wasm"))]
 pub use db::keyfile::set_passphrase;

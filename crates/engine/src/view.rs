@@ -91,6 +91,11 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
                 confirmation: contact.confirmation,
             })
         }
+        Query::Who { conversation: target } => {
+            let row = find(db, me, target)?;
+            let suite = conversations::suite(db, row.id).map_err(database)?;
+            View::Who(Box::new(crate::who::who(db, me, &row, suite).map_err(database)?))
+        }
         Query::Search { text, limit } => {
             let found = messages::search(db, text, (*limit).min(MAX_PAGE)).map_err(database)?;
             View::Messages(views(db, &found).map_err(database)?)

@@ -4,6 +4,7 @@ mod account;
 mod content;
 mod groups;
 mod messages;
+mod who;
 
 use std::io::Write;
 
@@ -66,6 +67,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
             account::confirm_link(session, code.as_deref().unwrap_or_default(), *yes)
         }
         Command::Devices(Devices::Revoke { device, yes }) => account::revoke(session, device, *yes),
+        Command::Who { conversation } => who::who(session, conversation),
         Command::Verify { address, confirm, accept_new } => account::verify(session, address, *confirm, *accept_new),
         // Handled before: they need no session.
         Command::Passphrase { .. } | Command::Completions { .. } => Ok(()),

@@ -42,4 +42,5 @@ transcripts! {
     polls,
     refusals,
     relay_restarts,
+    who,
 }

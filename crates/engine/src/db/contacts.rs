@@ -18,9 +18,11 @@ pub(crate) struct Contact {
     /// The person has chosen to be in touch with it.
     pub known: bool,
     pub blocked: bool,
+    /// When what is known of its identity last changed; 0 if that was not noted.
+    pub changed: u64,
 }
 
-const COLUMNS: &str = "address, account_key, record, version, confirmation, other_key, known, blocked";
+const COLUMNS: &str = "address, account_key, record, version, confirmation, other_key, known, blocked, changed";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Contact> {
     let address: String = row.get(0)?;
@@ -40,6 +42,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Contact> {
         other_key: fixed_opt(row, 5)?,
         known: row.get(6)?,
         blocked: row.get(7)?,
+        changed: uint(row, 8)?,
     })
 }
 
@@ -68,17 +71,20 @@ pub(crate) fn by_name(db: &Connection, name: &str) -> rusqlite::Result<Vec<Conta
 }
 
 pub(crate) fn put(db: &Connection, contact: &Contact) -> rusqlite::Result<()> {
-    db.prepare_cached(&format!("INSERT OR REPLACE INTO contacts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"))?
-        .execute(params![
-            contact.address.as_str(),
-            contact.account_key,
-            contact.record,
-            int(contact.version),
-            number(contact.confirmation),
-            contact.other_key,
-            contact.known,
-            contact.blocked
-        ])?;
+    db.prepare_cached(&format!(
+        "INSERT OR REPLACE INTO contacts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    ))?
+    .execute(params![
+        contact.address.as_str(),
+        contact.account_key,
+        contact.record,
+        int(contact.version),
+        number(contact.confirmation),
+        contact.other_key,
+        contact.known,
+        contact.blocked,
+        int(contact.changed)
+    ])?;
     Ok(())
 }
 
@@ -95,7 +101,7 @@ pub(crate) enum Seen {
 }
 
 /// A key was seen for an address, inside a group. Pins it if it is the first one.
-pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32]) -> rusqlite::Result<Seen> {
+pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32], now: u64) -> rusqlite::Result<Seen> {
     let Some(mut contact) = get(db, address)? else {
         put(
             db,
@@ -108,6 +114,7 @@ pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32]) ->
                 other_key: None,
                 known: false,
                 blocked: false,
+                changed: now,
             },
         )?;
         return Ok(Seen::Expected);
@@ -116,6 +123,9 @@ pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32]) ->
         return Ok(Seen::Expected);
     }
     let new = contact.other_key != Some(*account_key);
+    if new || contact.confirmation != Confirmation::Conflict {
+        contact.changed = now;
+    }
     contact.confirmation = Confirmation::Conflict;
     contact.other_key = Some(*account_key);
     put(db, &contact)?;
@@ -124,11 +134,16 @@ pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32]) ->
 
 /// A record was seen. From the account's own relay (`confirmed`) it confirms the pin, and takes the place of one that only an
 /// unanswered invitation has set. The first record of a version stays.
-pub(crate) fn see_record(db: &Connection, record: &Signed<AccountRecord>, confirmed: bool) -> rusqlite::Result<Seen> {
+pub(crate) fn see_record(
+    db: &Connection,
+    record: &Signed<AccountRecord>,
+    confirmed: bool,
+    now: u64,
+) -> rusqlite::Result<Seen> {
     if confirmed && is_hearsay(db, &record.address)? {
         db.prepare_cached("DELETE FROM contacts WHERE address = ?1")?.execute([record.address.as_str()])?;
     }
-    let seen = see(db, &record.address, &record.account_key)?;
+    let seen = see(db, &record.address, &record.account_key, now)?;
     if seen != Seen::Expected {
         return Ok(seen);
     }
@@ -139,6 +154,7 @@ pub(crate) fn see_record(db: &Connection, record: &Signed<AccountRecord>, confir
     }
     if confirmed && contact.confirmation == Confirmation::NotConfirmedYet {
         contact.confirmation = Confirmation::Confirmed;
+        contact.changed = now;
     }
     put(db, &contact)?;
     Ok(seen)

@@ -165,6 +165,22 @@ pub(crate) fn touch(db: &Connection, id: LogId, time: u64, own: u32) -> rusqlite
     Ok(())
 }
 
+/// Notes the MLS ciphersuite of a conversation's group.
+pub(crate) fn set_suite(db: &Connection, id: LogId, suite: u16) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE conversations SET suite = ?2 WHERE id = ?1 AND suite != ?2")?
+        .execute(params![id.0, suite])?;
+    Ok(())
+}
+
+/// The MLS ciphersuite of a conversation's group, if it was noted.
+pub(crate) fn suite(db: &Connection, id: LogId) -> rusqlite::Result<Option<u16>> {
+    let suite: Option<u16> = db
+        .prepare_cached("SELECT suite FROM conversations WHERE id = ?1")?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    Ok(suite.filter(|suite| *suite != 0))
+}
+
 /// An account of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -209,7 +225,7 @@ pub(crate) fn set_members(db: &Connection, id: LogId, members: &[Member]) -> rus
 
 /// Removes a conversation and all that was said in it, for one that never came about or was refused.
 pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
-    for table in [
+    let tables = [
         "messages",
         "acts",
         "hidden",
@@ -221,7 +237,10 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "held",
         "heals",
         "rejoins",
-    ] {
+        "leaves",
+        "looked",
+    ];
+    for table in tables {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([id.0])?;
     }
     db.prepare_cached("DELETE FROM conversations WHERE id = ?1")?.execute([id.0])?;

@@ -10,6 +10,7 @@ pub(crate) mod heads;
 pub(crate) mod held;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod keyfile;
+pub(crate) mod leaves;
 pub(crate) mod messages;
 pub(crate) mod outbox;
 

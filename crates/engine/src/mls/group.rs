@@ -219,6 +219,14 @@ impl Group {
         self.members.values().cloned().collect()
     }
 
+    /// All members with the hash of their encryption keys, by which a renewal of keys is seen.
+    pub fn leaves(&self) -> Vec<(Member, [u8; 32])> {
+        let hash = |member: openmls::prelude::Member| {
+            Some((self.members.get(&member.index.u32())?.clone(), crate::formats::hash(&member.encryption_key)))
+        };
+        self.mls.members().filter_map(hash).collect()
+    }
+
     /// The member at a leaf.
     pub fn member(&self, leaf: u32) -> Option<&Member> {
         self.members.get(&leaf)

@@ -601,7 +601,9 @@ impl State {
             }
             return Ok(Some(record));
         }
-        if let db::contacts::Seen::Conflict { new: true } = db::contacts::see_record(turn.db, &record, confirmed)? {
+        if let db::contacts::Seen::Conflict { new: true } =
+            db::contacts::see_record(turn.db, &record, confirmed, turn.now.0)?
+        {
             self.conflict_notice(turn, record.address.as_str());
         }
         Ok(Some(record))

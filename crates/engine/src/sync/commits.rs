@@ -13,6 +13,7 @@ use super::intents::Grounds;
 use super::{Done, LogRun, State, Turn};
 use crate::db::contacts::{self, Seen};
 use crate::db::conversations::{self, Conversation};
+use crate::db::leaves::{self, Leaf};
 use crate::db::{messages, outbox};
 use crate::formats::{self, CommitEnvelope};
 use crate::mls::{self, Derive, Group, Incoming, Member, MlsError, ProcessError};
@@ -231,7 +232,6 @@ impl State {
         })?;
         outbox::remove_pending_commit(turn.db, id)?;
         if let Some(mut now) = conversations::get(turn.db, id)? {
-            now.updated = turn.now.0;
             if now.standing == Standing::Starting {
                 now.standing = Standing::Active;
             }
@@ -273,8 +273,8 @@ impl State {
 
     /// Brings a conversation's row and members in line with its group, and tells programs.
     pub(super) fn refresh(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
-        let Some((epoch, state, leaves)) =
-            self.with_group(turn, id, |_, _, group| Ok((group.epoch(), group.state(), group.members())))?
+        let Some((epoch, state, leaves, suite)) =
+            self.with_group(turn, id, |_, _, group| Ok((group.epoch(), group.state(), group.leaves(), group.suite())))?
         else {
             return Ok(());
         };
@@ -283,8 +283,9 @@ impl State {
             return Err(crate::EngineError::Inconsistent("the state of a group in use"));
         };
         conversation.epoch = Epoch(epoch);
+        self.renew_leaves(turn, &mut conversation, &leaves)?;
         let mut members: BTreeMap<String, conversations::Member> = BTreeMap::new();
-        for leaf in &leaves {
+        for (leaf, _) in &leaves {
             let (address, account_key) = (leaf.certificate.address.clone(), leaf.certificate.account_key);
             members
                 .entry(address.as_str().to_owned())
@@ -297,7 +298,7 @@ impl State {
                 .devices += 1;
         }
         let me = self.me.as_ref().map(|me| me.address.clone());
-        for leaf in &leaves {
+        for (leaf, _) in &leaves {
             if me.as_ref() == Some(&leaf.certificate.address) {
                 continue;
             }
@@ -307,7 +308,7 @@ impl State {
             {
                 continue;
             }
-            let seen = contacts::see(turn.db, &leaf.certificate.address, &leaf.certificate.account_key)?;
+            let seen = contacts::see(turn.db, &leaf.certificate.address, &leaf.certificate.account_key, turn.now.0)?;
             if seen == (Seen::Conflict { new: true }) {
                 self.conflict_notice(turn, leaf.certificate.address.as_str());
             }
@@ -322,9 +323,47 @@ impl State {
             conversation.name.clone_from(&state.name);
         }
         conversations::put(turn.db, &conversation)?;
+        conversations::set_suite(turn.db, id, suite)?;
         let members: Vec<conversations::Member> = members.into_values().collect();
         conversations::set_members(turn.db, id, &members)?;
         self.conversation_changed(turn, id)
+    }
+
+    /// Notes since when each device is in the conversation and when its keys were last renewed, by the log's time.
+    fn renew_leaves(&self, turn: &Turn<'_>, conversation: &mut Conversation, leaves: &[(Member, [u8; 32])]) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let known = leaves::list(turn.db, conversation.id)?;
+        let at = turn.entry_time.unwrap_or(turn.now).0;
+        let now = leaves.iter().map(|(member, key)| {
+            let certificate = &member.certificate;
+            let own = certificate.account_key == me.account_key() && certificate.device == me.device();
+            let was = known.iter().find(|leaf| {
+                leaf.leaf == member.leaf
+                    && leaf.device == certificate.device
+                    && leaf.address == certificate.address.as_str()
+            });
+            let (since, renewed) = match was {
+                Some(leaf) if leaf.key == *key => (leaf.since, leaf.renewed),
+                Some(leaf) => (leaf.since, at),
+                // Whoever joins finds devices whose past it does not know.
+                None if known.is_empty() && !own => (0, 0),
+                None => (at, at),
+            };
+            if own && was.is_none_or(|leaf| leaf.key != *key) {
+                conversation.updated = turn.now.0;
+                conversation.own_messages = 0;
+            }
+            Leaf {
+                leaf: member.leaf,
+                address: certificate.address.as_str().to_owned(),
+                device: certificate.device,
+                key: *key,
+                since,
+                renewed,
+            }
+        });
+        let now: Vec<Leaf> = now.collect();
+        Ok(leaves::replace(turn.db, conversation.id, &known, &now)?)
     }
 
     /// Tells programs about a conversation.

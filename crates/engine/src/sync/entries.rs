@@ -55,11 +55,13 @@ impl State {
             if planted!(CursorBeforeMessage) && entry.kind == EntryKind::Message && entry.id.0[0] < 8 {
                 continue;
             }
+            turn.entry_time = Some(entry.time);
             if self.healing.contains_key(&log) {
                 self.heal_entry(turn, before, &conversation, &entry)?;
             } else {
                 self.entry(turn, &conversation, before, &entry)?;
             }
+            turn.entry_time = None;
             match conversations::get(turn.db, log)? {
                 // Read again from an earlier place: what comes now is not in order.
                 Some(now) if now.is_followed() && now.cursor < conversation.cursor => return Ok(()),

@@ -167,7 +167,7 @@ impl Engine {
             return self.gather_failed(turn, intent, Failure::Impossible(untrustworthy(address)));
         };
         let pinned = contacts::get(turn.db, &record.address)?;
-        if let Seen::Conflict { .. } = contacts::see_record(turn.db, &record, true)? {
+        if let Seen::Conflict { .. } = contacts::see_record(turn.db, &record, true, turn.now.0)? {
             self.conflict_notice(turn, address);
             let problem = Problem::new(
                 Kind::Trust,

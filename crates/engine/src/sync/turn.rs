@@ -15,6 +15,8 @@ pub(crate) struct Turn<'t> {
     pub(crate) db: &'t Connection,
     pub(crate) mls: Provider<'t>,
     pub(crate) now: UnixMillis,
+    /// The log's time of the entry that is being processed.
+    pub(crate) entry_time: Option<UnixMillis>,
     pub(crate) rng: ChaCha20Rng,
     outputs: Vec<Output>,
     touched: BTreeSet<LogId>,
@@ -27,6 +29,7 @@ impl<'t> Turn<'t> {
             db,
             mls: Provider::new(db, for_mls),
             now,
+            entry_time: None,
             rng: own,
             outputs: Vec::new(),
             touched: BTreeSet::new(),

@@ -12,3 +12,4 @@ mod replay;
 mod restored;
 mod shim;
 mod support;
+mod who;

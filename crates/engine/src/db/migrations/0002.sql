@@ -86,3 +86,12 @@ CREATE TABLE heals (
 CREATE TABLE own_records (version INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT;
 
 -- Devices, history, backup.
+-- When what is known of an account's identity last changed, by this device's clock; 0 if that was not noted.
+ALTER TABLE contacts ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+-- The devices of each conversation (`db::leaves::Leaf`), and what the person saw when they last looked at them.
+CREATE TABLE leaves (
+  conversation BLOB NOT NULL, leaf INTEGER NOT NULL, address TEXT NOT NULL, device BLOB NOT NULL, key BLOB NOT NULL, since INTEGER NOT NULL,
+  renewed INTEGER NOT NULL, PRIMARY KEY (conversation, leaf)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE conversations ADD COLUMN suite INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE looked (conversation BLOB PRIMARY KEY, time INTEGER NOT NULL, people TEXT NOT NULL) STRICT, WITHOUT ROWID;

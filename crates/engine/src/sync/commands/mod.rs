@@ -122,6 +122,7 @@ impl State {
             Command::Block { address } => self.block(turn, id, &address, true),
             Command::Unblock { address } => self.block(turn, id, &address, false),
             Command::Verify { address } => self.verify_contact(turn, id, &address, false),
+            Command::Look { conversation } => self.look(turn, id, &conversation),
             Command::AcceptIdentity { address } => self.verify_contact(turn, id, &address, true),
         }
     }

@@ -109,6 +109,17 @@ impl State {
         Ok(Ok(()))
     }
 
+    /// The person has looked at who can read a conversation.
+    pub(super) fn look(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str) -> Tried {
+        let conversation = match self.conversation(turn, target)? {
+            Ok(conversation) => conversation,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        crate::who::remember(turn.db, self.me_ref()?, &conversation, turn.now.0)?;
+        self.done(turn, command, Some(conversation.id));
+        Ok(Ok(()))
+    }
+
     /// The person has compared safety numbers, or goes on with another identity.
     pub(super) fn verify_contact(
         &mut self,
@@ -143,6 +154,7 @@ impl State {
                 )));
             }
         }
+        contact.changed = turn.now.0;
         contacts::put(turn.db, &contact)?;
         for conversation in conversations::all(turn.db)? {
             self.pump(turn, conversation.id)?;
