@@ -1,4 +1,4 @@
-//! What is known here, as people's programs see it. Reads the database only.
+//! What is known here, as people's programs see it. Changes nothing but the search index, which takes in what is new before a search.
 
 use api::{Confirmation, Kind, Problem, Query, View};
 use data_encoding::HEXLOWER;

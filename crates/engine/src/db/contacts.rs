@@ -204,8 +204,8 @@ mod tests {
             let member = Member { address: bob.to_string(), account_key, role: api::Role::Member, devices: 1 };
             conversations::set_members(&db, id, &[member]).unwrap();
         }
-        assert_eq!(see(&db, &bob, &real).unwrap(), Seen::Expected);
-        assert_eq!(see(&db, &bob, &made_up).unwrap(), Seen::Conflict { new: true });
+        assert_eq!(see(&db, &bob, &real, 0).unwrap(), Seen::Expected);
+        assert_eq!(see(&db, &bob, &made_up, 0).unwrap(), Seen::Conflict { new: true });
         assert_eq!(conflict_in(&db, &of_mallory.0).unwrap().as_deref(), Some(bob.as_str()));
         assert_eq!(conflict_in(&db, &with_bob.0).unwrap(), None);
     }
