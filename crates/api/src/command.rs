@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Location, Preview, Role};
 
+/// The last moment of the year 9999, in milliseconds since 1970: what lasts until then lasts for good.
+pub const FOREVER: u64 = 253_402_300_799_999;
+
 /// Changes something. Each is answered by exactly one [`crate::Event::Done`] or [`crate::Event::Failed`], when its effect is known:
 /// for a message, when the relay has it durably; for a change of a group, when it is part of the log.
 ///
@@ -79,6 +82,16 @@ pub enum Command {
     SendLocation { conversation: String, location: Location },
     /// All messages of a conversation up to this one were seen by the person.
     MarkRead { conversation: String, message: String },
+    /// Nothing is announced of a conversation until this time, in milliseconds since 1970 ([`FOREVER`] for good, 0 for no longer).
+    Mute { conversation: String, until: u64 },
+    /// Puts a conversation away until somebody writes there while it is not muted, or (`archived` false) takes it back.
+    Archive { conversation: String, archived: bool },
+    /// Keeps a conversation at the top of the list, or no longer; at most five of them.
+    PinToTop { conversation: String, pinned: bool },
+    /// Marks a conversation as one to look at again; [`Command::MarkRead`] and writing there end that. Others are not told.
+    MarkUnread { conversation: String },
+    /// What was begun in a conversation and not sent; an empty text throws it away, and so does sending.
+    Draft { conversation: String, text: String },
     /// A new group with these accounts; the creator is its owner.
     CreateGroup { name: String, members: Vec<String> },
     /// Adds accounts, with all their devices.
@@ -122,7 +135,7 @@ pub enum Command {
 pub enum Query {
     /// The own account, `None` before registration.
     WhoAmI,
-    /// All conversations, the latest first.
+    /// All conversations, archived ones too: those at the top of the list, the last pinned first, then the latest first.
     Conversations,
     /// One conversation with its members.
     Conversation { conversation: String },

@@ -11,7 +11,7 @@ mod problem;
 mod view;
 mod who;
 
-pub use command::{Command, Query};
+pub use command::{Command, FOREVER, Query};
 pub use event::{Envelope, Event};
 pub use problem::{Kind, Problem};
 pub use view::{

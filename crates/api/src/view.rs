@@ -82,6 +82,26 @@ pub struct Conversation {
     pub members: Vec<Member>,
     /// The MLS epoch that it is in.
     pub epoch: u64,
+    /// Programs announce nothing of it before this time, in milliseconds since 1970; 0 if it is not muted, [`crate::FOREVER`] for good.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub muted_until: u64,
+    /// Put away: not shown in the list until somebody writes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
+    /// It stays at the top of the list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned_to_top: bool,
+    /// The person wants to look at it again, whatever `unread` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked_unread: bool,
+    /// What was begun here and not sent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub draft: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What an account may do in a group.

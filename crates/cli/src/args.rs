@@ -197,7 +197,59 @@ pub enum Command {
     /// Print what comes until Ctrl+C
     Watch,
     /// List conversations
-    List,
+    List {
+        /// The archived ones
+        #[arg(long)]
+        archived: bool,
+    },
+    /// Hear of no new messages of a conversation, for example: transom mute team --for 8h
+    Mute {
+        /// Which
+        conversation: String,
+        /// How long: a number with m, h, d or w [default: until you take it back]
+        #[arg(long = "for", value_name = "LENGTH", value_parser = length)]
+        length: Option<Duration>,
+    },
+    /// Hear of new messages again
+    Unmute {
+        /// Which
+        conversation: String,
+    },
+    /// Put a conversation away until somebody writes there
+    Archive {
+        /// Which
+        conversation: String,
+    },
+    /// Take a conversation back into the list
+    Unarchive {
+        /// Which
+        conversation: String,
+    },
+    /// Keep a conversation at the top of the list
+    Top {
+        /// Which
+        conversation: String,
+    },
+    /// Let a conversation stand in the list by its age again
+    Untop {
+        /// Which
+        conversation: String,
+    },
+    /// Mark a conversation as one to look at again; nobody else is told
+    Unread {
+        /// Which
+        conversation: String,
+    },
+    /// Keep what you have begun to write, or show it
+    Draft {
+        /// The conversation
+        conversation: String,
+        /// What you would say; - reads it from standard input
+        text: Vec<String>,
+        /// Throw it away
+        #[arg(long, conflicts_with = "text")]
+        clear: bool,
+    },
     /// Show a conversation: its members and its last messages
     Show {
         /// Which
@@ -431,7 +483,15 @@ impl Command {
             Self::Location { .. } => "location",
             Self::Receive => "receive",
             Self::Watch => "watch",
-            Self::List => "list",
+            Self::List { .. } => "list",
+            Self::Mute { .. } => "mute",
+            Self::Unmute { .. } => "unmute",
+            Self::Archive { .. } => "archive",
+            Self::Unarchive { .. } => "unarchive",
+            Self::Top { .. } => "top",
+            Self::Untop { .. } => "untop",
+            Self::Unread { .. } => "unread",
+            Self::Draft { .. } => "draft",
             Self::Show { .. } => "show",
             Self::Search { .. } => "search",
             Self::Group(_) => "group",
@@ -453,6 +513,23 @@ impl Command {
 fn degrees(text: &str) -> Result<i64, String> {
     let degrees: f64 = text.parse().map_err(|_| "decimal degrees are wanted, for example 48.2010".to_owned())?;
     if degrees.abs() <= 180.0 { Ok((degrees * 1e7).round() as i64) } else { Err("that is not on Earth".to_owned()) }
+}
+
+/// A number of minutes, hours, days or weeks.
+fn length(text: &str) -> Result<Duration, String> {
+    let wanted = || "a number with m, h, d or w is wanted, for example 8h".to_owned();
+    let unit = match text.chars().last() {
+        Some('m') => 60,
+        Some('h') => 60 * 60,
+        Some('d') => 24 * 60 * 60,
+        Some('w') => 7 * 24 * 60 * 60,
+        _ => return Err(wanted()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wanted())?;
+    match number.checked_mul(unit) {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(wanted()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

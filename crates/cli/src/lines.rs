@@ -70,12 +70,19 @@ impl<'a> Lines<'a> {
                 (ConversationKind::Group, _) => format!("group of {}", conversation.members.len()),
                 (ConversationKind::Note, _) => "note".to_owned(),
             };
+            let now = u64::try_from(self.now.timestamp().as_millisecond()).unwrap_or_default();
+            let kind = if conversation.muted_until > now { format!("{kind}, muted") } else { kind };
             let unread = match conversation.unread {
                 _ if conversation.standing == Standing::Left => String::new(),
+                0 if conversation.marked_unread => "unread".to_owned(),
                 0 => String::new(),
                 unread => format!("{unread} new"),
             };
-            let last = conversation.last.as_ref().map(|last| self.preview(last)).unwrap_or_default();
+            let last = if conversation.draft.is_empty() {
+                conversation.last.as_ref().map(|last| self.preview(last)).unwrap_or_default()
+            } else {
+                format!("draft: {}", isolate(&short(&conversation.draft, 60)))
+            };
             let line = format!(
                 "{}  {}  {}  {last}",
                 self.terminal.paint(Paint::Strong, pad(&title, width)),

@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 use wire::LogId;
 
-use crate::db::{contacts, conversations, messages};
+use crate::db::{arrangements, contacts, conversations, messages};
 use crate::identity::{Me, fingerprint, safety_number};
 use crate::sync::{contact_address, message_view, named_message, pins, resolve_conversation, revisions};
 
@@ -39,8 +39,12 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
         Query::Conversations => {
             let mut views = Vec::new();
             for row in conversations::all(db).map_err(database)? {
-                views.push(conversation(db, me, &row).map_err(database)?);
+                let pinned = arrangements::get(db, row.id).map_err(database)?.pinned;
+                views.push((pinned, conversation(db, me, &row).map_err(database)?));
             }
+            // The last pinned first; the others stay in their order.
+            views.sort_by_key(|(pinned, _)| std::cmp::Reverse(*pinned));
+            let views = views.into_iter().map(|(_, view)| view).collect();
             View::Conversations(views)
         }
         Query::Conversation { conversation: target } => {
@@ -166,6 +170,7 @@ pub(crate) fn conversation(
         };
         members.push(api::Member { address: member.address, role: member.role, confirmation, devices: member.devices });
     }
+    let kept = arrangements::get(db, c.id)?;
     Ok(api::Conversation {
         id: c.id.to_string(),
         kind: c.kind,
@@ -176,6 +181,11 @@ pub(crate) fn conversation(
         last: messages::page(db, c.id, None, 1)?.first().map(|last| message_view(db, last)).transpose()?,
         members,
         epoch: c.epoch.0,
+        muted_until: kept.muted_until,
+        archived: kept.archived,
+        pinned_to_top: kept.pinned > 0,
+        marked_unread: kept.unread,
+        draft: kept.draft,
     })
 }
 

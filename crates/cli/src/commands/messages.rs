@@ -146,12 +146,18 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
     })
 }
 
-pub fn list(session: &mut Session<'_>) -> Result<(), Problem> {
+pub fn list(session: &mut Session<'_>, archived: bool) -> Result<(), Problem> {
     let own = session.account()?;
-    let conversations = session.conversations()?;
+    let mut conversations = session.conversations()?;
+    let has_any = !conversations.is_empty();
+    conversations.retain(|conversation| conversation.archived == archived);
     let terminal = session.terminal;
     if terminal.json {
         conversations.iter().for_each(|conversation| terminal.object(conversation));
+    } else if conversations.is_empty() && archived {
+        terminal.line("Nothing is archived.");
+    } else if conversations.is_empty() && has_any {
+        terminal.line("All conversations are archived: transom list --archived");
     } else if conversations.is_empty() {
         terminal.line("No conversations yet. Start one: transom send NAME@RELAY \"hello\"");
     } else {
@@ -186,6 +192,8 @@ pub fn show(session: &mut Session<'_>, conversation: &str, limit: u32, ids: bool
         messages.iter().for_each(|message| lines.message(message, ids));
     }
     if let Some(last) = messages.iter().rev().find(|message| message.status == MessageStatus::Received) {
+        mark_read(session, &conversation.id, &last.id);
+    } else if let (true, Some(last)) = (conversation.marked_unread, messages.last()) {
         mark_read(session, &conversation.id, &last.id);
     }
     Ok(())

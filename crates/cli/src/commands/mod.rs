@@ -1,6 +1,7 @@
 //! The commands: each asks the client, waits, and prints.
 
 mod account;
+mod arrangements;
 mod content;
 mod groups;
 mod messages;
@@ -52,7 +53,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         }
         Command::Receive => messages::receive(session),
         Command::Watch => messages::watch(session),
-        Command::List => messages::list(session),
+        Command::List { archived } => messages::list(session, *archived),
+        Command::Mute { conversation, length } => arrangements::mute(session, conversation, *length),
+        Command::Unmute { conversation } => arrangements::unmute(session, conversation),
+        Command::Archive { conversation } => arrangements::archive(session, conversation, true),
+        Command::Unarchive { conversation } => arrangements::archive(session, conversation, false),
+        Command::Top { conversation } => arrangements::top(session, conversation, true),
+        Command::Untop { conversation } => arrangements::top(session, conversation, false),
+        Command::Unread { conversation } => arrangements::unread(session, conversation),
+        Command::Draft { conversation, text, clear } => arrangements::draft(session, conversation, text, *clear),
         Command::Show { conversation, limit, ids } => messages::show(session, conversation, *limit, *ids),
         Command::Search { words, limit } => messages::search(session, &words.join(" "), *limit),
         Command::Group(group) => groups::group(session, group),

@@ -32,6 +32,7 @@ macro_rules! transcripts {
 
 transcripts! {
     accounts,
+    arrangements,
     content,
     conversation,
     devices,

@@ -239,6 +239,7 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "rejoins",
         "leaves",
         "looked",
+        "arrangements",
     ];
     for table in tables {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([id.0])?;

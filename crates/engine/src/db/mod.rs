@@ -4,6 +4,7 @@
 //! database of a newer format, a damaged one and a locked one are refused with a sentence that says what to do.
 
 pub(crate) mod acts;
+pub(crate) mod arrangements;
 pub(crate) mod contacts;
 pub(crate) mod conversations;
 pub(crate) mod heads;

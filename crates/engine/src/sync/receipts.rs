@@ -52,6 +52,7 @@ impl State {
         for seq in messages::mark_read(turn.db, id, seq)? {
             messages::owe_receipt(turn.db, id, seq, 2)?;
         }
+        self.looked_at(turn, id, false)?;
         self.conversation_changed(turn, id)?;
         self.drive_receipts(turn)
     }

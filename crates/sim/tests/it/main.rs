@@ -1,5 +1,6 @@
 //! The simulator's own tests: scenarios written by hand, the log as a removed member meets it, and the same run in two processes.
 
+mod arrangements;
 mod content;
 mod found;
 mod groups;

@@ -59,6 +59,11 @@ CREATE TRIGGER messages_text_update AFTER UPDATE OF text ON messages WHEN old.n 
 END;
 
 -- State in step.
+-- How the own account keeps a conversation; absent where nothing was chosen. Times in ms, 0 for never.
+CREATE TABLE arrangements (
+  conversation BLOB PRIMARY KEY, muted_until INTEGER NOT NULL, archived INTEGER NOT NULL, pinned INTEGER NOT NULL, unread INTEGER NOT NULL,
+  draft TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Groups.
 

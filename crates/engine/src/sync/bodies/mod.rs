@@ -124,6 +124,9 @@ impl State {
         }
         let view = message_view(turn.db, message)?;
         turn.event(Event::Message { message: Box::new(view) });
+        if !message.own {
+            self.unarchive(turn, message.conversation)?;
+        }
         Ok(true)
     }
 

@@ -12,6 +12,7 @@ use wire::{ChainHash, Epoch, LogId, RelayName, Seq, UnixMillis};
 
 use super::*;
 use crate::Options;
+use crate::db::arrangements::{self, Arrangement};
 use crate::db::{Database, open};
 use crate::sync::entries::{room_uri, sender_uri};
 
@@ -529,4 +530,45 @@ fn out_of_sight_stays_out_of_sight() {
     assert_eq!(room.says("bob", &content), id);
     assert!(room.all().is_empty());
     assert!(messages::get(&room.db, ROOM, &id.0).unwrap().is_some_and(|kept| kept.content.is_empty()));
+}
+
+/// What is archived comes back when somebody else writes there, unless it is muted; own messages bring nothing back.
+#[test]
+fn a_message_brings_back_what_is_archived_but_not_what_is_muted() {
+    let mut room = Room::new("archive", ConversationKind::Group);
+    let archive = |room: &Room, muted_until| {
+        let kept = Arrangement { archived: true, muted_until, ..Arrangement::default() };
+        arrangements::put(&room.db, ROOM, &kept).unwrap();
+    };
+    let is_archived = |room: &Room| arrangements::get(&room.db, ROOM).unwrap().archived;
+
+    archive(&room, 0);
+    room.text("me", "mine");
+    assert!(is_archived(&room));
+    room.text("bob", "yours");
+    assert!(!is_archived(&room));
+
+    // The room's clock stands at 1,000.
+    archive(&room, 1_001);
+    room.text("bob", "hush");
+    assert!(is_archived(&room));
+    archive(&room, 1_000);
+    room.text("bob", "no longer muted");
+    assert!(!is_archived(&room));
+}
+
+/// Reading ends the mark and leaves the draft; sending ends both. Nothing is kept of a conversation that is forgotten.
+#[test]
+fn being_there_ends_the_mark_and_sending_ends_the_draft() {
+    let mut room = Room::new("draft", ConversationKind::Group);
+    let begun = Arrangement { unread: true, draft: "begun".into(), pinned: 5, ..Arrangement::default() };
+    arrangements::put(&room.db, ROOM, &begun).unwrap();
+    room.turn(|state, turn| state.mark_read(turn, ROOM, 0));
+    let kept = arrangements::get(&room.db, ROOM).unwrap();
+    assert!(!kept.unread && kept.draft == "begun" && kept.pinned == 5);
+    room.turn(|state, turn| state.looked_at(turn, ROOM, true));
+    assert!(arrangements::get(&room.db, ROOM).unwrap().draft.is_empty());
+    conversations::forget(&room.db, ROOM).unwrap();
+    assert!(arrangements::get(&room.db, ROOM).unwrap() == Arrangement::default());
+    assert_eq!(arrangements::pinned(&room.db).unwrap(), 0);
 }

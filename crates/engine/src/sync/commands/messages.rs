@@ -15,7 +15,7 @@ use crate::sync::waits::WaitFor;
 use crate::sync::{Done, resolve};
 
 /// Largest text, in bytes: what fits into a message of 64 KiB with everything around it.
-const MAX_TEXT: usize = 32 * 1024;
+pub(super) const MAX_TEXT: usize = 32 * 1024;
 
 impl State {
     pub(super) fn send(
@@ -89,6 +89,7 @@ impl State {
             Err(problem) => return Ok(Err(problem)),
         };
         let message = self.store_own(turn, &conversation, &content)?;
+        self.looked_at(turn, id, true)?;
         let deposits = !intents.is_empty();
         self.wait(
             command,

@@ -1,5 +1,6 @@
 //! Commands of people and their programs.
 
+mod arrangements;
 mod content;
 mod devices;
 mod groups;
@@ -82,6 +83,11 @@ impl State {
             }
             Command::SendLocation { conversation, location } => self.send_location(turn, id, &conversation, &location),
             Command::MarkRead { conversation, message } => self.read(turn, id, &conversation, &message),
+            Command::Mute { conversation, until } => self.mute(turn, id, &conversation, until),
+            Command::Archive { conversation, archived } => self.archive(turn, id, &conversation, archived),
+            Command::PinToTop { conversation, pinned } => self.pin_to_top(turn, id, &conversation, pinned),
+            Command::MarkUnread { conversation } => self.mark_unread(turn, id, &conversation),
+            Command::Draft { conversation, text } => self.draft(turn, id, &conversation, &text),
             Command::CreateGroup { name, members } => self.create_group(turn, id, &name, &members),
             Command::AddMembers { conversation, members } => {
                 let members = match self.addresses(turn, &members)? {
