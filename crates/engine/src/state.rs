@@ -40,6 +40,8 @@ pub(crate) struct ConversationState {
     pub owners: Vec<[u8; 32]>,
     pub admins: Vec<[u8; 32]>,
     pub logging: LoggingPolicy,
+    /// Messages vanish so many seconds after they were seen; 0 if they stay.
+    pub timer: u32,
     unknown: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -52,6 +54,7 @@ impl ConversationState {
             owners,
             admins: Vec::new(),
             logging: LoggingPolicy::Forbidden,
+            timer: 0,
             unknown: BTreeMap::new(),
         }
     }
@@ -79,21 +82,25 @@ impl ConversationState {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let accounts = |list: &[[u8; 32]]| {
+            let list: Vec<&minicbor::bytes::ByteSlice> = list.iter().map(|key| key.as_slice().into()).collect();
+            encoded(&list)
+        };
+        // What this version does not know stands among what it knows, in the order of the keys.
+        let mut entries = self.unknown.clone();
+        entries.insert(0, encoded(&VERSION));
+        entries.insert(1, encoded(&(self.kind as u64)));
+        entries.insert(2, encoded(&self.name));
+        entries.insert(3, accounts(&self.owners));
+        entries.insert(4, accounts(&self.admins));
+        entries.insert(5, encoded(&(self.logging as u64)));
+        if self.timer != 0 {
+            entries.insert(9, encoded(&self.timer));
+        }
         let mut out = Encoder::new(Vec::new());
-        let known = 6;
         let mut write = || -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
-            out.map(known + self.unknown.len() as u64)?;
-            out.u64(0)?.u64(VERSION)?;
-            out.u64(1)?.u64(self.kind as u64)?;
-            out.u64(2)?.str(&self.name)?;
-            for (key, accounts) in [(3, &self.owners), (4, &self.admins)] {
-                out.u64(key)?.array(accounts.len() as u64)?;
-                for account in accounts {
-                    out.bytes(account)?;
-                }
-            }
-            out.u64(5)?.u64(self.logging as u64)?;
-            for (key, value) in &self.unknown {
+            out.map(entries.len() as u64)?;
+            for (key, value) in &entries {
                 out.u64(*key)?;
                 out.writer_mut().extend_from_slice(value);
             }
@@ -114,7 +121,7 @@ impl ConversationState {
         let mut input = Decoder::new(bytes);
         let Some(entries) = input.map()? else { return Ok(None) };
         let (mut version, mut kind, mut name, mut logging) = (None, None, None, None);
-        let (mut owners, mut admins) = (Vec::new(), Vec::new());
+        let (mut owners, mut admins, mut timer) = (Vec::new(), Vec::new(), 0);
         let mut unknown = BTreeMap::new();
         let mut last = None;
         for _ in 0..entries {
@@ -148,6 +155,11 @@ impl ConversationState {
                         _ => return Ok(None),
                     }
                 }
+                // Off has one encoding: absence.
+                9 => match input.u32()? {
+                    0 => return Ok(None),
+                    seconds => timer = seconds,
+                },
                 _ => {
                     let from = input.position();
                     if input.datatype()? == Type::Break {
@@ -165,8 +177,12 @@ impl ConversationState {
         if name.len() > MAX_NAME {
             return Ok(None);
         }
-        Ok(Some(Self { kind, name, owners, admins, logging, unknown }))
+        Ok(Some(Self { kind, name, owners, admins, logging, timer, unknown }))
     }
+}
+
+fn encoded<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+    minicbor::to_vec(value).expect("encoding into memory can't fail")
 }
 
 #[cfg(test)]

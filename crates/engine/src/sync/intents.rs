@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 
 use api::{ConversationKind, Event, Kind, Problem, Role, Standing};
 use serde::{Deserialize, Serialize};
-use wire::{Bytes, Code, DeviceId, EntryId, Epoch, LogId, Request, Response};
+use wire::{Bytes, Code, EntryId, Epoch, LogId, Request, Response};
 
 use super::gather::Gathered;
+use super::outline::Grounds;
 use super::{Ask, Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, IntentRow, PendingCommit};
-use crate::formats::{self, PendingInvite, Rejoin};
+use crate::formats::{self, PendingInvite};
 use crate::io::Rejection;
-use crate::mls::{Change, Group, MlsError};
-use crate::state::{ConversationState, GroupKind};
+use crate::mls::{Change, MlsError};
 
 /// Devices that one commit adds at most: a commit of this size stays below every relay's limit.
 const ADDS: usize = 400;
@@ -59,7 +59,7 @@ enum Unstaged {
 }
 
 /// What an intent comes to, given the group as it is now.
-enum Plan {
+pub(super) enum Plan {
     /// It is so already.
     Nothing,
     /// It no longer applies, or never did.
@@ -75,7 +75,7 @@ enum Plan {
 }
 
 #[derive(Default)]
-struct Attempt {
+pub(super) struct Attempt {
     change: Change,
     invites: Vec<Gathered>,
     /// What the change of devices needs to be allowed.
@@ -216,160 +216,8 @@ impl State {
         Ok(Plan::Commit(Box::new(Attempt { change, invites, grounds: outline.grounds })))
     }
 
-    /// What the intent comes to but for key packages: whom to add, and the rest of the change.
-    fn outline(
-        &mut self,
-        turn: &mut Turn<'_>,
-        conversation: &Conversation,
-        group: &mut Group,
-        intent: &Intent,
-    ) -> Done<Result<Outline, Plan>> {
-        let Some(me) = &self.me else { return Ok(Err(Plan::Wait)) };
-        let Ok(before) = ConversationState::decode(&group.state()) else {
-            return Err(crate::EngineError::Inconsistent("the state of a group in use"));
-        };
-        let own = me.account_key();
-        let role = if before.kind == GroupKind::Direct { Role::Member } else { before.role(&own) };
-        let members = group.members();
-        let leaves = |address: &str| -> Vec<u32> {
-            members.iter().filter(|m| m.certificate.address.as_str() == address).map(|m| m.leaf).collect()
-        };
-        let key_of = |address: &str| {
-            members.iter().find(|m| m.certificate.address.as_str() == address).map(|m| m.certificate.account_key)
-        };
-        let others: Vec<u32> = members
-            .iter()
-            .filter(|m| m.certificate.account_key == own && m.leaf != group.own_leaf())
-            .map(|m| m.leaf)
-            .collect();
-        let own_missing: Vec<DeviceId> = me
-            .record
-            .active()
-            .map(|device| device.certificate.device)
-            .filter(|device| !members.iter().any(|m| m.certificate.device == *device))
-            .collect();
-        let mut outline = Outline::default();
-        if self.clock_is_off() && matches!(intent, Intent::Create { .. } | Intent::Add { .. }) {
-            return Ok(Err(Plan::ClockIsOff));
-        }
-        let nobody = |who: &str| Plan::Impossible(not_a_member(who, conversation));
-        let forbidden = |what: &str, who: &str| Plan::Impossible(forbidden(what, who));
-        match intent {
-            Intent::Create { members: wanted } | Intent::Add { members: wanted } => {
-                if matches!(intent, Intent::Add { .. }) && role < Role::Admin {
-                    return Ok(Err(forbidden("add somebody to this group", "admins")));
-                }
-                for address in wanted.iter().filter(|address| leaves(address).is_empty()) {
-                    outline.add.insert(address.clone(), None);
-                }
-                if matches!(intent, Intent::Create { .. }) && group.epoch() == 0 && !own_missing.is_empty() {
-                    outline.add.insert(me.address.to_string(), Some(own_missing));
-                }
-            }
-            Intent::AddOwnDevices => {
-                if !own_missing.is_empty() {
-                    outline.add.insert(me.address.to_string(), Some(own_missing));
-                    outline.grounds.record = Some(me.record.bytes().to_vec());
-                }
-            }
-            Intent::Remove { member } => {
-                let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
-                if role < Role::Admin || (before.role(&account) == Role::Owner && role < Role::Owner) {
-                    return Ok(Err(forbidden(
-                        "remove this member",
-                        if role < Role::Admin { "admins" } else { "owners" },
-                    )));
-                }
-                outline.change.removes = leaves(member);
-                let mut after = before.clone();
-                after.set_role(account, Role::Member);
-                // Whoever may not change roles leaves the list as it is: a role without a member gives nobody a right.
-                if role == Role::Owner && after != before && !after.owners.is_empty() {
-                    outline.change.state = Some(after.encode());
-                }
-            }
-            Intent::RemoveOwnDevices { devices } => {
-                outline.change.removes = members
-                    .iter()
-                    .filter(|m| m.certificate.account_key == own && devices.contains(&m.certificate.device.0))
-                    .map(|m| m.leaf)
-                    .collect();
-                outline.grounds.record = Some(me.record.bytes().to_vec());
-            }
-            Intent::Rename { name } => {
-                if role < Role::Admin {
-                    return Ok(Err(forbidden("rename this group", "admins")));
-                }
-                if before.name != *name {
-                    let mut after = before.clone();
-                    after.name.clone_from(name);
-                    outline.change.state = Some(after.encode());
-                }
-            }
-            Intent::SetRole { member, role: wanted } => {
-                let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
-                if role < Role::Owner {
-                    return Ok(Err(forbidden("change roles in this group", "owners")));
-                }
-                let mut after = before.clone();
-                after.set_role(account, *wanted);
-                if after.owners.is_empty() {
-                    return Ok(Err(Plan::Impossible(Problem::new(
-                        Kind::Forbidden,
-                        "A group keeps at least one owner.",
-                        "",
-                        "Make somebody else an owner first.",
-                    ))));
-                }
-                if after.role(&account) != before.role(&account) {
-                    outline.change.state = Some(after.encode());
-                }
-            }
-            Intent::Update => outline.change.update_path = true,
-            Intent::Tidy => outline.change.update_path = group.leaving().next().is_some(),
-            Intent::Readd { rejoin } => {
-                let Ok(request) = formats::decode::<Rejoin>(rejoin) else { return Ok(Err(Plan::Nothing)) };
-                let Some(asks) = super::gather::rejoining(&request) else { return Ok(Err(Plan::Nothing)) };
-                let leaf = members.iter().find(|m| super::commits::same_device(&m.certificate, &asks));
-                let Some(leaf) = leaf else { return Ok(Err(Plan::Nothing)) };
-                outline.change.removes = vec![leaf.leaf];
-                outline.rejoin = Some(request);
-                outline.grounds.asked = Some((rejoin.clone(), me.inbox()));
-            }
-            Intent::Leave => {
-                let accounts: BTreeSet<_> = members.iter().map(|m| m.certificate.account_key).collect();
-                let last_owner = before.owners == [own] && accounts.len() > 1;
-                if last_owner {
-                    // Somebody has to be able to look after the group: the first admin, else whoever is longest in the tree.
-                    let heir = before.admins.iter().copied().find(|admin| accounts.contains(admin));
-                    let heir =
-                        heir.or_else(|| members.iter().map(|m| m.certificate.account_key).find(|key| *key != own));
-                    if let Some(heir) = heir {
-                        let mut after = before.clone();
-                        after.set_role(heir, Role::Owner);
-                        after.set_role(own, Role::Member);
-                        outline.change.state = Some(after.encode());
-                    }
-                }
-                outline.change.removes = others;
-                if outline.change.removes.is_empty() && outline.change.state.is_none() {
-                    if accounts.len() == 1 {
-                        return Ok(Err(Plan::Impossible(gone(conversation))));
-                    }
-                    let queued =
-                        outbox::list(turn.db, conversation.id, 0, usize::MAX >> 1)?.iter().any(|row| row.leaving);
-                    if !queued {
-                        outbox::push(turn.db, conversation.id, None, &[], turn.now.0, true)?;
-                    }
-                    return Ok(Err(Plan::Wait));
-                }
-            }
-        }
-        Ok(Ok(outline))
-    }
-
     /// Any relay's clock is more than an hour from ours.
-    fn clock_is_off(&self) -> bool {
+    pub(super) fn clock_is_off(&self) -> bool {
         self.links.values().any(|link| link.clock_is_off)
     }
 
@@ -706,25 +554,6 @@ impl State {
     }
 }
 
-/// An intent but for key packages.
-#[derive(Default)]
-pub(super) struct Outline {
-    /// Accounts to add: all their devices, or just these.
-    pub(super) add: std::collections::BTreeMap<String, Option<Vec<DeviceId>>>,
-    change: Change,
-    grounds: Grounds,
-    pub(super) rejoin: Option<Rejoin>,
-}
-
-/// What travels with a commit so that everybody can see why its author may change devices (protocol rule 6).
-#[derive(Default)]
-pub(super) struct Grounds {
-    /// The account record that lists or revokes them.
-    pub(super) record: Option<Vec<u8>>,
-    /// The request of a device that is added again, and the inbox that it had asked in.
-    pub(super) asked: Option<(Vec<u8>, LogId)>,
-}
-
 /// When to try again.
 pub(super) fn retry_after(rejection: &Rejection, base: u64) -> u64 {
     match rejection {
@@ -733,14 +562,6 @@ pub(super) fn retry_after(rejection: &Rejection, base: u64) -> u64 {
     }
 }
 
-fn gone(conversation: &Conversation) -> Problem {
+pub(super) fn gone(conversation: &Conversation) -> Problem {
     Problem::new(Kind::Conflict, format!("“{}” is over.", conversation.name), "", "")
-}
-
-fn not_a_member(who: &str, conversation: &Conversation) -> Problem {
-    Problem::new(Kind::NotFound, format!("{who} is not in “{}”.", conversation.name), "", "")
-}
-
-fn forbidden(what: &str, who: &str) -> Problem {
-    Problem::new(Kind::Forbidden, format!("You can't {what}."), format!("Only {who} can."), "Ask one of them.")
 }

@@ -8,7 +8,7 @@ use wire::{
     Response, Seq, Signed, UnixMillis, sign, verify,
 };
 
-use super::commits::is_unmistakable;
+use super::validity::is_unmistakable;
 use super::{Ask, Done, Moving, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit, PendingCommit, Upload};

@@ -18,11 +18,14 @@ mod invitations;
 mod linking;
 mod links;
 mod outbox;
+mod outline;
 mod receipts;
 mod rejoin;
 mod resolve;
 mod restored;
+mod story;
 mod turn;
+mod validity;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
