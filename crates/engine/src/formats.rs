@@ -117,26 +117,29 @@ pub(crate) struct Invitation {
     pub device: ByteVec,
     #[n(10)]
     pub signature: ByteVec,
+    /// The relay's incarnation in which the commit was read: in a later one `seq` and `head` are of before a restore (protocol rule 12).
+    #[n(11)]
+    pub incarnation: Option<ByteVec>,
 }
 
 impl Invitation {
     /// What the inviting device signs: all of it, and whose inbox it is for.
     pub(crate) fn parts(&self, inbox: LogId) -> Vec<u8> {
-        signing_input(
-            "invitation",
-            &[
-                &inbox.0,
-                self.relay.as_bytes(),
-                &self.log,
-                &self.seq.to_be_bytes(),
-                &self.head,
-                &self.welcome,
-                &self.tree,
-                &self.tree_key,
-                &self.record,
-                &self.device,
-            ],
-        )
+        let seq = self.seq.to_be_bytes();
+        let mut parts: Vec<&[u8]> = vec![
+            &inbox.0,
+            self.relay.as_bytes(),
+            &self.log,
+            &seq,
+            &self.head,
+            &self.welcome,
+            &self.tree,
+            &self.tree_key,
+            &self.record,
+            &self.device,
+        ];
+        parts.extend(self.incarnation.as_ref().map(|incarnation| incarnation.as_slice()));
+        signing_input("invitation", &parts)
     }
 }
 

@@ -295,12 +295,16 @@ pub(crate) fn settled(db: &Connection, log: LogId) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The incarnation that a relay had when this device last heard of it.
+pub(crate) fn known_incarnation(db: &Connection, relay: &RelayName) -> rusqlite::Result<Option<[u8; 16]>> {
+    db.prepare_cached("SELECT incarnation FROM relays WHERE relay = ?1")?
+        .query_row([relay.as_str()], |row| fixed(row, 0))
+        .optional()
+}
+
 /// Remembers a relay's incarnation. True if it had another one before.
 pub(crate) fn incarnation(db: &Connection, relay: &RelayName, incarnation: &[u8; 16]) -> rusqlite::Result<bool> {
-    let before: Option<[u8; 16]> = db
-        .prepare_cached("SELECT incarnation FROM relays WHERE relay = ?1")?
-        .query_row([relay.as_str()], |row| fixed(row, 0))
-        .optional()?;
+    let before = known_incarnation(db, relay)?;
     if before.as_ref() == Some(incarnation) {
         return Ok(false);
     }

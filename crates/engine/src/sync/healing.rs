@@ -56,6 +56,28 @@ impl State {
         Ok(())
     }
 
+    /// This device has come into a conversation whose place in the log was read in this incarnation of its relay. If the relay was
+    /// restored since, the log is read again as by those who were in it then.
+    pub(super) fn joined_in(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: Conversation,
+        read_in: Option<&[u8]>,
+    ) -> Done {
+        let (id, relay) = (conversation.id, conversation.relay.clone());
+        match (read_in.and_then(|bytes| bytes.try_into().ok()), held::known_incarnation(turn.db, &relay)?) {
+            (Some(read_in), Some(known)) if read_in != known && !planted!(RestoreUnnoticed) => {
+                self.begin_heal(turn, conversation)?;
+            }
+            // This device has not met the relay yet: its greeting will tell.
+            (Some(read_in), None) => {
+                held::incarnation(turn.db, &relay, &read_in)?;
+            }
+            _ => {}
+        }
+        self.open_log(turn, id, &relay)
+    }
+
     fn begin_heal(&mut self, turn: &mut Turn<'_>, mut conversation: Conversation) -> Done {
         let id = conversation.id;
         let since = match held::first(turn.db, id)? {

@@ -78,6 +78,7 @@ impl State {
             record: me.record.bytes().to_vec().into(),
             device: me.device().0.to_vec().into(),
             signature: Vec::new().into(),
+            incarnation: db::held::known_incarnation(turn.db, &conversation.relay)?.map(|known| known.to_vec().into()),
         };
         invitation.signature = sign(&me.signer, Label::Invitation, &[&invitation.parts(device.inbox)]).to_vec().into();
         let plain = formats::encode(&Deposit::Invitation(Box::new(invitation)));
@@ -425,8 +426,7 @@ impl State {
         if kind == ConversationKind::Group && row.sender != own_address {
             self.system_message(turn, &conversation, &format!("{} added you.", row.sender))?;
         }
-        let relay = conversation.relay.clone();
-        self.open_log(turn, id, &relay)?;
+        self.joined_in(turn, conversation, invitation.incarnation.as_ref().map(|bytes| bytes.as_slice()))?;
         if before.is_some() && row.accepted {
             self.own_devices_follow(turn, id)?;
         }

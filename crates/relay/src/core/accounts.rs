@@ -17,7 +17,7 @@ use wire::{
 use super::connections::{Connection, at_most};
 use super::logs::NO_KEY;
 use super::rates::limited;
-use super::{Registration, Relay, internal, keys, refusal};
+use super::{Registration, Relay, internal, keys, not_readable_yet, refusal};
 
 /// The largest record: all the devices that one may list, with room to spare.
 const RECORD_BYTES: u32 = 256 * 1024;
@@ -108,7 +108,7 @@ impl<S: Store> Relay<S> {
             // Somebody else was quicker, or this very request was sent twice.
             Err(StoreError::Conflict { .. }) => match self.account(&record.address).await? {
                 Some(existing) => same_or_taken(&existing, &record),
-                None => Err(internal()),
+                None => Err(not_readable_yet()),
             },
             Err(error) => Err(refusal(error)),
         }
@@ -139,7 +139,8 @@ impl<S: Store> Relay<S> {
             Ok(_) => Ok(()),
             Err(StoreError::Conflict { .. }) => {
                 let used_by = self.store.record(&keys::invite(&hash)).await.map_err(refusal)?;
-                if used_by.is_some_and(|record| record.value == admitted) { Ok(()) } else { Err(unknown()) }
+                let used_by = used_by.ok_or_else(not_readable_yet)?;
+                if used_by.value == admitted { Ok(()) } else { Err(unknown()) }
             }
             Err(error) => Err(refusal(error)),
         }
@@ -181,9 +182,7 @@ impl<S: Store> Relay<S> {
                 return match self.account(&address).await? {
                     Some(stored) if stored.bytes() == record.bytes() => Ok(Response::Done),
                     // What was first can't be read yet, and may be these very bytes.
-                    Some(stored) if stored.version < current => {
-                        Err(refusal(StoreError::Unavailable("what was first is not readable yet")))
-                    }
+                    Some(stored) if stored.version < current => Err(not_readable_yet()),
                     _ => conflict(current),
                 };
             }
@@ -230,6 +229,9 @@ impl<S: Store> Relay<S> {
         let taken = || Error::new(Code::AlreadyExists, "the id of a device's inbox is taken; choose another at random");
         match self.store.create(inbox.0, 0, NO_KEY.0, now.0).await {
             Ok(()) => {}
+            Err(StoreError::Exists) if self.store.info(inbox.0).await == Err(StoreError::NotFound) => {
+                return Err(not_readable_yet());
+            }
             // A conversation under this id must never become an inbox: only an inbox begins with the key that opens nothing.
             Err(StoreError::Exists) => match self.store.epoch(inbox.0, 0).await {
                 Ok(state) if state.key == NO_KEY.0 => {}
@@ -243,7 +245,8 @@ impl<S: Store> Relay<S> {
             Ok(_) => Ok(()),
             Err(StoreError::Conflict { .. }) => {
                 let record = self.store.record(&keys::inbox(inbox)).await.map_err(refusal)?;
-                if record.is_some_and(|record| record.value == owner) { Ok(()) } else { Err(taken()) }
+                let record = record.ok_or_else(not_readable_yet)?;
+                if record.value == owner { Ok(()) } else { Err(taken()) }
             }
             Err(error) => Err(refusal(error)),
         }

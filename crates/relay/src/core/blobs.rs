@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use store::{Expect, Store, StoreError};
 use wire::{BlobId, Code, Error, UnixMillis};
 
-use super::{BlobState, BlobWrite, Peer, Relay, keys, refusal};
+use super::{BlobState, BlobWrite, Peer, Relay, keys, not_readable_yet, refusal};
 
 /// Blobs that one sweep visits at most.
 const SWEPT: usize = 64;
@@ -65,9 +65,7 @@ impl<S: Store> Relay<S> {
                 Err(StoreError::Conflict { .. }) => {
                     // What was first can't be read yet, and may be this very upload.
                     let first = self.announced(id).await?;
-                    before = Some(
-                        first.ok_or_else(|| refusal(StoreError::Unavailable("what was first is not readable yet")))?,
-                    );
+                    before = Some(first.ok_or_else(not_readable_yet)?);
                 }
                 Err(error) => return Err(refusal(error)),
             }

@@ -21,7 +21,7 @@ use super::connections::{Append, Connection, Opened, at_most, not_opened};
 use super::pacing::Pace;
 use super::rates::limited;
 use super::subscriptions::{CaughtUp, NotAdmitted};
-use super::{Relay, refusal};
+use super::{Relay, not_readable_yet, refusal};
 
 /// Bodies in one page that is read for a subscriber who catches up.
 const CATCH_UP_PAGE: usize = 64 * 1024;
@@ -424,6 +424,9 @@ impl<S: Store> Relay<S> {
         }
         match self.store.create(log.0, epoch.0, next.0, now.0).await {
             Ok(()) => Ok(Response::Done),
+            Err(StoreError::Exists) if self.store.info(log.0).await == Err(StoreError::NotFound) => {
+                Err(not_readable_yet())
+            }
             Err(error) => Err(refusal(error)),
         }
     }

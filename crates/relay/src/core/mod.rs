@@ -391,6 +391,12 @@ fn refusal(error: StoreError) -> Error {
     }
 }
 
+/// Another write was first and is still on its way to the disk: it may be this very request, sent twice, and a power cut may still undo
+/// it. So nothing is said of it yet, not even that it is there.
+fn not_readable_yet() -> Error {
+    refusal(StoreError::Unavailable("what was first is not readable yet"))
+}
+
 /// A defect on the relay's side.
 fn internal() -> Error {
     tracing::error!("what the store holds can't be read; the data directory needs a look");

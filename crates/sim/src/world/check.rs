@@ -142,7 +142,8 @@ fn same_looks(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
     let mut looks: BTreeMap<(&str, &str), (DeviceId, Message)> = BTreeMap::new();
     for (device, what) in shown {
         for (id, (conversation, messages)) in &what.conversations {
-            let stayed = model.stays.get(&(*device, id.clone())).is_some_and(|stay| stay.active && stay.number == 1);
+            let stay = model.stays.get(&(*device, id.clone())).copied().unwrap_or_default();
+            let stayed = stay.active && !stay.interrupted;
             // Who has blocked somebody doesn't see what he does.
             let blocks = conversation.kind == api::ConversationKind::Direct && !model.blocks.is_empty();
             if !stayed || blocks {
@@ -184,7 +185,7 @@ fn deleted(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Viola
                 continue;
             };
             let blocks = kind == api::ConversationKind::Direct && !model.blocks.is_empty();
-            if !stay.active || stay.number != 1 || blocks {
+            if !stay.active || stay.interrupted || blocks {
                 continue;
             }
             if let Some(shown) = messages.iter().find(|shown| shown.id == *message && shown.from == *account) {

@@ -49,6 +49,9 @@ pub struct Stay {
     pub number: u32,
     /// It is active.
     pub active: bool,
+    /// It was outside after it had been inside, if only with an invitation that nobody had answered: what happened meanwhile it has
+    /// not seen.
+    pub interrupted: bool,
 }
 
 /// See the module's documentation.
@@ -137,6 +140,7 @@ impl Model {
             stay.number += 1;
         }
         stay.active = active;
+        stay.interrupted |= !matches!(standing, Standing::Starting | Standing::Requested | Standing::Active);
     }
 
     /// A program died: what it had not answered nobody will.

@@ -78,3 +78,28 @@ fn a_revoked_device_that_is_in_no_conversation_is_told_and_asks_nothing_more() {
     let Some(View::Devices(devices)) = story.world.view(1, &Query::Devices) else { panic!("it shows its devices") };
     assert!(devices.iter().any(|device| device.this && device.revoked.is_some()), "{devices:?}");
 }
+
+/// Found by seed 390, and wrong of the model: whoever was taken out with an invitation unanswered, and invited again, was not there in
+/// between.
+#[test]
+fn what_was_done_while_one_was_outside_is_not_promised() {
+    let mut story = Story::new(1, 2, 2);
+    let id = story.group(0, "trip", &[]);
+    story.does(Transition::add(0, &id, &address(1)));
+    story.settles();
+    story.does(Transition::send(0, &id, "hello"));
+    story.settles();
+    let hello = story.messages(0, &id).pop().expect("it was sent").id;
+    story.does(Transition::remove(0, &id, &address(1)));
+    story.settles();
+    let emoji = "👍".to_owned();
+    story.does(Transition::Do {
+        device: 0,
+        command: Command::React { conversation: id.clone(), message: hello, emoji, remove: false },
+    });
+    story.settles();
+    story.does(Transition::add(0, &id, &address(1)));
+    story.settles();
+    story.accepts(1);
+    assert_eq!(story.conversation(1, "trip").standing, Standing::Active);
+}

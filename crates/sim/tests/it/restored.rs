@@ -1,6 +1,6 @@
 //! Relays that come back from old backups (protocol rule 12): what any member still holds is there again for all.
 
-use api::Standing;
+use api::{Query, Standing, View};
 use sim::world::Transition;
 
 use crate::support::{Story, address};
@@ -13,6 +13,18 @@ fn all_show(story: &Story, devices: &[usize], id: &str, texts: &[&str]) {
         let shown = story.texts(*device, id);
         assert_eq!(shown, texts, "device {device}");
     }
+}
+
+/// Goes on until it is so.
+#[track_caller]
+fn until(story: &mut Story, is_so: impl Fn(&Story) -> bool) {
+    for _ in 0..20_000 {
+        if is_so(story) {
+            return;
+        }
+        story.steps(1);
+    }
+    panic!("it never is so");
 }
 
 #[test]
@@ -127,6 +139,35 @@ fn rule_12_what_is_written_before_others_give_back_is_read_by_all() {
     story.settles();
     all_show(&story, &[0, 1, 2], &id, &["hello?"]);
     assert_eq!(story.conversation(2, "journey").id, id);
+}
+
+/// Found by seed 704: what an invitation says of the log's hash head is of before the restore, too.
+#[test]
+fn rule_12_whoever_finds_an_invitation_of_before_the_restore_sees_the_history_of_the_others() {
+    let relays = ["a.example", "b.example"];
+    let mut story = Story::at(7, &relays, &[0, 0, 1]);
+    let id = story.group(0, "trip", &[1]);
+    story.does(Transition::BackUpRelay(0));
+    story.does(Transition::send(0, &id, "before you"));
+    story.does(Transition::add(0, &id, "p2@b.example"));
+    // It comes in with what its own relay and the tree say, and its program dies before it has met the conversation's relay.
+    until(
+        &mut story,
+        |story| matches!(story.world.view(2, &Query::Invitations), Some(View::Invitations(all)) if !all.is_empty()),
+    );
+    story.does(Transition::accept(2, &id));
+    until(&mut story, |story| !story.conversations(2).is_empty());
+    story.does(Transition::CrashDevice(2));
+    story.does(Transition::RestoreRelay(0));
+    story.settles();
+    // The hour in which the relay takes no new commits is over: one of them renews its keys, and names the head that it has seen.
+    story.does(Transition::Advance(2 * HOUR));
+    for (device, text) in [(0, "one"), (2, "two"), (1, "three")] {
+        story.does(Transition::send(device, &id, text));
+        story.settles();
+    }
+    all_show(&story, &[0, 1], &id, &["before you", "one", "two", "three"]);
+    all_show(&story, &[2], &id, &["one", "two", "three"]);
 }
 
 #[test]

@@ -41,6 +41,23 @@ fn a_registration_is_found_and_the_same_bytes_again_are_no_error() {
     assert_eq!(code(rig.connect().ask(rig.now, register(other))), Code::AlreadyExists);
 }
 
+/// Found by seed 470: whoever was told that the id is taken went on as if its log were there, which the disk did not have yet.
+#[test]
+fn of_what_is_not_on_the_disk_yet_nothing_is_said() {
+    let mut rig = Rig::new();
+    let create = || Request::Create { log: LOG, epoch: Epoch(0), next: key(0).public() };
+    let record = alice().record(&[1]).bytes().clone();
+    let (errand, client) = (rig.connect(), rig.connect());
+    *rig.store.unreadable.lock().unwrap() = true;
+    assert_eq!(errand.ask(rig.now, create()), Ok(Response::Done));
+    assert_eq!(code(errand.ask(rig.now, create())), Code::Unavailable);
+    assert_eq!(client.ask(rig.now, register(record.clone())), Ok(Response::Done));
+    assert_eq!(code(client.ask(rig.now, register(record.clone()))), Code::Unavailable);
+    *rig.store.unreadable.lock().unwrap() = false;
+    assert_eq!(code(errand.ask(rig.now, create())), Code::AlreadyExists);
+    assert_eq!(client.ask(rig.now, register(record)), Ok(Response::Done));
+}
+
 #[test]
 fn an_account_of_another_relay_or_without_devices_is_refused() {
     let mut rig = Rig::new();

@@ -19,6 +19,8 @@ pub struct Tricky {
     /// Reads take a random number of polls, before and after they look.
     dice: Mutex<Option<ChaCha20Rng>>,
     held: Mutex<bool>,
+    /// Logs and records can't be read: what was written is not on the disk yet.
+    pub unreadable: Mutex<bool>,
 }
 
 /// Pending so many times.
@@ -59,6 +61,10 @@ impl Tricky {
         Polls(self.dice.lock().unwrap().as_mut().map_or(0, |dice| dice.next_u32() % 3))
     }
 
+    fn is_unreadable(&self) -> bool {
+        *self.unreadable.lock().unwrap()
+    }
+
     fn failure(&self) -> Result<(), StoreError> {
         self.fail.lock().unwrap().take().map_or(Ok(()), Err)
     }
@@ -88,10 +94,16 @@ impl Store for Tricky {
     }
 
     async fn info(&self, log: LogKey) -> Result<LogInfo, StoreError> {
+        if self.is_unreadable() {
+            return Err(StoreError::NotFound);
+        }
         self.inner.info(log).await
     }
 
     async fn epoch(&self, log: LogKey, epoch: u64) -> Result<EpochState, StoreError> {
+        if self.is_unreadable() {
+            return Err(StoreError::NotFound);
+        }
         self.dawdle().await;
         let state = self.inner.epoch(log, epoch).await;
         self.dawdle().await;
@@ -119,6 +131,9 @@ impl Store for Tricky {
     }
 
     async fn record(&self, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        if self.is_unreadable() {
+            return Ok(None);
+        }
         self.inner.record(key).await
     }
 
