@@ -100,6 +100,10 @@ pub enum Command {
     RemoveMember { conversation: String, member: String },
     /// Gives the group another name.
     Rename { conversation: String, name: String },
+    /// Says what the group is for, in at most 1,024 bytes; an empty text takes the description off. Admins and owners may.
+    Describe { conversation: String, text: String },
+    /// Makes another member the owner in one's own place, in one step; one stays as an admin. Owners may, nobody else.
+    TransferOwnership { conversation: String, member: String },
     /// Changes an account's role.
     SetRole { conversation: String, member: String, role: Role },
     /// Leaves a group, with all own devices.

@@ -82,6 +82,9 @@ pub struct Conversation {
     pub members: Vec<Member>,
     /// The MLS epoch that it is in.
     pub epoch: u64,
+    /// What a group is for, in its admins' words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
     /// Programs announce nothing of it before this time, in milliseconds since 1970; 0 if it is not muted, [`crate::FOREVER`] for good.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub muted_until: u64,

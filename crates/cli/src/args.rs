@@ -357,6 +357,23 @@ pub enum Group {
         /// Its new name
         name: String,
     },
+    /// Say what the group is for, or show what it says
+    Describe {
+        /// The group
+        group: String,
+        /// What it is for; - reads it from standard input
+        text: Vec<String>,
+        /// Take the description off
+        #[arg(long, conflicts_with = "text")]
+        clear: bool,
+    },
+    /// Make somebody else the owner in your place; you stay as an admin
+    Transfer {
+        /// The group
+        group: String,
+        /// Whose it is to be
+        member: String,
+    },
     /// Change what somebody may do
     Role {
         /// The group

@@ -120,6 +120,9 @@ impl<'a> Lines<'a> {
             Standing::Left => " · you are no longer in it",
         };
         self.terminal.line(format!("{title}  {what} at {}{standing}", clean(&conversation.relay)));
+        for line in conversation.description.lines() {
+            self.terminal.line(format!("  {}", isolate(clean(line).trim())));
+        }
         let width = conversation.members.iter().map(|member| self.name(&member.address).chars().count()).max();
         for member in &conversation.members {
             self.member(member, conversation.kind, width.unwrap_or(0));

@@ -41,6 +41,8 @@ pub enum Mutant {
     EditAfterDelete,
     /// What a device does to messages itself stays behind what others do, wherever it is in the log.
     OwnActsLast,
+    /// Admins give roles, and the group to themselves.
+    AnyAdminTransfers,
 }
 
 /// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.

@@ -15,6 +15,8 @@ use crate::formats::FormatError;
 pub(crate) const MAX_BYTES: usize = 8 * 1024;
 /// Longest name, in bytes.
 pub(crate) const MAX_NAME: usize = 256;
+/// Longest description, in bytes.
+pub(crate) const MAX_DESCRIPTION: usize = 1_024;
 
 const VERSION: u64 = 1;
 
@@ -40,6 +42,8 @@ pub(crate) struct ConversationState {
     pub owners: Vec<[u8; 32]>,
     pub admins: Vec<[u8; 32]>,
     pub logging: LoggingPolicy,
+    /// What the group is for, in its admins' words; may be empty.
+    pub description: String,
     /// Messages vanish so many seconds after they were seen; 0 if they stay.
     pub timer: u32,
     unknown: BTreeMap<u64, Vec<u8>>,
@@ -54,6 +58,7 @@ impl ConversationState {
             owners,
             admins: Vec::new(),
             logging: LoggingPolicy::Forbidden,
+            description: String::new(),
             timer: 0,
             unknown: BTreeMap::new(),
         }
@@ -81,6 +86,26 @@ impl ConversationState {
         }
     }
 
+    /// This state when only these accounts are members: who is gone has no role any more, and a group whose owners are all gone is
+    /// its heir's. There is exactly one outcome, which every receiver computes for itself.
+    ///
+    /// The heir is the admin who has been one for longest, else the first of `members`, which is in the order of their leaves.
+    #[must_use]
+    pub(crate) fn settled(&self, members: &[[u8; 32]]) -> Self {
+        let mut settled = self.clone();
+        if self.kind == GroupKind::Direct {
+            return settled;
+        }
+        settled.owners.retain(|owner| members.contains(owner));
+        settled.admins.retain(|admin| members.contains(admin));
+        if settled.owners.is_empty()
+            && let Some(heir) = settled.admins.first().or(members.first()).copied()
+        {
+            settled.set_role(heir, api::Role::Owner);
+        }
+        settled
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let accounts = |list: &[[u8; 32]]| {
             let list: Vec<&minicbor::bytes::ByteSlice> = list.iter().map(|key| key.as_slice().into()).collect();
@@ -94,6 +119,9 @@ impl ConversationState {
         entries.insert(3, accounts(&self.owners));
         entries.insert(4, accounts(&self.admins));
         entries.insert(5, encoded(&(self.logging as u64)));
+        if !self.description.is_empty() {
+            entries.insert(6, encoded(&self.description));
+        }
         if self.timer != 0 {
             entries.insert(9, encoded(&self.timer));
         }
@@ -122,6 +150,7 @@ impl ConversationState {
         let Some(entries) = input.map()? else { return Ok(None) };
         let (mut version, mut kind, mut name, mut logging) = (None, None, None, None);
         let (mut owners, mut admins, mut timer) = (Vec::new(), Vec::new(), 0);
+        let mut description = String::new();
         let mut unknown = BTreeMap::new();
         let mut last = None;
         for _ in 0..entries {
@@ -155,6 +184,12 @@ impl ConversationState {
                         _ => return Ok(None),
                     }
                 }
+                // None has one encoding: absence.
+                6 => match input.str()? {
+                    "" => return Ok(None),
+                    text if text.len() > MAX_DESCRIPTION => return Ok(None),
+                    text => text.clone_into(&mut description),
+                },
                 // Off has one encoding: absence.
                 9 => match input.u32()? {
                     0 => return Ok(None),
@@ -177,7 +212,7 @@ impl ConversationState {
         if name.len() > MAX_NAME {
             return Ok(None);
         }
-        Ok(Some(Self { kind, name, owners, admins, logging, timer, unknown }))
+        Ok(Some(Self { kind, name, owners, admins, logging, description, timer, unknown }))
     }
 }
 
@@ -200,6 +235,36 @@ mod tests {
         assert_eq!(state.role(&[1; 32]), api::Role::Owner);
         assert_eq!(state.role(&[2; 32]), api::Role::Admin);
         assert_eq!(state.role(&[3; 32]), api::Role::Member);
+    }
+
+    #[test]
+    fn optional_parts_have_one_encoding() {
+        let mut state = ConversationState::new(GroupKind::Group, "Family", vec![[1; 32]]);
+        let without = state.encode();
+        state.description = "Sunday walks".into();
+        let with = state.encode();
+        assert_eq!(ConversationState::decode(&with), Ok(state.clone()));
+        state.description.clear();
+        assert_eq!(state.encode(), without);
+        state.description = "x".repeat(MAX_DESCRIPTION + 1);
+        assert!(ConversationState::decode(&state.encode()).is_err());
+        // An empty one that is written out.
+        let mut empty = state;
+        empty.description.clear();
+        empty.unknown.insert(6, minicbor::to_vec("").unwrap());
+        assert!(ConversationState::decode(&empty.encode()).is_err());
+    }
+
+    #[test]
+    fn a_group_without_an_owner_is_its_heirs() {
+        let mut state = ConversationState::new(GroupKind::Group, "x", vec![[1; 32]]);
+        state.admins = vec![[4; 32], [3; 32]];
+        assert_eq!(state.settled(&[[1; 32], [3; 32], [4; 32]]), state);
+        let after = state.settled(&[[2; 32], [3; 32], [4; 32]]);
+        assert_eq!((after.owners, after.admins), (vec![[4; 32]], vec![[3; 32]]));
+        let after = state.settled(&[[5; 32], [2; 32]]);
+        assert_eq!((after.owners, after.admins), (vec![[5; 32]], vec![]));
+        assert_eq!(state.settled(&[]).owners, Vec::<[u8; 32]>::new());
     }
 
     #[test]

@@ -181,6 +181,7 @@ pub(crate) fn conversation(
         last: messages::page(db, c.id, None, 1)?.first().map(|last| message_view(db, last)).transpose()?,
         members,
         epoch: c.epoch.0,
+        description: conversations::description(db, c.id)?,
         muted_until: kept.muted_until,
         archived: kept.archived,
         pinned_to_top: kept.pinned > 0,

@@ -39,11 +39,13 @@ pub enum Mutant {
     NothingHeld,
     /// A client compares hash heads of before a restore with those behind it.
     HeadsOfBefore,
+    /// Admins give roles, and the group to themselves.
+    AnyAdminTransfers,
 }
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -60,6 +62,7 @@ impl Mutant {
         Self::RestoreUnnoticed,
         Self::NothingHeld,
         Self::HeadsOfBefore,
+        Self::AnyAdminTransfers,
     ];
 
     /// Its name on the command line.
@@ -82,6 +85,7 @@ impl Mutant {
             Self::RestoreUnnoticed => "restore-unnoticed",
             Self::NothingHeld => "nothing-held",
             Self::HeadsOfBefore => "heads-of-before",
+            Self::AnyAdminTransfers => "any-admin-transfers",
         }
     }
 
@@ -96,6 +100,7 @@ impl Mutant {
                 | Self::RestoreUnnoticed
                 | Self::NothingHeld
                 | Self::HeadsOfBefore
+                | Self::AnyAdminTransfers
         )
     }
 
@@ -131,6 +136,7 @@ impl Mutant {
             Self::RestoreUnnoticed => Mutant::RestoreUnnoticed,
             Self::NothingHeld => Mutant::NothingHeld,
             Self::HeadsOfBefore => Mutant::HeadsOfBefore,
+            Self::AnyAdminTransfers => Mutant::AnyAdminTransfers,
         })
     }
 

@@ -3,6 +3,7 @@
 use api::{Command, Event, Problem, Query, View};
 
 use super::account::done;
+use super::messages::given_text;
 use crate::args::Group;
 use crate::lines::{Lines, short_id};
 use crate::names::unexpected;
@@ -44,6 +45,14 @@ pub fn group(session: &mut Session<'_>, group: &Group) -> Result<(), Problem> {
             let made = session.run("Renaming", command)?;
             finish(session, made, &format!("Renamed \"{}\" to \"{}\".", short(group, 60), short(name, 60)));
         }
+        Group::Describe { group, text, clear } => describe(session, group, text, *clear)?,
+        Group::Transfer { group, member } => {
+            let member = session.address(member)?;
+            let name = lines.name(&member);
+            let command = Command::TransferOwnership { conversation: group.clone(), member };
+            let made = session.run("Handing over", command)?;
+            finish(session, made, &format!("\"{}\" is {name}'s now. You are an admin of it.", short(group, 60)));
+        }
         Group::Role { group, member, role } => {
             let member = session.address(member)?;
             let name = lines.name(&member);
@@ -62,6 +71,29 @@ pub fn group(session: &mut Session<'_>, group: &Group) -> Result<(), Problem> {
             finish(session, made, &format!("Left \"{}\". What you have read stays here.", short(group, 60)));
         }
     }
+    Ok(())
+}
+
+/// Says what a group is for, or shows what it says.
+fn describe(session: &mut Session<'_>, group: &str, text: &[String], clear: bool) -> Result<(), Problem> {
+    if text.is_empty() && !clear {
+        let found = match session.query(Query::Conversation { conversation: group.to_owned() })? {
+            View::Conversation(found) => found,
+            other => return Err(unexpected(&other)),
+        };
+        if session.terminal.json {
+            session.terminal.object(&found);
+        } else if found.description.is_empty() {
+            session.terminal.line(format!("\"{}\" has no description.", short(group, 60)));
+        } else {
+            found.description.lines().for_each(|line| session.terminal.line(clean(line)));
+        }
+        return Ok(());
+    }
+    let text = if clear { String::new() } else { given_text(text)? };
+    let made = session.run("Describing", Command::Describe { conversation: group.to_owned(), text })?;
+    let done = if clear { "has no description any more." } else { "has a new description; all members see it." };
+    finish(session, made, &format!("\"{}\" {done}", short(group, 60)));
     Ok(())
 }
 

@@ -172,6 +172,22 @@ pub(crate) fn set_suite(db: &Connection, id: LogId, suite: u16) -> rusqlite::Res
     Ok(())
 }
 
+/// Notes what a group is for.
+pub(crate) fn set_description(db: &Connection, id: LogId, text: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE conversations SET description = ?2 WHERE id = ?1 AND description != ?2")?
+        .execute(params![id.0, text])?;
+    Ok(())
+}
+
+/// What a group is for; empty if nobody has said.
+pub(crate) fn description(db: &Connection, id: LogId) -> rusqlite::Result<String> {
+    let text = db
+        .prepare_cached("SELECT description FROM conversations WHERE id = ?1")?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    Ok(text.unwrap_or_default())
+}
+
 /// The MLS ciphersuite of a conversation's group, if it was noted.
 pub(crate) fn suite(db: &Connection, id: LogId) -> rusqlite::Result<Option<u16>> {
     let suite: Option<u16> = db

@@ -10,7 +10,7 @@ use rusqlite::params;
 use wire::{AccountRecord, Bytes, DeviceCertificate, Entry, EntryId, Epoch, Label, LogId, Signed, sign, verify};
 
 use super::outline::Grounds;
-use super::story::story;
+use super::story::{heirs, story};
 use super::validity::{Proposed, judge, same_device};
 use super::{Done, LogRun, State, Turn};
 use crate::db::contacts::{self, Seen};
@@ -227,11 +227,14 @@ impl State {
         pending: &outbox::PendingCommit,
     ) -> Done {
         let id = conversation.id;
-        let story = self.own_story(turn, id, pending.intent)?;
-        self.with_group(turn, id, |_, turn, group| {
+        let mut story = self.own_story(turn, id, pending.intent)?;
+        let gives_roles = self.gives_roles(turn, pending.intent)?;
+        let heirs = self.with_group(turn, id, |_, turn, group| {
+            let before = group.state();
             group.merge_staged(&turn.mls)?;
-            Ok(())
+            Ok(heirs(&before, group))
         })?;
+        story.extend(heirs.filter(|_| !gives_roles).unwrap_or_default());
         outbox::remove_pending_commit(turn.db, id)?;
         if let Some(mut now) = conversations::get(turn.db, id)? {
             if now.standing == Standing::Starting {
@@ -326,6 +329,7 @@ impl State {
         }
         conversations::put(turn.db, &conversation)?;
         conversations::set_suite(turn.db, id, suite)?;
+        conversations::set_description(turn.db, id, &state.description)?;
         let members: Vec<conversations::Member> = members.into_values().collect();
         conversations::set_members(turn.db, id, &members)?;
         self.conversation_changed(turn, id)

@@ -38,6 +38,10 @@ pub(super) enum Intent {
     Rename { name: String },
     /// Another role.
     SetRole { member: String, role: Role },
+    /// Another description.
+    Describe { text: String },
+    /// The group is somebody else's; oneself stays as an admin.
+    Transfer { member: String },
     /// Fresh own keys.
     Update,
     /// Carry out what others have asked for: to leave.
@@ -521,6 +525,13 @@ impl State {
         Ok(())
     }
 
+    /// The intent says itself who owns the group from now on.
+    pub(super) fn gives_roles(&self, turn: &Turn<'_>, intent: i64) -> Done<bool> {
+        let row = outbox::intent(turn.db, intent)?;
+        let intent = row.and_then(|row| serde_json::from_slice::<Intent>(&row.intent).ok());
+        Ok(matches!(intent, Some(Intent::SetRole { .. } | Intent::Transfer { .. })))
+    }
+
     /// What an own commit is about to do, in words, before it is merged.
     pub(super) fn own_story(&mut self, turn: &mut Turn<'_>, id: LogId, intent: i64) -> Done<Vec<String>> {
         let Some(row) = outbox::intent(turn.db, intent)? else { return Ok(Vec::new()) };
@@ -540,6 +551,9 @@ impl State {
                 };
                 vec![format!("You made {member} {role}.")]
             }
+            Intent::Describe { text } if text.is_empty() => vec!["You took the group's description off.".into()],
+            Intent::Describe { text } => vec![format!("You described the group: “{text}”.")],
+            Intent::Transfer { member } => vec![format!("You handed the group over to {member}.")],
             Intent::AddOwnDevices => vec!["You added a device.".into()],
             Intent::RemoveOwnDevices { .. } => vec!["You removed a device.".into()],
             Intent::Tidy => self

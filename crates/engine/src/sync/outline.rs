@@ -7,12 +7,12 @@ use api::{Kind, Problem, Role};
 use wire::{DeviceId, LogId};
 
 use super::intents::{Intent, Plan, gone};
-use super::validity::same_device;
+use super::validity::{in_order, same_device};
 use super::{Done, State, Turn};
 use crate::db::conversations::Conversation;
 use crate::db::outbox;
 use crate::formats::{self, Rejoin};
-use crate::mls::{Change, Group};
+use crate::mls::{Change, Group, Member};
 use crate::state::{ConversationState, GroupKind};
 
 /// An intent but for key packages.
@@ -100,12 +100,6 @@ impl State {
                     )));
                 }
                 outline.change.removes = leaves(member);
-                let mut after = before.clone();
-                after.set_role(account, Role::Member);
-                // Whoever may not change roles leaves the list as it is: a role without a member gives nobody a right.
-                if role == Role::Owner && after != before && !after.owners.is_empty() {
-                    outline.change.state = Some(after.encode());
-                }
             }
             Intent::RemoveOwnDevices { devices } => {
                 outline.change.removes = members
@@ -127,7 +121,7 @@ impl State {
             }
             Intent::SetRole { member, role: wanted } => {
                 let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
-                if role < Role::Owner {
+                if role < Role::Owner && !planted!(AnyAdminTransfers) {
                     return Ok(Err(forbidden("change roles in this group", "owners")));
                 }
                 let mut after = before.clone();
@@ -144,6 +138,28 @@ impl State {
                     outline.change.state = Some(after.encode());
                 }
             }
+            Intent::Describe { text } => {
+                if role < Role::Admin {
+                    return Ok(Err(forbidden("describe this group", "admins")));
+                }
+                if before.description != *text {
+                    let mut after = before.clone();
+                    after.description.clone_from(text);
+                    outline.change.state = Some(after.encode());
+                }
+            }
+            Intent::Transfer { member } => {
+                let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
+                if role < Role::Owner && !planted!(AnyAdminTransfers) {
+                    return Ok(Err(forbidden("hand this group over", "owners")));
+                }
+                let mut after = before.clone();
+                after.set_role(own, Role::Admin);
+                after.set_role(account, Role::Owner);
+                if after != before {
+                    outline.change.state = Some(after.encode());
+                }
+            }
             Intent::Update => outline.change.update_path = true,
             Intent::Tidy => outline.change.update_path = group.leaving().next().is_some(),
             Intent::Readd { rejoin } => {
@@ -157,18 +173,12 @@ impl State {
             }
             Intent::Leave => {
                 let accounts: BTreeSet<_> = members.iter().map(|m| m.certificate.account_key).collect();
-                let last_owner = before.owners == [own] && accounts.len() > 1;
+                let others_own = before.owners.iter().any(|owner| *owner != own && accounts.contains(owner));
+                let last_owner = before.owners.contains(&own) && !others_own && accounts.len() > 1;
                 if last_owner {
-                    // Somebody has to be able to look after the group: the first admin, else whoever is longest in the tree.
-                    let heir = before.admins.iter().copied().find(|admin| accounts.contains(admin));
-                    let heir =
-                        heir.or_else(|| members.iter().map(|m| m.certificate.account_key).find(|key| *key != own));
-                    if let Some(heir) = heir {
-                        let mut after = before.clone();
-                        after.set_role(heir, Role::Owner);
-                        after.set_role(own, Role::Member);
-                        outline.change.state = Some(after.encode());
-                    }
+                    // Somebody has to be able to look after the group: whoever would inherit it hears of it before one is gone.
+                    let rest = in_order(members.iter().map(|m| m.certificate.account_key).filter(|key| *key != own));
+                    outline.change.state = Some(before.settled(&rest).encode());
                 }
                 outline.change.removes = others;
                 if outline.change.removes.is_empty() && outline.change.state.is_none() {
@@ -184,7 +194,33 @@ impl State {
                 }
             }
         }
+        settle(&before, &members, group.leaving().collect(), &mut outline);
         Ok(Ok(outline))
+    }
+}
+
+/// A commit notes what follows from who is gone with it, or was gone before: their roles end, and a group whose owners are all gone
+/// has an heir. No commit is made for this alone.
+fn settle(before: &ConversationState, members: &[Member], leaving: BTreeSet<u32>, outline: &mut Outline) {
+    let change = &mut outline.change;
+    let makes_none =
+        outline.add.is_empty() && change.removes.is_empty() && change.state.is_none() && !change.update_path;
+    if makes_none && outline.rejoin.is_none() {
+        return;
+    }
+    let returns = outline.rejoin.as_ref().and_then(super::gather::rejoining).map(|device| device.account_key);
+    let stays = |m: &&Member| {
+        Some(m.certificate.account_key) == returns || !(leaving.contains(&m.leaf) || change.removes.contains(&m.leaf))
+    };
+    let staying = in_order(members.iter().filter(stays).map(|m| m.certificate.account_key));
+    let wanted = match change.state.as_deref().map(ConversationState::decode) {
+        Some(Ok(wanted)) => wanted,
+        Some(Err(_)) => return,
+        None => before.clone(),
+    };
+    let settled = wanted.settled(&staying);
+    if settled != wanted {
+        change.state = Some(settled.encode());
     }
 }
 

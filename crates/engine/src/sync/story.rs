@@ -53,20 +53,32 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
     let before = ConversationState::decode(&group.state());
     let after = incoming.state.as_deref().map(ConversationState::decode);
     if let (Ok(before), Some(Ok(after))) = (before, after) {
-        lines.extend(state_story(&author, &before, &after, &|key| {
-            group
-                .members()
-                .iter()
-                .find(|m| m.certificate.account_key == *key)
-                .map(|m| m.certificate.address.to_string())
-        }));
+        // That roles end with who bore them goes without saying.
+        let name = |key: &[u8; 32]| {
+            let mut members = group.members().into_iter().filter(|_| staying.contains(key));
+            members.find(|m| m.certificate.account_key == *key).map(|m| m.certificate.address.to_string())
+        };
+        let author_key = group.member(incoming.author).map(|m| m.certificate.account_key);
+        lines.extend(state_story((&author, author_key), &before, &after, &name));
     }
     lines
 }
 
+/// Who inherited a group by an own commit, in words.
+pub(super) fn heirs(before: &[u8], group: &Group) -> Vec<String> {
+    let (Ok(before), Ok(after)) = (ConversationState::decode(before), ConversationState::decode(&group.state())) else {
+        return Vec::new();
+    };
+    let is_heir = |key: &[u8; 32]| after.role(key) == Role::Owner && before.role(key) < Role::Owner;
+    let accounts: std::collections::BTreeMap<[u8; 32], String> =
+        group.members().iter().map(|m| (m.certificate.account_key, m.certificate.address.to_string())).collect();
+    let heirs = accounts.iter().filter(|(key, _)| is_heir(key));
+    heirs.map(|(_, who)| format!("{who} is an owner now, since no other is left.")).collect()
+}
+
 /// What changed between two states, in words.
 pub(super) fn state_story(
-    author: &str,
+    (author, author_key): (&str, Option<[u8; 32]>),
     before: &ConversationState,
     after: &ConversationState,
     name: &dyn Fn(&[u8; 32]) -> Option<String>,
@@ -75,6 +87,15 @@ pub(super) fn state_story(
     if before.name != after.name {
         lines.push(format!("{author} named the group “{}”.", after.name));
     }
+    if before.description != after.description {
+        lines.push(match after.description.as_str() {
+            "" => format!("{author} took the group's description off."),
+            text => format!("{author} described the group: “{text}”."),
+        });
+    }
+    // Whoever makes somebody else an owner and himself less hands the group over; whoever could not have done so notes an heir.
+    let was = author_key.map_or(Role::Member, |key| before.role(&key));
+    let steps_back = was == Role::Owner && author_key.is_some_and(|key| after.role(&key) < Role::Owner);
     let mut accounts: Vec<[u8; 32]> =
         [&before.owners, &before.admins, &after.owners, &after.admins].into_iter().flatten().copied().collect();
     accounts.sort_unstable();
@@ -82,12 +103,14 @@ pub(super) fn state_story(
     for account in accounts {
         let role = after.role(&account);
         if let (true, Some(who)) = (before.role(&account) != role, name(&account)) {
-            let role = match role {
-                Role::Owner => "an owner",
-                Role::Admin => "an admin",
-                Role::Member => "a member",
-            };
-            lines.push(format!("{author} made {who} {role}."));
+            lines.push(match role {
+                Role::Owner if steps_back => format!("{author} handed the group over to {who}."),
+                Role::Owner if was < Role::Owner => format!("{who} is an owner now, since no other is left."),
+                _ if steps_back && Some(account) == author_key => continue,
+                Role::Owner => format!("{author} made {who} an owner."),
+                Role::Admin => format!("{author} made {who} an admin."),
+                Role::Member => format!("{author} made {who} a member."),
+            });
         }
     }
     lines
@@ -109,7 +132,13 @@ mod tests {
         let names = |key: &[u8; 32]| Some(format!("n{}", key[0]));
         let mut after = state(&[1, 2], &[]);
         after.name = "y".into();
-        let lines = state_story("alice", &state(&[1], &[2]), &after, &names);
+        let lines = state_story(("alice", Some([1; 32])), &state(&[1], &[2]), &after, &names);
         assert_eq!(lines, ["alice named the group “y”.", "alice made n2 an owner."]);
+        let lines = state_story(("alice", Some([1; 32])), &state(&[1], &[2]), &state(&[2], &[1]), &names);
+        assert_eq!(lines, ["alice handed the group over to n2."]);
+        let lines = state_story(("bob", Some([3; 32])), &state(&[1], &[2]), &state(&[2], &[]), &|key| {
+            (key[0] != 1).then(|| names(key)).flatten()
+        });
+        assert_eq!(lines, ["n2 is an owner now, since no other is left."]);
     }
 }

@@ -89,28 +89,77 @@ pub(super) fn judge(
             return Err("a conversation of two stays one of two".into());
         }
     }
-    let Some(after) = proposed.state else { return Ok(()) };
-    if after == state {
-        return Ok(());
+    let staying = accounts_after(members, proposed);
+    let after = match proposed.state {
+        Some(after) if after != state => {
+            ConversationState::decode(after).map_err(|_| "the state that it sets can't be read".to_owned())?
+        }
+        _ => before.clone(),
+    };
+    // A role that somebody has left behind must not come back with him, unless an owner wants that.
+    let returns = proposed.added.iter().map(|member| member.certificate.account_key);
+    let mut returns = returns.filter(|account| !accounts.contains(account));
+    if role < Role::Owner && returns.any(|account| after.role(&account) > Role::Member) {
+        return Err("somebody who is added comes as a member".into());
     }
-    let after = ConversationState::decode(after).map_err(|_| "the state that it sets can't be read".to_owned())?;
-    judge_state(&before, &after, role)
+    judge_state(&before, &after, role, &staying)
 }
 
-fn judge_state(before: &ConversationState, after: &ConversationState, role: Role) -> Result<(), String> {
+/// The accounts that are members behind the commit, in the order of their leaves; new ones last.
+fn accounts_after(members: &[Member], proposed: &Proposed<'_>) -> Vec<[u8; 32]> {
+    let gone: BTreeSet<u32> = proposed.removed.iter().chain(proposed.left).map(|m| m.leaf).collect();
+    let staying = members.iter().filter(|m| !gone.contains(&m.leaf)).chain(proposed.added);
+    in_order(staying.map(|m| m.certificate.account_key))
+}
+
+/// Each account once, in the order given.
+pub(super) fn in_order(accounts: impl Iterator<Item = [u8; 32]>) -> Vec<[u8; 32]> {
+    let mut told = BTreeSet::new();
+    accounts.filter(|account| told.insert(*account)).collect()
+}
+
+/// What may become of the state, by `role` of who changes it; `staying` are the accounts that are members then.
+fn judge_state(
+    before: &ConversationState,
+    after: &ConversationState,
+    role: Role,
+    staying: &[[u8; 32]],
+) -> Result<(), String> {
+    if before == after {
+        return Ok(());
+    }
     if before.logging != after.logging || before.kind != after.kind {
         return Err("what a conversation is can't be changed".into());
+    }
+    // Anybody may note that somebody is gone, with the one outcome that this has.
+    let settled = before.settled(staying);
+    if *after == settled {
+        return Ok(());
     }
     if role < Role::Admin {
         return Err("only admins may change the group".into());
     }
-    let sorted = |list: &[[u8; 32]]| list.iter().copied().collect::<BTreeSet<_>>();
-    let roles_change =
-        sorted(&before.owners) != sorted(&after.owners) || sorted(&before.admins) != sorted(&after.admins);
-    if roles_change && role < Role::Owner {
+    let roles = |state: &ConversationState| {
+        let sorted = |list: &[[u8; 32]]| list.iter().copied().collect::<BTreeSet<_>>();
+        (sorted(&state.owners), sorted(&state.admins))
+    };
+    // Roles are the owners' alone to give and to take; so is the group, which is given by making somebody else its owner.
+    let roles_change = roles(after) != roles(before) && roles(after) != roles(&settled);
+    if roles_change && role < Role::Owner && !planted!(AnyAdminTransfers) {
         return Err("only owners may change roles".into());
     }
-    if !before.owners.is_empty() && after.owners.is_empty() {
+    if !roles_change {
+        return Ok(());
+    }
+    let (owners, admins) = (&after.owners, &after.admins);
+    if owners.len() + admins.len() != in_order(owners.iter().chain(admins).copied()).len() {
+        return Err("an account has one role".into());
+    }
+    let had = |account: &[u8; 32]| before.role(account) > Role::Member;
+    if owners.iter().chain(admins).any(|account| !staying.contains(account) && !had(account)) {
+        return Err("a role is given to somebody who is no member".into());
+    }
+    if !before.owners.is_empty() && !owners.iter().any(|owner| staying.contains(owner)) {
         return Err("a group keeps at least one owner".into());
     }
     Ok(())
@@ -131,12 +180,75 @@ mod tests {
         let before = state(&[1], &[2]);
         let mut renamed = before.clone();
         renamed.name = "y".into();
-        assert!(judge_state(&before, &renamed, Role::Admin).is_ok());
-        assert!(judge_state(&before, &renamed, Role::Member).is_err());
+        let all = [[1; 32], [2; 32], [3; 32]];
+        let judged = |after: &ConversationState, role| judge_state(&before, after, role, &all);
+        assert!(judged(&renamed, Role::Admin).is_ok());
+        assert!(judged(&renamed, Role::Member).is_err());
+        let mut described = before.clone();
+        described.description = "y".into();
+        assert!(judged(&described, Role::Admin).is_ok());
+        assert!(judged(&described, Role::Member).is_err());
         let promoted = state(&[1], &[2, 3]);
-        assert!(judge_state(&before, &promoted, Role::Admin).is_err());
-        assert!(judge_state(&before, &promoted, Role::Owner).is_ok());
-        assert!(judge_state(&before, &state(&[], &[1, 2]), Role::Owner).is_err());
+        assert!(judged(&promoted, Role::Admin).is_err());
+        assert!(judged(&promoted, Role::Owner).is_ok());
+        assert!(judged(&state(&[], &[1, 2]), Role::Owner).is_err());
+    }
+
+    #[test]
+    fn rule_6_a_group_is_its_owners_to_hand_over() {
+        let before = state(&[1], &[2]);
+        let all = [[1; 32], [2; 32], [3; 32]];
+        let handed_over = state(&[3], &[2, 1]);
+        assert!(judge_state(&before, &handed_over, Role::Owner, &all).is_ok());
+        // Not by whoever would like it, an admin for himself least of all.
+        assert!(judge_state(&before, &handed_over, Role::Admin, &all).is_err());
+        assert!(judge_state(&before, &handed_over, Role::Member, &all).is_err());
+        assert!(judge_state(&before, &state(&[1, 2], &[]), Role::Admin, &all).is_err());
+        // Not to somebody who isn't there, not twice to one, and not away from everybody who is there.
+        assert!(judge_state(&before, &state(&[9], &[2, 1]), Role::Owner, &all).is_err());
+        assert!(judge_state(&before, &state(&[1, 3], &[2, 3]), Role::Owner, &all).is_err());
+        assert!(judge_state(&state(&[1, 9], &[]), &state(&[9], &[1]), Role::Owner, &all).is_err());
+    }
+
+    #[test]
+    fn rule_6_whoever_is_gone_leaves_no_role_and_one_heir() {
+        let before = state(&[1], &[2]);
+        let without_owner = [[3; 32], [2; 32]];
+        // Anybody may note it, and only as it is.
+        for role in [Role::Member, Role::Admin] {
+            assert!(judge_state(&before, &state(&[2], &[]), role, &without_owner).is_ok());
+            assert!(judge_state(&before, &state(&[3], &[]), role, &without_owner).is_err());
+            assert!(judge_state(&before, &state(&[3], &[2]), role, &without_owner).is_err());
+            // While the owner is there nobody inherits.
+            assert!(judge_state(&before, &state(&[2], &[]), role, &[[1; 32], [2; 32]]).is_err());
+        }
+        assert!(judge_state(&before, &state(&[1], &[]), Role::Member, &[[1; 32], [3; 32]]).is_ok());
+        assert!(judge_state(&before, &state(&[1], &[]), Role::Member, &[[1; 32], [2; 32]]).is_err());
+    }
+
+    #[test]
+    fn rule_6_nobody_comes_back_with_a_role_that_he_has_left() {
+        let key = |account: u8| wire::SigningKey::from_bytes(&[account; 32]).verifying_key().to_bytes();
+        let mut before = ConversationState::new(GroupKind::Group, "x", vec![key(1)]);
+        // Carol was an admin, and is gone.
+        before.admins = vec![key(2), key(3)];
+        let members = [member(0, 1, "bob", 7), member(1, 2, "mallory", 8)];
+        let carol = [member(2, 3, "carol", 9)];
+        let judged = |author, after: Option<&ConversationState>| {
+            let state = after.map(ConversationState::encode);
+            let state = state.as_deref();
+            let proposed = Proposed { author, added: &carol, removed: &[], left: &[], state, asked: None };
+            judge(&before.encode(), &members, &proposed, None)
+        };
+        let mut without = before.clone();
+        without.set_role(key(3), Role::Member);
+        assert!(judged(1, None).is_err());
+        assert!(judged(0, None).is_ok());
+        // Her role goes first.
+        let proposed =
+            Proposed { author: 1, added: &[], removed: &[], left: &[], state: Some(&without.encode()), asked: None };
+        assert!(judge(&before.encode(), &members, &proposed, None).is_ok());
+        assert!(judge(&without.encode(), &members, &Proposed { added: &carol, state: None, ..proposed }, None).is_ok());
     }
 
     /// A device `device` of account `account` under a name, at a leaf.

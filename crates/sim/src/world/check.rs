@@ -72,6 +72,7 @@ pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
         let what = Shown::of(device)?;
         for (conversation, _) in what.conversations.values() {
             model.stands(id, &conversation.id, conversation.standing);
+            model.roles(conversation);
         }
         shown.insert(id, what);
     }
@@ -83,6 +84,7 @@ pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
     same_looks(&shown, model)?;
     deleted(&shown, model)?;
     same_group(&shown, model)?;
+    owners_alone(model)?;
     for (order, given) in &model.given {
         if let Command::Send { text, .. } = &given.command {
             sent(order.0, text, given, &shown, model)?;
@@ -218,6 +220,11 @@ fn same_group(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
             );
             let names = conversation.kind != api::ConversationKind::Group || first.name == conversation.name;
             ensure!(names, "I3", "devices {other} and {device} see different names of {id}");
+            let same = first.description == conversation.description;
+            ensure!(same, "I3", "devices {other} and {device} see different descriptions of {id}");
+            let owned = conversation.members.iter().any(|member| member.role == api::Role::Owner);
+            let group = conversation.kind == api::ConversationKind::Group;
+            ensure!(owned || !group, "rule 6", "nobody owns {id}, as device {device} shows it");
         }
     }
     Ok(())
@@ -225,6 +232,22 @@ fn same_group(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
 
 fn members(conversation: &Conversation) -> BTreeMap<&str, (api::Role, u32)> {
     conversation.members.iter().map(|member| (member.address.as_str(), (member.role, member.devices))).collect()
+}
+
+/// Rule 6: who is told that a role was given, or a group handed over, was its owner.
+fn owners_alone(model: &Model) -> Result<(), Violation> {
+    for ((device, _), given) in &model.given {
+        let gives = matches!(given.command, Command::SetRole { .. } | Command::TransferOwnership { .. });
+        let (true, Fate::Done(_), Some(id)) = (gives, given.fate, &given.conversation) else { continue };
+        let Some(account) = model.accounts.get(device) else { continue };
+        ensure!(
+            model.owners.contains(&(account.clone(), id.clone())),
+            "rule 6",
+            "device {device} never owned {id} and has carried out {:?}",
+            given.command
+        );
+    }
+    Ok(())
 }
 
 /// I1, I2 and I5 for one text.

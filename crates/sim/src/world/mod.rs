@@ -498,6 +498,8 @@ fn conversation_of(command: &Command) -> Option<&str> {
         | Command::AddMembers { conversation, .. }
         | Command::RemoveMember { conversation, .. }
         | Command::Rename { conversation, .. }
+        | Command::Describe { conversation, .. }
+        | Command::TransferOwnership { conversation, .. }
         | Command::SetRole { conversation, .. }
         | Command::Leave { conversation }
         | Command::Accept { conversation }

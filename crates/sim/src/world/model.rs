@@ -65,6 +65,8 @@ pub struct Model {
     pub stays: BTreeMap<(DeviceId, String), Stay>,
     /// (who, whom): blocked at least once.
     pub blocks: BTreeSet<(String, String)>,
+    /// (account, conversation): it was shown as the owner of a group at least once.
+    pub owners: BTreeSet<(String, String)>,
     /// Notices that say that something doesn't verify, or of a defect.
     pub alarms: Vec<(DeviceId, api::Problem)>,
     /// Texts that somebody wanted gone, for everyone or for himself: nobody is promised to see them.
@@ -110,6 +112,7 @@ impl Model {
             }
             Event::Conversation { conversation } => {
                 self.stands(device, &conversation.id, conversation.standing);
+                self.roles(conversation);
             }
             Event::Notice { problem, .. } if matches!(problem.kind, api::Kind::Trust | api::Kind::Bug) => {
                 self.alarms.push((device, problem.clone()));
@@ -130,6 +133,12 @@ impl Model {
         );
         given.fate = fate;
         Ok(())
+    }
+
+    /// A device shows who owns a group.
+    pub fn roles(&mut self, conversation: &api::Conversation) {
+        let owners = conversation.members.iter().filter(|member| member.role == api::Role::Owner);
+        self.owners.extend(owners.map(|member| (member.address.clone(), conversation.id.clone())));
     }
 
     /// A device shows a conversation in this standing.

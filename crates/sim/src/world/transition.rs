@@ -82,6 +82,17 @@ impl Transition {
         Self::Do { device, command: Command::Rename { conversation: conversation.into(), name: name.into() } }
     }
 
+    /// Says what a group is for.
+    pub fn describe(device: DeviceId, conversation: &str, text: &str) -> Self {
+        Self::Do { device, command: Command::Describe { conversation: conversation.into(), text: text.into() } }
+    }
+
+    /// Hands a group over.
+    pub fn transfer(device: DeviceId, conversation: &str, member: &str) -> Self {
+        let (conversation, member) = (conversation.into(), member.into());
+        Self::Do { device, command: Command::TransferOwnership { conversation, member } }
+    }
+
     /// Another role.
     pub fn role(device: DeviceId, conversation: &str, member: &str, role: Role) -> Self {
         let (conversation, member) = (conversation.into(), member.into());

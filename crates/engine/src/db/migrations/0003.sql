@@ -7,3 +7,7 @@ ALTER TABLE messages ADD COLUMN expires INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX messages_expiring ON messages (expires) WHERE expires > 0;
 -- The timer in each conversation's state, in seconds, 0 for none.
 ALTER TABLE conversations ADD COLUMN timer INTEGER NOT NULL DEFAULT 0;
+
+-- Groups.
+-- What the group is for, from the conversation's state.
+ALTER TABLE conversations ADD COLUMN description TEXT NOT NULL DEFAULT '';

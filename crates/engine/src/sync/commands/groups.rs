@@ -7,7 +7,7 @@ use super::{State, Tried, Turn, unsendable};
 use crate::db::conversations::{self, Conversation};
 use crate::io::CommandId;
 use crate::mls::Group;
-use crate::state::{ConversationState, GroupKind, MAX_NAME};
+use crate::state::{ConversationState, GroupKind, MAX_DESCRIPTION, MAX_NAME};
 use crate::sync::Done;
 use crate::sync::intents::Intent;
 use crate::sync::waits::WaitFor;
@@ -136,6 +136,20 @@ impl State {
         self.pump(turn, id)?;
         Ok(Ok(()))
     }
+}
+
+/// A description as it is kept: lines, without what would move the text around it. Empty takes it off.
+pub(super) fn description(text: &str) -> Result<String, Problem> {
+    let text: String = text.trim().chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    if text.len() > MAX_DESCRIPTION {
+        return Err(Problem::new(
+            Kind::Usage,
+            "That description is too long.",
+            format!("A description has at most {MAX_DESCRIPTION} bytes; this one has {}.", text.len()),
+            "Say the rest in a message, and pin that.",
+        ));
+    }
+    Ok(text)
 }
 
 pub(super) fn group_name(name: &str) -> Result<String, Problem> {

@@ -115,6 +115,21 @@ impl State {
                 Ok(name) => self.change(turn, id, &conversation, Intent::Rename { name }, false),
                 Err(problem) => Ok(Err(problem)),
             },
+            Command::Describe { conversation, text } => match groups::description(&text) {
+                Ok(text) => self.change(turn, id, &conversation, Intent::Describe { text }, false),
+                Err(problem) => Ok(Err(problem)),
+            },
+            Command::TransferOwnership { conversation, member } => {
+                let member = match self.address(turn, &member)? {
+                    Ok(member) => member,
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                if self.me.as_ref().is_some_and(|me| me.address == member) {
+                    let what = "You can't hand a group over to yourself.";
+                    return Ok(Err(Problem::new(Kind::Usage, what, "", "Name another member.")));
+                }
+                self.change(turn, id, &conversation, Intent::Transfer { member: member.to_string() }, false)
+            }
             Command::SetRole { conversation, member, role } => {
                 let member = match self.address(turn, &member)? {
                     Ok(member) => member.to_string(),

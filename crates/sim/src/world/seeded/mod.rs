@@ -156,12 +156,18 @@ impl Run {
             }
             5 => {
                 self.texts += 1;
-                let name = format!("name {}", self.texts);
-                Some(Transition::rename(device, &self.chance.pick(&groups)?.id, &name))
+                let (name, group) = (format!("name {}", self.texts), self.chance.pick(&groups)?);
+                Some(match self.chance.per_mille(300) {
+                    true => Transition::describe(device, &group.id, &name),
+                    false => Transition::rename(device, &group.id, &name),
+                })
             }
             6 => {
                 let group = self.chance.pick(&groups)?;
                 let member = self.chance.pick(&group.members)?.address.clone();
+                if self.chance.per_mille(250) {
+                    return Some(Transition::transfer(device, &group.id, &member));
+                }
                 let role = *self.chance.pick(&[Role::Member, Role::Admin, Role::Owner])?;
                 Some(Transition::role(device, &group.id, &member, role))
             }
