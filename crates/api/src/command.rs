@@ -31,7 +31,16 @@ pub enum Command {
         /// Of a link that the text holds.
         #[serde(default)]
         preview: Option<Preview>,
+        /// It vanishes so many milliseconds after it was seen (by its writer: after it was sent); 0 for as the conversation's timer says. The
+        /// shorter one of both counts.
+        #[serde(default)]
+        stays: u64,
+        /// Everybody can look at it once ([`Command::Open`]), within two weeks.
+        #[serde(default)]
+        view_once: bool,
     },
+    /// Looks at a message that is shown once; [`crate::Event::Opened`] tells what it says, then it is gone.
+    Open { conversation: String, message: String },
     /// A reaction to a message, or (`remove`) no longer.
     React {
         conversation: String,
@@ -92,6 +101,9 @@ pub enum Command {
     MarkUnread { conversation: String },
     /// What was begun in a conversation and not sent; an empty text throws it away, and so does sending.
     Draft { conversation: String, text: String },
+    /// Messages vanish so many milliseconds after they were seen, from now on; 0 if they stay. Admins set it in a group, both in a 1:1
+    /// conversation. Whole seconds, at most a year.
+    SetTimer { conversation: String, timer: u64 },
     /// A new group with these accounts; the creator is its owner.
     CreateGroup { name: String, members: Vec<String> },
     /// Adds accounts, with all their devices.

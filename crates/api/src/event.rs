@@ -35,6 +35,10 @@ pub enum Event {
     Message { message: Box<Message> },
     /// A message's status or text changed.
     MessageChanged { message: Box<Message> },
+    /// What a message says that is shown once. It is gone from the database by now, so this is the only time that it is told.
+    Opened { command: u64, message: String, text: String },
+    /// A message is no longer here: it has vanished, or the person has taken it out of sight.
+    MessageGone { conversation: String, message: String },
     /// A conversation is new or changed: name, members, roles, state.
     Conversation { conversation: Box<Conversation> },
     /// Somebody who is not a contact invites.

@@ -100,6 +100,9 @@ pub struct Conversation {
     /// What was begun here and not sent.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub draft: String,
+    /// Messages vanish so many milliseconds after they were seen (by their writer: after they were sent); 0 if they stay.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub timer: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
@@ -199,6 +202,8 @@ pub enum MessageKind {
     Contact { contact: Contact },
     /// A place.
     Location { location: Location },
+    /// Something to look at once ([`crate::Command::Open`]); `opened`: that has been done, and it is gone. Its sender can't open it.
+    ViewOnce { opened: bool },
 }
 
 /// A poll and its votes.
@@ -374,6 +379,12 @@ pub struct Message {
     /// It is pinned.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pinned: bool,
+    /// It vanishes so many milliseconds after it was seen (by its writer: after it was sent); 0 if it stays.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stays: u64,
+    /// When it vanishes, in milliseconds since 1970, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vanishes: Option<u64>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands out references

@@ -94,6 +94,19 @@ pub enum Command {
         /// What the others are to see of a link in the text: the link, its title, a description (may be ""); nothing is fetched
         #[arg(long, num_args = 3, value_names = ["LINK", "TITLE", "DESCRIPTION"])]
         preview: Vec<String>,
+        /// Let it vanish so long after it was seen: a number with s, m, h, d or w
+        #[arg(long, value_name = "LENGTH", value_parser = length)]
+        stays: Option<Duration>,
+        /// Let everybody look at it once
+        #[arg(long)]
+        view_once: bool,
+    },
+    /// Look at a message that is shown once
+    Open {
+        /// The conversation
+        conversation: String,
+        /// The first characters of the message's id (transom show --ids), or "last" for the last one from others
+        message: String,
     },
     /// React to a message, for example: transom react bob last 👍
     React {
@@ -202,11 +215,19 @@ pub enum Command {
         #[arg(long)]
         archived: bool,
     },
+    /// Let messages of a conversation vanish after they were seen, for example: transom timer bob 1d
+    Timer {
+        /// Which
+        conversation: String,
+        /// How long they stay: a number with s, m, h, d or w, or "off"; without it, show what is set
+        #[arg(value_parser = timer)]
+        length: Option<Duration>,
+    },
     /// Hear of no new messages of a conversation, for example: transom mute team --for 8h
     Mute {
         /// Which
         conversation: String,
-        /// How long: a number with m, h, d or w [default: until you take it back]
+        /// How long: a number with s, m, h, d or w [default: until you take it back]
         #[arg(long = "for", value_name = "LENGTH", value_parser = length)]
         length: Option<Duration>,
     },
@@ -487,6 +508,7 @@ impl Command {
             Self::Register { .. } => "register",
             Self::Whoami => "whoami",
             Self::Send { .. } => "send",
+            Self::Open { .. } => "open",
             Self::React { .. } => "react",
             Self::Edit { .. } => "edit",
             Self::History { .. } => "history",
@@ -499,6 +521,7 @@ impl Command {
             Self::Contact { .. } => "contact",
             Self::Location { .. } => "location",
             Self::Receive => "receive",
+            Self::Timer { .. } => "timer",
             Self::Watch => "watch",
             Self::List { .. } => "list",
             Self::Mute { .. } => "mute",
@@ -533,9 +556,15 @@ fn degrees(text: &str) -> Result<i64, String> {
 }
 
 /// A number of minutes, hours, days or weeks.
+/// A length of time, or zero for "off".
+fn timer(text: &str) -> Result<Duration, String> {
+    if text == "off" { Ok(Duration::ZERO) } else { length(text).map_err(|wanted| format!("{wanted}, or off")) }
+}
+
 fn length(text: &str) -> Result<Duration, String> {
-    let wanted = || "a number with m, h, d or w is wanted, for example 8h".to_owned();
+    let wanted = || "a number with s, m, h, d or w is wanted, for example 8h".to_owned();
     let unit = match text.chars().last() {
+        Some('s') => 1,
         Some('m') => 60,
         Some('h') => 60 * 60,
         Some('d') => 24 * 60 * 60,

@@ -7,7 +7,7 @@ use api::{Location, Message, MessageKind, MessageStatus, Poll, Quote, Reaction};
 use content::Piece;
 
 use crate::emphasis::painted;
-use crate::lines::Lines;
+use crate::lines::{Lines, span};
 use crate::terminal::{Paint, Terminal, clean, isolate, short};
 
 /// How many accounts are named beside a reaction or an option.
@@ -22,6 +22,8 @@ pub fn words(kind: &MessageKind) -> String {
         MessageKind::System { text } => text.clone(),
         MessageKind::Unknown { fallback } => fallback.clone(),
         MessageKind::Deleted { .. } => "(deleted)".into(),
+        MessageKind::ViewOnce { opened: false } => "(to look at once)".into(),
+        MessageKind::ViewOnce { opened: true } => "(looked at)".into(),
         MessageKind::Poll { poll } => format!("Poll: {}", poll.question),
         MessageKind::Contact { contact } if contact.name.is_empty() => format!("Contact: {}", contact.address),
         MessageKind::Contact { contact } => format!("Contact: {} ({})", contact.name, contact.address),
@@ -49,6 +51,7 @@ pub fn lines(lines: &Lines<'_>, terminal: &Terminal, message: &Message, ids: boo
         MessageKind::Text { text } => linked(lines, terminal, text),
         MessageKind::Deleted { by } if *by == message.from => faint("(deleted)"),
         MessageKind::Deleted { by } => faint(&format!("(deleted by {})", lines.name(by))),
+        MessageKind::ViewOnce { .. } => faint(&words(&message.kind)),
         other => isolated(&words(other)),
     };
     let mut marks = String::new();
@@ -60,6 +63,11 @@ pub fn lines(lines: &Lines<'_>, terminal: &Terminal, message: &Message, ids: boo
         if set {
             marks.push_str(&format!("  ({mark})"));
         }
+    }
+    match message.vanishes {
+        Some(then) => marks.push_str(&format!("  (vanishes in {})", lines.left(then))),
+        None if message.stays != 0 => marks.push_str(&format!("  (vanishes {} after it was seen)", span(message.stays))),
+        None => {}
     }
     let status = match message.status {
         MessageStatus::Sending => "  (on its way)",
@@ -75,6 +83,11 @@ pub fn lines(lines: &Lines<'_>, terminal: &Terminal, message: &Message, ids: boo
         MessageKind::Poll { poll } => out.extend(options(lines, terminal, poll)),
         MessageKind::Contact { contact } => {
             out.push(format!("{INDENT}{}", faint(&format!("Write to them: transom send {}", clean(&contact.address)))));
+        }
+        MessageKind::ViewOnce { opened: false } if !message.own => {
+            let which = message.id.get(..8).unwrap_or(&message.id);
+            let conversation = message.conversation.get(..8).unwrap_or(&message.conversation);
+            out.push(format!("{INDENT}{}", faint(&format!("Look at it: transom open {conversation} {which}"))));
         }
         _ => {}
     }
@@ -202,6 +215,8 @@ mod tests {
             preview: None,
             reactions: Vec::new(),
             pinned: false,
+            stays: 0,
+            vanishes: None,
         }
     }
 

@@ -56,6 +56,14 @@ impl<'a> Lines<'a> {
         time.strftime(format).to_string()
     }
 
+    /// How long it is from now until then, in the largest unit that fits.
+    pub fn left(&self, then: u64) -> String {
+        let now = u64::try_from(self.now.timestamp().as_millisecond()).unwrap_or_default();
+        let left = then.saturating_sub(now);
+        let unit = UNITS.into_iter().map(|(unit, _)| unit).find(|unit| left >= *unit).unwrap_or(1_000);
+        span(left.div_ceil(unit) * unit)
+    }
+
     /// One line for each conversation, in columns.
     pub fn list(&self, conversations: &[Conversation]) {
         let titles: Vec<String> = conversations.iter().map(|conversation| self.title(conversation)).collect();
@@ -119,7 +127,11 @@ impl<'a> Lines<'a> {
             Standing::Held => " · held, nothing is sent",
             Standing::Left => " · you are no longer in it",
         };
-        self.terminal.line(format!("{title}  {what} at {}{standing}", clean(&conversation.relay)));
+        let timer = match conversation.timer {
+            0 => String::new(),
+            timer => format!(" · messages vanish {} after they were seen", span(timer)),
+        };
+        self.terminal.line(format!("{title}  {what} at {}{standing}{timer}", clean(&conversation.relay)));
         for line in conversation.description.lines() {
             self.terminal.line(format!("  {}", isolate(clean(line).trim())));
         }
@@ -176,6 +188,19 @@ impl<'a> Lines<'a> {
             self.terminal.paint(Paint::Faint, self.time(invitation.time)),
         ));
         self.terminal.line(format!("  {}", self.terminal.paint(Paint::Faint, short_id(&invitation.conversation))));
+    }
+}
+
+/// Units of time in ms, the largest first.
+const UNITS: [(u64, &str); 5] =
+    [(604_800_000, "week"), (86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second")];
+
+/// A length of time in the largest unit that gives a whole number.
+pub fn span(millis: u64) -> String {
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| millis % unit == 0).unwrap_or((1_000, "second"));
+    match millis.div_ceil(unit) {
+        1 => format!("1 {name}"),
+        several => format!("{several} {name}s"),
     }
 }
 

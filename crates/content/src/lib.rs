@@ -27,10 +27,10 @@ pub use body::{Body, MAX_EMOJI, MAX_TEXT_BYTES, UNKNOWN_CONTENT, fallback, inter
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES};
 pub use kinds::{Contact, Location, MAX_OPTIONS, Poll, Preview};
 pub use make::{
-    contact, delete, edit, forwarded, is_forwarded, location, pin, poll, poll_closed, reaction, receipts, text,
-    text_with_preview, unreaction, vote,
+    contact, delete, edit, forwarded, is_forwarded, is_view_once, location, pin, poll, poll_closed, reaction, receipts, text,
+    text_with_preview, unreaction, view_once, vote,
 };
 pub use mentions::{MAX_MENTIONS, Piece, account_of, account_uri, in_plain, link_mentions, mentions, pieces};
-pub use mimi::{ContentError, MAX_CONTENT_BYTES, MessageId, MimiContent, message_id};
+pub use mimi::{ContentError, Expiration, MAX_CONTENT_BYTES, MessageId, MimiContent, message_id};
 pub use receipts::{MAX_RANGES, Receipts};
 pub use text::line;

@@ -16,6 +16,9 @@ const PLAIN: &str = "text/plain;charset=utf-8";
 /// The extension that says: somebody else wrote this first. It names nobody, since nobody could check that.
 const FORWARDED: &str = "transom.forwarded";
 
+/// The extension that says: to be looked at once. A hint that honest programs follow; who has seen a message can keep it.
+const VIEW_ONCE: &str = "transom.view-once";
+
 /// A text message.
 pub fn text(salt: [u8; 16], text: &str, in_reply_to: Option<MessageId>) -> MimiContent {
     content(salt, in_reply_to, markdown(text))
@@ -86,14 +89,33 @@ pub fn location(salt: [u8; 16], location: &Location) -> MimiContent {
 
 /// A message that is passed on. Made anew from what was shown, so that nothing goes out under one's name that one has not seen.
 pub fn forwarded(message: MimiContent) -> MimiContent {
-    let value = ExtensionValue::from_cbor(&[0xf5]).ok(); // true
-    let extensions = value.map(|value| (ExtensionKey::Text(FORWARDED.to_owned()), value)).into_iter().collect();
-    MimiContent { extensions, ..message }
+    flagged(message, FORWARDED)
 }
 
 /// True if a message says that somebody else wrote it first.
 pub fn is_forwarded(content: &MimiContent) -> bool {
-    let value = content.extensions.get(&ExtensionKey::Text(FORWARDED.to_owned()));
+    has_flag(content, FORWARDED)
+}
+
+/// A message that is to be looked at once.
+pub fn view_once(message: MimiContent) -> MimiContent {
+    flagged(message, VIEW_ONCE)
+}
+
+/// True if a message is to be looked at once.
+pub fn is_view_once(content: &MimiContent) -> bool {
+    has_flag(content, VIEW_ONCE)
+}
+
+fn flagged(mut message: MimiContent, flag: &str) -> MimiContent {
+    if let Ok(value) = ExtensionValue::from_cbor(&[0xf5]) {
+        message.extensions.insert(ExtensionKey::Text(flag.to_owned()), value); // true
+    }
+    message
+}
+
+fn has_flag(content: &MimiContent, flag: &str) -> bool {
+    let value = content.extensions.get(&ExtensionKey::Text(flag.to_owned()));
     value.is_some_and(|value| value.as_cbor() == [0xf5])
 }
 

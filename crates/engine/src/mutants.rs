@@ -43,6 +43,8 @@ pub enum Mutant {
     OwnActsLast,
     /// Admins give roles, and the group to themselves.
     AnyAdminTransfers,
+    /// What was to vanish stays.
+    NothingVanishes,
 }
 
 /// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.

@@ -64,6 +64,11 @@ impl ConversationState {
         }
     }
 
+    /// The same with another timer, in seconds.
+    pub(crate) fn with_timer(&self, timer: u32) -> Self {
+        Self { timer, ..self.clone() }
+    }
+
     /// What `account` may do. In a 1:1 conversation both are equal.
     pub(crate) fn role(&self, account: &[u8; 32]) -> api::Role {
         if self.owners.contains(account) {
@@ -228,6 +233,8 @@ mod tests {
     fn state_comes_back_and_keeps_what_it_does_not_know() {
         let mut state = ConversationState::new(GroupKind::Group, "Family", vec![[1; 32]]);
         state.set_role([2; 32], api::Role::Admin);
+        state.timer = 3_600;
+        state.unknown.insert(8, minicbor::to_vec("between").unwrap());
         state.unknown.insert(40, minicbor::to_vec(("later", 7)).unwrap());
         let bytes = state.encode();
         assert_eq!(ConversationState::decode(&bytes), Ok(state.clone()));

@@ -187,6 +187,7 @@ pub(crate) fn conversation(
         pinned_to_top: kept.pinned > 0,
         marked_unread: kept.unread,
         draft: kept.draft,
+        timer: u64::from(c.timer) * 1_000,
     })
 }
 

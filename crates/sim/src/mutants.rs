@@ -33,6 +33,8 @@ pub enum Mutant {
     EditAfterDelete,
     /// What a device does to messages itself stays behind what others do, wherever it is in the log.
     OwnActsLast,
+    /// What was to vanish stays.
+    NothingVanishes,
     /// A client does not notice that a relay was restored from a backup.
     RestoreUnnoticed,
     /// A client holds nothing that it could give back to a restored relay.
@@ -59,6 +61,7 @@ impl Mutant {
         Self::RatchetNotStored,
         Self::EditAfterDelete,
         Self::OwnActsLast,
+        Self::NothingVanishes,
         Self::RestoreUnnoticed,
         Self::NothingHeld,
         Self::HeadsOfBefore,
@@ -82,6 +85,7 @@ impl Mutant {
             Self::NotSynced => "not-synced",
             Self::EditAfterDelete => "edit-after-delete",
             Self::OwnActsLast => "own-acts-last",
+            Self::NothingVanishes => "nothing-vanishes",
             Self::RestoreUnnoticed => "restore-unnoticed",
             Self::NothingHeld => "nothing-held",
             Self::HeadsOfBefore => "heads-of-before",
@@ -97,6 +101,7 @@ impl Mutant {
                 | Self::RatchetNotStored
                 | Self::EditAfterDelete
                 | Self::OwnActsLast
+                | Self::NothingVanishes
                 | Self::RestoreUnnoticed
                 | Self::NothingHeld
                 | Self::HeadsOfBefore
@@ -133,6 +138,7 @@ impl Mutant {
             Self::NotSynced => Mutant::NotSynced,
             Self::EditAfterDelete => Mutant::EditAfterDelete,
             Self::OwnActsLast => Mutant::OwnActsLast,
+            Self::NothingVanishes => Mutant::NothingVanishes,
             Self::RestoreUnnoticed => Mutant::RestoreUnnoticed,
             Self::NothingHeld => Mutant::NothingHeld,
             Self::HeadsOfBefore => Mutant::HeadsOfBefore,

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::{Command, Conversation, FOREVER, Problem, Query, View};
 
-use super::messages::given_text;
-use crate::lines::Lines;
+use super::messages::{given_text, millis};
+use crate::lines::{Lines, span};
 use crate::names::unexpected;
 use crate::session::Session;
 use crate::terminal::clean;
@@ -23,6 +23,26 @@ pub fn mute(session: &mut Session<'_>, conversation: &str, length: Option<Durati
         until => format!("until {}", lines.time(until)),
     };
     say(session, &kept, &format!("is muted {until}."));
+    Ok(())
+}
+
+/// Sets the timer of a conversation, or shows it.
+pub fn timer(session: &mut Session<'_>, conversation: &str, length: Option<Duration>) -> Result<(), Problem> {
+    session.account()?;
+    let kept = match length {
+        None => look(session, conversation)?,
+        Some(length) => {
+            let timer = millis(length);
+            let command = Command::SetTimer { conversation: conversation.to_owned(), timer };
+            let made = session.run("Setting the timer", command)?;
+            look(session, &made.conversation.unwrap_or_default())?
+        }
+    };
+    let what = match kept.timer {
+        0 => "keeps its messages.".to_owned(),
+        timer => format!("lets messages vanish {} after they were seen.", span(timer)),
+    };
+    say(session, &kept, &what);
     Ok(())
 }
 

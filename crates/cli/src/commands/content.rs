@@ -1,13 +1,19 @@
 //! What people do to messages, and messages that are more than text.
 
+use std::time::Duration;
+
 use api::{Command, Event, Kind, Location, Message, Problem, Query, View};
 
 use super::messages::{Which, given_text, named_message, sent};
 use crate::args::Poll;
+use crate::bubble;
 use crate::lines::Lines;
 use crate::names::unexpected;
 use crate::session::Session;
 use crate::terminal::{Paint, clean, isolate};
+
+/// Nothing but the own disk is asked.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub fn react(
     session: &mut Session<'_>,
@@ -21,6 +27,26 @@ pub fn react(
     let emoji = isolate(&clean(emoji)).into_owned();
     let said = if remove { format!("Took {emoji} back.") } else { format!("Reacted with {emoji}.") };
     act(session, command, &said)
+}
+
+/// Shows what can be seen once. It is gone from the database before it is printed: nobody sees it twice, whatever happens.
+pub fn open(session: &mut Session<'_>, conversation: &str, message: &str) -> Result<(), Problem> {
+    let (conversation, message) = named(session, conversation, message, Which::Others)?;
+    let mut opened = None;
+    session.run_with("Opening", Command::Open { conversation, message }, OPEN_TIMEOUT, |event| {
+        if let Event::Opened { text, .. } = event {
+            opened = Some((event.clone(), text.clone()));
+        }
+    })?;
+    let Some((event, text)) = opened else { return Ok(()) };
+    let terminal = session.terminal;
+    if terminal.json {
+        terminal.event(event);
+    } else {
+        let own = session.account()?;
+        terminal.line(bubble::text(&Lines::new(terminal, &own.address), terminal, &text));
+    }
+    Ok(())
 }
 
 pub fn edit(session: &mut Session<'_>, conversation: &str, message: &str, text: &[String]) -> Result<(), Problem> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::time::Duration;
 
 use api::{
     Command, Conversation, ConversationKind, Event, Kind, Message, MessageKind, MessageStatus, Preview, Problem, Query,
@@ -18,29 +19,38 @@ const LOOK_BACK: u32 = 1_000;
 /// The largest text that is read from standard input; what a relay takes is less.
 const MAX_TEXT: u64 = 1 << 20;
 
-pub fn send(
-    session: &mut Session<'_>,
-    to: &str,
-    text: &[String],
-    reply_to: Option<&str>,
-    preview: &[String],
-) -> Result<(), Problem> {
+/// What a text goes with.
+pub struct Beside<'a> {
+    pub reply_to: Option<&'a str>,
+    pub preview: &'a [String],
+    pub stays: Option<Duration>,
+    pub once: bool,
+}
+
+pub fn send(session: &mut Session<'_>, to: &str, text: &[String], beside: &Beside<'_>) -> Result<(), Problem> {
     session.account()?;
     let conversation = session.target(to)?;
     let text = given_text(text)?;
-    let reply_to = match reply_to {
+    let reply_to = match beside.reply_to {
         None => None,
         Some(wanted) => Some(named_message(session, &conversation, wanted, Which::Others)?),
     };
-    let preview = match preview {
+    let preview = match beside.preview {
         [url, title, description] => {
             Some(Preview { url: url.clone(), title: title.clone(), description: description.clone() })
         }
         _ => None,
     };
-    let command = Command::Send { conversation: conversation.clone(), text, reply_to, preview };
+    let stays = beside.stays.map_or(0, millis);
+    let (conversation_id, view_once) = (conversation.clone(), beside.once);
+    let command = Command::Send { conversation: conversation_id, text, reply_to, preview, stays, view_once };
     let made = session.run("Sending", command)?;
     sent(session, made, &conversation)
+}
+
+/// A length of time as the engine counts it.
+pub fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Says where a message has gone.

@@ -29,9 +29,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
     let done = match &args.command {
         Command::Register { address, invite } => account::register(session, address, invite),
         Command::Whoami => account::whoami(session),
-        Command::Send { conversation, text, reply_to, preview } => {
-            messages::send(session, conversation, text, reply_to.as_deref(), preview)
+        Command::Send { conversation, text, reply_to, preview, stays, view_once } => {
+            let beside = messages::Beside { reply_to: reply_to.as_deref(), preview, stays: *stays, once: *view_once };
+            messages::send(session, conversation, text, &beside)
         }
+        Command::Open { conversation, message } => content::open(session, conversation, message),
         Command::React { conversation, message, emoji, remove } => {
             content::react(session, conversation, message, emoji, *remove)
         }
@@ -54,6 +56,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Receive => messages::receive(session),
         Command::Watch => messages::watch(session),
         Command::List { archived } => messages::list(session, *archived),
+        Command::Timer { conversation, length } => arrangements::timer(session, conversation, *length),
         Command::Mute { conversation, length } => arrangements::mute(session, conversation, *length),
         Command::Unmute { conversation } => arrangements::unmute(session, conversation),
         Command::Archive { conversation } => arrangements::archive(session, conversation, true),

@@ -34,6 +34,8 @@ pub(crate) struct Conversation {
     pub updated: u64,
     pub own_messages: u64,
     pub last_receipt: u64,
+    /// Messages vanish so many seconds after they were seen, as the conversation's state says; 0 if they stay.
+    pub timer: u32,
 }
 
 impl Conversation {
@@ -48,7 +50,7 @@ impl Conversation {
 }
 
 const COLUMNS: &str = "id, relay, kind, name, peer, standing, held, inviter, log_made, epoch, cursor, chain, chain_known, \
-                       created, touched, updated, own_messages, last_receipt";
+                       created, touched, updated, own_messages, last_receipt, timer";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Conversation> {
     let relay: String = row.get(1)?;
@@ -83,6 +85,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Conversation> {
         updated: uint(row, 15)?,
         own_messages: uint(row, 16)?,
         last_receipt: uint(row, 17)?,
+        timer: row.get(18)?,
     })
 }
 
@@ -119,12 +122,13 @@ pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Conversation>> {
 
 pub(crate) fn put(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
     db.prepare_cached(&format!(
-        "INSERT INTO conversations ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18) \
+        "INSERT INTO conversations ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19) \
          ON CONFLICT (id) DO UPDATE SET relay=excluded.relay, kind=excluded.kind, name=excluded.name, peer=excluded.peer, \
          standing=excluded.standing, held=excluded.held, inviter=excluded.inviter, log_made=excluded.log_made, \
          epoch=excluded.epoch, cursor=excluded.cursor, chain=excluded.chain, chain_known=excluded.chain_known, \
          created=excluded.created, touched=excluded.touched, updated=excluded.updated, \
-         own_messages=excluded.own_messages, last_receipt=excluded.last_receipt"
+         own_messages=excluded.own_messages, last_receipt=excluded.last_receipt, \
+         timer=excluded.timer"
     ))?
     .execute(params![
         c.id.0,
@@ -144,7 +148,8 @@ pub(crate) fn put(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
         int(c.touched),
         int(c.updated),
         int(c.own_messages),
-        int(c.last_receipt)
+        int(c.last_receipt),
+        c.timer
     ])?;
     Ok(())
 }

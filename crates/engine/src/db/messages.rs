@@ -30,8 +30,12 @@ pub(crate) struct Message {
     pub edited: u64,
     /// Who has taken it back for everyone; empty if nobody has.
     pub deleted_by: String,
-    /// The own account has taken it out of sight.
+    /// The own account has taken it out of sight, or it has vanished.
     pub hidden: bool,
+    /// How long it stays once it was seen (by its writer: once it was sent), in ms; 0 for good.
+    pub ttl: u64,
+    /// When it vanishes, in ms since the epoch; 0 while that is not known.
+    pub expires: u64,
 }
 
 impl Message {
@@ -54,6 +58,8 @@ impl Message {
             edited: 0,
             deleted_by: String::new(),
             hidden: false,
+            ttl: 0,
+            expires: 0,
         }
     }
 }
@@ -75,7 +81,7 @@ pub(crate) struct More {
 }
 
 const COLUMNS: &str = "id, conversation, sender, own, sent, time, seq, status, kind, text, reply_to, content, evidence, extra, edited, \
-                       deleted_by, hidden";
+                       deleted_by, hidden, ttl, expires";
 
 /// The kind's number, its text for searching, and what goes into `extra`.
 fn kept(kind: &MessageKind, more: &More) -> rusqlite::Result<(i64, String, String)> {
@@ -89,6 +95,7 @@ fn kept(kind: &MessageKind, more: &More) -> rusqlite::Result<(i64, String, Strin
         }
         MessageKind::Contact { contact } => (4, format!("{} {}", contact.name, contact.address)),
         MessageKind::Location { location } => (5, location.label.clone()),
+        MessageKind::ViewOnce { .. } => (6, String::new()),
         MessageKind::Deleted { .. } => (0, String::new()),
     };
     let more = More { rich: (number > 2).then(|| kind.clone()), ..more.clone() };
@@ -144,6 +151,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Message> {
         edited: uint(row, 14)?,
         deleted_by: row.get(15)?,
         hidden: row.get(16)?,
+        ttl: uint(row, 17)?,
+        expires: uint(row, 18)?,
     })
 }
 
@@ -157,7 +166,7 @@ pub(crate) fn insert(db: &Connection, m: &Message) -> rusqlite::Result<bool> {
     let (kind, text, extra) = kept(&m.kind, &m.more)?;
     let inserted = db
         .prepare_cached(&format!(
-            "INSERT OR IGNORE INTO messages ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)"
+            "INSERT OR IGNORE INTO messages ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19)"
         ))?
         .execute(params![
             m.id,
@@ -176,7 +185,9 @@ pub(crate) fn insert(db: &Connection, m: &Message) -> rusqlite::Result<bool> {
             extra,
             int(m.edited),
             m.deleted_by,
-            m.hidden
+            m.hidden,
+            int(m.ttl),
+            int(m.expires)
         ])?;
     Ok(inserted == 1)
 }
@@ -361,12 +372,14 @@ pub(crate) fn unread(db: &Connection, conversation: LogId) -> rusqlite::Result<u
         .query_row([conversation.0], |row| row.get(0))
 }
 
-/// Marks all received messages up to `seq` read; answers with their places.
-pub(crate) fn mark_read(db: &Connection, conversation: LogId, seq: u64) -> rusqlite::Result<Vec<u64>> {
+/// Marks all received messages up to `seq` read at the time `now`, from which on those that vanish are counted; answers with their
+/// places.
+pub(crate) fn mark_read(db: &Connection, conversation: LogId, seq: u64, now: u64) -> rusqlite::Result<Vec<u64>> {
     db.prepare_cached(
-        "UPDATE messages SET status = 3 WHERE conversation = ?1 AND status = 5 AND seq <= ?2 RETURNING seq",
+        "UPDATE messages SET status = 3, expires = CASE WHEN ttl = 0 OR expires BETWEEN 1 AND ?3 + ttl THEN expires ELSE ?3 + ttl END \
+         WHERE conversation = ?1 AND status = 5 AND seq <= ?2 RETURNING seq",
     )?
-    .query_map(params![conversation.0, int(seq)], |row| uint(row, 0))?
+    .query_map(params![conversation.0, int(seq), int(now)], |row| uint(row, 0))?
     .collect()
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod acts;
 pub(crate) mod arrangements;
 pub(crate) mod contacts;
 pub(crate) mod conversations;
+pub(crate) mod expiry;
 pub(crate) mod heads;
 pub(crate) mod held;
 #[cfg(not(target_family = "wasm"))]

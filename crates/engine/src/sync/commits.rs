@@ -288,6 +288,7 @@ impl State {
             return Err(crate::EngineError::Inconsistent("the state of a group in use"));
         };
         conversation.epoch = Epoch(epoch);
+        conversation.timer = state.timer;
         self.renew_leaves(turn, &mut conversation, &leaves)?;
         let mut members: BTreeMap<String, conversations::Member> = BTreeMap::new();
         for (leaf, _) in &leaves {

@@ -403,7 +403,9 @@ impl State {
             return Ok(held::settled(turn.db, id)?);
         }
         for seq in held::behind(turn.db, id, epoch, heal.whole)? {
-            let Some(message) = messages::own_at(turn.db, id, seq)? else { continue };
+            // What was taken back or has vanished is not said again.
+            let said = messages::own_at(turn.db, id, seq)?.filter(|message| !message.content.is_empty());
+            let Some(message) = said else { continue };
             outbox::push(turn.db, id, Some(&message.id), &message.content, message.sent, false)?;
         }
         Ok(())

@@ -36,6 +36,8 @@ pub(super) enum Intent {
     RemoveOwnDevices { devices: Vec<[u8; 16]> },
     /// Another name.
     Rename { name: String },
+    /// Messages vanish so many seconds after they were seen; 0 if they stay.
+    SetTimer { seconds: u32 },
     /// Another role.
     SetRole { member: String, role: Role },
     /// Another description.
@@ -543,6 +545,7 @@ impl State {
             }
             Intent::Remove { member } => vec![format!("You removed {member}.")],
             Intent::Rename { name } => vec![format!("You named the group “{name}”.")],
+            Intent::SetTimer { seconds } => vec![super::story::timer_story("You", seconds)],
             Intent::SetRole { member, role } => {
                 let role = match role {
                     Role::Owner => "an owner",

@@ -398,6 +398,7 @@ impl State {
             updated: turn.now.0,
             own_messages: 0,
             last_receipt: 0,
+            timer: 0,
         };
         conversations::put(turn.db, &conversation)?;
         db::held::begin(turn.db, id, conversation.cursor)?;

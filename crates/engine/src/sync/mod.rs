@@ -70,6 +70,8 @@ pub(crate) struct State {
     wake: Option<UnixMillis>,
     /// The person knows that this clock and a relay's are apart.
     clock_told: bool,
+    /// The next time at which a message vanishes is to be looked up.
+    vanishing: bool,
     /// Messages to which this turn has done something.
     touched: BTreeSet<(LogId, [u8; 32])>,
     /// Conversations whose relay was restored and that are not whole again, with the time at which this device gives back.
@@ -203,6 +205,7 @@ impl State {
             next_number: 1,
             wake: None,
             clock_told: false,
+            vanishing: true,
             touched: BTreeSet::new(),
             healing: crate::db::held::healing(db)?.into_iter().map(|id| (id, None)).collect(),
             forks_told: BTreeSet::new(),
@@ -239,6 +242,7 @@ impl State {
     /// What closes every turn: answers to those who wait, MLS state, the next time to wake.
     pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Done {
         self.tell_touched(turn)?;
+        self.wake_to_vanish(turn)?;
         self.answer_waits(turn)?;
         let touched: Vec<&mut Group> =
             self.groups.iter_mut().filter(|(id, _)| turn.touched(id)).map(|(_, group)| group).collect();
@@ -266,6 +270,7 @@ impl State {
         self.drive_invitations(turn)?;
         self.drive_rejoins(turn)?;
         self.drive_receipts(turn)?;
+        self.drive_vanishing(turn)?;
         let ids: Vec<LogId> = self.logs.keys().copied().collect();
         for id in ids {
             self.pump(turn, id)?;

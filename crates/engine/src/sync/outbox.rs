@@ -288,6 +288,9 @@ impl State {
             if let Some(stored) = messages::get(turn.db, log, message)? {
                 messages::set_evidence(turn.db, log, message, &with_stamp(stored.evidence, stamp))?;
             }
+            if let Some(conversation) = conversations::get(turn.db, log)? {
+                self.sent_to_vanish(turn, &conversation, message, time.0)?;
+            }
             self.message_changed(turn, log, message)?;
         }
         self.message_settled(message);

@@ -119,6 +119,14 @@ impl State {
                     outline.change.state = Some(after.encode());
                 }
             }
+            Intent::SetTimer { seconds } => {
+                if before.kind == GroupKind::Group && role < Role::Admin {
+                    return Ok(Err(forbidden("set the timer of this group", "admins")));
+                }
+                if before.timer != *seconds {
+                    outline.change.state = Some(before.with_timer(*seconds).encode());
+                }
+            }
             Intent::SetRole { member, role: wanted } => {
                 let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
                 if role < Role::Owner && !planted!(AnyAdminTransfers) {

@@ -49,9 +49,10 @@ impl State {
 
     /// The person has seen all up to a message.
     pub(super) fn mark_read(&mut self, turn: &mut Turn<'_>, id: LogId, seq: u64) -> Done {
-        for seq in messages::mark_read(turn.db, id, seq)? {
+        for seq in messages::mark_read(turn.db, id, seq, turn.now.0)? {
             messages::owe_receipt(turn.db, id, seq, 2)?;
         }
+        self.something_vanishes();
         self.looked_at(turn, id, false)?;
         self.conversation_changed(turn, id)?;
         self.drive_receipts(turn)
@@ -70,7 +71,9 @@ impl State {
         if own {
             if let Some((_, last)) = receipts.read.last() {
                 // What another own device has shown need not be reported again.
-                messages::mark_read(turn.db, id, *last)?;
+                let seen = turn.entry_time.map_or(turn.now, |time| time.min(turn.now));
+                messages::mark_read(turn.db, id, *last, seen.0)?;
+                self.something_vanishes();
                 self.conversation_changed(turn, id)?;
             }
             return Ok(());
@@ -83,6 +86,7 @@ impl State {
                 let changed = messages::receive_receipt(turn.db, id, from.as_str(), *range, level, others.max(1))?;
                 for message in changed {
                     debug_assert!(message.status >= MessageStatus::Delivered);
+                    self.forget_once(turn, &message)?;
                     self.message_changed(turn, id, &message.id)?;
                 }
             }

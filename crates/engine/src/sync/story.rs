@@ -93,6 +93,9 @@ pub(super) fn state_story(
             text => format!("{author} described the group: “{text}”."),
         });
     }
+    if before.timer != after.timer {
+        lines.push(timer_story(author, after.timer));
+    }
     // Whoever makes somebody else an owner and himself less hands the group over; whoever could not have done so notes an heir.
     let was = author_key.map_or(Role::Member, |key| before.role(&key));
     let steps_back = was == Role::Owner && author_key.is_some_and(|key| after.role(&key) < Role::Owner);
@@ -116,6 +119,24 @@ pub(super) fn state_story(
     lines
 }
 
+/// That somebody has set the timer, in words.
+pub(super) fn timer_story(author: &str, seconds: u32) -> String {
+    match seconds {
+        0 => format!("{author} turned disappearing messages off."),
+        seconds => format!("{author} set messages to disappear {} after they were seen.", in_words(seconds)),
+    }
+}
+
+/// A length of time in the largest unit that gives a whole number.
+fn in_words(seconds: u32) -> String {
+    const UNITS: [(u32, &str); 5] = [(604_800, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "second"));
+    match seconds / unit {
+        1 => format!("1 {name}"),
+        several => format!("{several} {name}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,8 +153,10 @@ mod tests {
         let names = |key: &[u8; 32]| Some(format!("n{}", key[0]));
         let mut after = state(&[1, 2], &[]);
         after.name = "y".into();
+        after.timer = 129_600;
         let lines = state_story(("alice", Some([1; 32])), &state(&[1], &[2]), &after, &names);
-        assert_eq!(lines, ["alice named the group “y”.", "alice made n2 an owner."]);
+        let timed = "alice set messages to disappear 36 hours after they were seen.";
+        assert_eq!(lines, ["alice named the group “y”.", timed, "alice made n2 an owner."]);
         let lines = state_story(("alice", Some([1; 32])), &state(&[1], &[2]), &state(&[2], &[1]), &names);
         assert_eq!(lines, ["alice handed the group over to n2."]);
         let lines = state_story(("bob", Some([3; 32])), &state(&[1], &[2]), &state(&[2], &[]), &|key| {

@@ -136,6 +136,10 @@ fn judge_state(
     if *after == settled {
         return Ok(());
     }
+    // In a conversation of two both set the timer, and there is nothing else to set.
+    if before.kind == GroupKind::Direct {
+        return if after.with_timer(before.timer) == *before { Ok(()) } else { Err("only the timer of a conversation of two can change".into()) };
+    }
     if role < Role::Admin {
         return Err("only admins may change the group".into());
     }
@@ -249,6 +253,25 @@ mod tests {
             Proposed { author: 1, added: &[], removed: &[], left: &[], state: Some(&without.encode()), asked: None };
         assert!(judge(&before.encode(), &members, &proposed, None).is_ok());
         assert!(judge(&without.encode(), &members, &Proposed { added: &carol, state: None, ..proposed }, None).is_ok());
+    }
+
+    #[test]
+    fn rule_14_in_a_conversation_of_two_both_set_the_timer_and_nothing_else() {
+        let all = [[1; 32], [2; 32]];
+        let before = ConversationState::new(GroupKind::Direct, "", Vec::new());
+        assert!(judge_state(&before, &before.with_timer(60), Role::Member, &all).is_ok());
+        let named = {
+            let mut named = before.with_timer(60);
+            named.name = "x".into();
+            named
+        };
+        assert!(judge_state(&before, &named, Role::Member, &all).is_err());
+        let owned = ConversationState::new(GroupKind::Direct, "", vec![[1; 32]]);
+        assert!(judge_state(&before, &owned, Role::Member, &all).is_err());
+        // In a group it is the admins'.
+        let group = state(&[1], &[2]);
+        assert!(judge_state(&group, &group.with_timer(60), Role::Member, &all).is_err());
+        assert!(judge_state(&group, &group.with_timer(60), Role::Admin, &all).is_ok());
     }
 
     /// A device `device` of account `account` under a name, at a leaf.

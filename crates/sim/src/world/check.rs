@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use api::{Command, Conversation, Message, MessageKind, MessageStatus, Query, Standing, View};
 
+use wire::UnixMillis;
+
 use super::device::Device;
 use super::model::{Fate, Given, Model};
 use super::transition::DeviceId;
@@ -63,7 +65,7 @@ fn first_text(device: &Device, message: &Message) -> Option<String> {
 }
 
 /// Checks everything. All devices are open.
-pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
+pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(), Violation> {
     let mut shown = BTreeMap::new();
     // A device that nobody has registered or linked has nothing to show.
     let has_account = |id: &DeviceId| model.accounts.contains_key(id);
@@ -82,6 +84,7 @@ pub fn check(devices: &[Device], model: &mut Model) -> Result<(), Violation> {
     once(&shown)?;
     same_order(&shown)?;
     same_looks(&shown, model)?;
+    vanished(&shown, now)?;
     deleted(&shown, model)?;
     same_group(&shown, model)?;
     owners_alone(model)?;
@@ -166,11 +169,26 @@ fn impersonal(message: &Message) -> Message {
     let mut look = message.clone();
     (look.own, look.mentions_me, look.quote) = (false, false, None);
     look.status = MessageStatus::Read;
+    look.vanishes = None;
     look.reactions.iter_mut().for_each(|reaction| reaction.own = false);
     if let MessageKind::Poll { poll } = &mut look.kind {
         poll.options.iter_mut().for_each(|option| option.own = false);
     }
     look
+}
+
+/// Rule 14: what was to vanish is gone, and what is to vanish once it was seen is counted down where it was.
+fn vanished(shown: &BTreeMap<DeviceId, Shown>, now: UnixMillis) -> Result<(), Violation> {
+    for (device, what) in shown {
+        for message in what.conversations.values().flat_map(|(_, messages)| messages) {
+            let gone = message.vanishes.is_some_and(|at| at <= now.0);
+            ensure!(!gone, "14", "device {device} shows {:?}, which was to vanish", message.kind);
+            let seen = message.seq != 0 && message.status != MessageStatus::Received;
+            let counted = message.stays == 0 || !seen || message.vanishes.is_some();
+            ensure!(counted, "14", "device {device} has shown {:?} and does not count it down", message.kind);
+        }
+    }
+    Ok(())
 }
 
 /// I2: what its author has taken back for everyone nobody shows who heard of it.
@@ -261,6 +279,11 @@ fn sent(
     let Some(here) = shown.get(&author) else { return Ok(()) };
     let own = here.message(text);
     if model.taken_back.contains(text) && given.fate != Fate::Open {
+        return Ok(());
+    }
+    // Nobody is promised to find what vanishes.
+    let vanishes = matches!(given.command, Command::Send { stays, .. } if stays != 0);
+    if (vanishes || model.has_timer(given.conversation.as_deref())) && given.fate != Fate::Open {
         return Ok(());
     }
     match given.fate {

@@ -225,7 +225,7 @@ impl World {
     pub fn check(&mut self) -> Result<(), Violation> {
         #[cfg(feature = "mutants")]
         self.keys_are_fresh()?;
-        check::check(&self.devices, &mut self.model)
+        check::check(&self.devices, &mut self.model, self.now)
     }
 
     /// I5: no key seals two messages, whatever was lost in between. What a ciphertext hides the engine tells here.
@@ -488,6 +488,7 @@ fn conversation_of(command: &Command) -> Option<&str> {
     match command {
         Command::Send { conversation, .. }
         | Command::MarkRead { conversation, .. }
+        | Command::SetTimer { conversation, .. }
         | Command::React { conversation, .. }
         | Command::Edit { conversation, .. }
         | Command::Delete { conversation, .. }

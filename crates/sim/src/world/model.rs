@@ -169,6 +169,14 @@ impl Model {
                 .any(|what| problem.what.contains(what))
     }
 
+    /// True if somebody has set a timer there, whenever; anywhere, if it is not known where.
+    pub fn has_timer(&self, conversation: Option<&str>) -> bool {
+        self.given.values().any(|given| {
+            matches!(given.command, Command::SetTimer { timer, .. } if timer != 0)
+                && (conversation.is_none() || given.conversation.is_none() || given.conversation.as_deref() == conversation)
+        })
+    }
+
     /// The commands that someone still waits for.
     pub fn open(&self) -> impl Iterator<Item = (&Order, &Given)> {
         self.given.iter().filter(|(_, given)| given.fate == Fate::Open)

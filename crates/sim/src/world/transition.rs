@@ -57,7 +57,7 @@ impl Transition {
     /// A text.
     pub fn send(device: DeviceId, conversation: &str, text: &str) -> Self {
         let (conversation, text) = (conversation.into(), text.into());
-        Self::Do { device, command: Command::Send { conversation, text, reply_to: None, preview: None } }
+        Self::Do { device, command: Command::Send { conversation, text, reply_to: None, preview: None, stays: 0, view_once: false } }
     }
 
     /// A new group.
@@ -97,6 +97,11 @@ impl Transition {
     pub fn role(device: DeviceId, conversation: &str, member: &str, role: Role) -> Self {
         let (conversation, member) = (conversation.into(), member.into());
         Self::Do { device, command: Command::SetRole { conversation, member, role } }
+    }
+
+    /// A timer, in ms.
+    pub fn timer(device: DeviceId, conversation: &str, timer: u64) -> Self {
+        Self::Do { device, command: Command::SetTimer { conversation: conversation.into(), timer } }
     }
 
     /// Leaves a group.

@@ -8,6 +8,7 @@ mod fold;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod vanishing;
 mod view;
 
 use api::{ConversationKind, Event, Kind, MessageKind, MessageStatus, Problem, Role};
@@ -21,6 +22,7 @@ use crate::db::messages::{self, Message};
 
 pub(crate) use fold::{MAX_EDITS, MAX_EMOJI_OF_ONE, chosen, fold, pinned, reactions, votes};
 pub(crate) use shown::shown;
+pub(crate) use vanishing::stay;
 pub(crate) use view::{message as message_view, pins, revisions};
 
 /// Reactions that are kept for one message, of all accounts: in the largest group, two for each.
@@ -60,7 +62,13 @@ impl State {
         }
         match shown(content, &body, self.me.as_ref().map(|me| &me.address)) {
             Some((kind, more)) => {
+                let (ttl, mut at) = stay(content, conversation.timer, arrived.time);
+                if matches!(kind, MessageKind::ViewOnce { .. }) {
+                    at = vanishing::unopened(at, arrived.time);
+                }
                 let message = Message {
+                    ttl,
+                    expires: at,
                     sender: arrived.sender.to_string(),
                     own: arrived.own,
                     sent: arrived.sent,
@@ -73,7 +81,14 @@ impl State {
                     more,
                     ..Message::new(conversation.id, arrived.id, kind)
                 };
-                self.store_message(turn, &message)
+                let is_new = self.store_message(turn, &message)?;
+                if is_new && message.own {
+                    self.sent_to_vanish(turn, conversation, &message.id, message.time)?;
+                }
+                if at != 0 {
+                    self.drive_vanishing(turn)?;
+                }
+                Ok(is_new)
             }
             None => {
                 let power = is_moderator(turn, conversation, arrived.sender.as_str())?;
@@ -407,6 +422,7 @@ impl State {
         messages::purge(turn.db, log, message)?;
         messages::set_hidden(turn.db, log, message)?;
         acts::purge(turn.db, log, message, None)?;
+        self.message_gone(turn, log, message);
         if conversations::get(turn.db, log)?.is_some() {
             self.conversation_changed(turn, log)?;
         }

@@ -10,6 +10,7 @@ use crate::db::messages::More;
 pub(crate) fn shown(content: &MimiContent, body: &Body, me: Option<&Address>) -> Option<(MessageKind, More)> {
     let mut more = More { forwarded: content::is_forwarded(content), ..More::default() };
     let kind = match body {
+        Body::Text { .. } if content::is_view_once(content) => MessageKind::ViewOnce { opened: false },
         Body::Text { text, preview } => {
             beside(&mut more, text, preview.as_ref(), me);
             MessageKind::Text { text: text.clone() }
@@ -90,6 +91,7 @@ pub(crate) fn excerpt(kind: &MessageKind) -> String {
         MessageKind::Unknown { fallback } => fallback.clone(),
         MessageKind::System { text } => text.clone(),
         MessageKind::Deleted { .. } => String::new(),
+        MessageKind::ViewOnce { .. } => "Message to look at once".into(),
         MessageKind::Poll { poll } => format!("Poll: {}", poll.question),
         MessageKind::Contact { contact } if contact.name.is_empty() => format!("Contact: {}", contact.address),
         MessageKind::Contact { contact } => format!("Contact: {}", contact.name),

@@ -52,6 +52,7 @@ impl Room {
             updated: 0,
             own_messages: 0,
             last_receipt: 0,
+            timer: 0,
         };
         conversations::put(&db, &conversation).unwrap();
         let member = |name: &str, role| conversations::Member {

@@ -66,6 +66,8 @@ pub(crate) fn message(db: &Connection, m: &Message) -> rusqlite::Result<api::Mes
         preview: beside.preview,
         reactions: if is_deleted { Vec::new() } else { reactions(fold::reactions(m, &acts)) },
         pinned: is_pinned && !is_deleted,
+        stays: m.ttl,
+        vanishes: (m.expires != 0).then_some(m.expires),
     })
 }
 

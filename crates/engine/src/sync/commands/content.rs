@@ -315,6 +315,14 @@ impl State {
                 content::Contact::new(&contact.name, &contact.address).map(|contact| content::contact(salt, &contact))
             }
             MessageKind::Location { location } => place(location).map(|place| content::location(salt, &place)),
+            MessageKind::ViewOnce { .. } => {
+                return Ok(Err(Problem::new(
+                    Kind::Usage,
+                    "This message can't be forwarded.",
+                    "Its sender wants it to be looked at once.",
+                    "",
+                )));
+            }
             MessageKind::Unknown { .. } | MessageKind::System { .. } | MessageKind::Deleted { .. } => None,
         };
         let Some(again) = again else {

@@ -95,6 +95,7 @@ impl State {
             updated: turn.now.0,
             own_messages: 0,
             last_receipt: 0,
+            timer: 0,
         };
         fill(&mut conversation);
         conversations::put(turn.db, &conversation)?;
@@ -121,7 +122,7 @@ impl State {
         if let Some(problem) = unsendable(&conversation) {
             return Ok(Err(problem));
         }
-        if conversation.kind != ConversationKind::Group {
+        if conversation.kind != ConversationKind::Group && !matches!(intent, Intent::SetTimer { .. }) {
             return Ok(Err(Problem::new(
                 Kind::Usage,
                 "That is not a group.",

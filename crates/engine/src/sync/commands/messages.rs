@@ -1,7 +1,7 @@
 //! Messages: writing and reading them.
 
 use api::{Kind, MessageStatus, Problem};
-use content::{MessageId, MimiContent, message_id};
+use content::{Expiration, MessageId, MimiContent, message_id};
 use wire::{Address, LogId};
 
 use super::{State, Tried, Turn, blocked, no_conversation, unsendable};
@@ -9,7 +9,7 @@ use crate::db::conversations::{self, Conversation};
 use crate::db::messages::Message;
 use crate::db::{contacts, outbox};
 use crate::io::CommandId;
-use crate::sync::bodies::shown;
+use crate::sync::bodies::{shown, stay};
 use crate::sync::entries::{room_uri, sender_uri};
 use crate::sync::waits::WaitFor;
 use crate::sync::{Done, resolve};
@@ -24,9 +24,13 @@ impl State {
         command: CommandId,
         target: &str,
         body: &str,
-        reply_to: Option<&str>,
-        preview: Option<&api::Preview>,
+        (reply_to, preview, stays, once): (Option<&str>, Option<&api::Preview>, u64, bool),
     ) -> Tried {
+        let stays = match timer(stays) {
+            Ok(0) => None,
+            Ok(seconds) => Some(Expiration { relative: true, seconds }),
+            Err(problem) => return Ok(Err(problem)),
+        };
         let preview = match checked_text(body, preview) {
             Ok(preview) => preview,
             Err(problem) => return Ok(Err(problem)),
@@ -40,10 +44,12 @@ impl State {
                 },
             };
             let body = with_mentions(turn, conversation, body)?;
-            Ok(Ok(match preview {
+            let content = match preview {
                 None => content::text(turn.random(), &body, reply_to),
                 Some(preview) => content::text_with_preview(turn.random(), &body, &preview, reply_to),
-            }))
+            };
+            let content = MimiContent { expires: stays, ..content };
+            Ok(Ok(if once { content::view_once(content) } else { content }))
         })
     }
 
@@ -84,10 +90,14 @@ impl State {
         if let Some(problem) = unsendable_to(turn, &conversation)? {
             return Ok(Err(problem));
         }
-        let content = match make(turn, &conversation)? {
+        let mut content = match make(turn, &conversation)? {
             Ok(content) => content,
             Err(problem) => return Ok(Err(problem)),
         };
+        // Said in the message too, for programs that know nothing of the conversation's timer.
+        if content.expires.is_none() && conversation.timer != 0 {
+            content.expires = Some(Expiration { relative: true, seconds: conversation.timer });
+        }
         let message = self.store_own(turn, &conversation, &content)?;
         self.looked_at(turn, id, true)?;
         let deposits = !intents.is_empty();
@@ -115,6 +125,7 @@ impl State {
         match shown(content, &body, Some(&address)) {
             Some((kind, more)) => {
                 let message = Message {
+                    ttl: stay(content, conversation.timer, turn.now).0,
                     sender: address.to_string(),
                     own: true,
                     sent: turn.now.0,
@@ -149,6 +160,15 @@ impl State {
 
 pub(super) fn find_message(turn: &Turn<'_>, conversation: LogId, prefix: &str) -> Done<Result<Message, Problem>> {
     Ok(resolve::message(turn.db, conversation, prefix)?)
+}
+
+/// A timer in whole seconds, from one in ms.
+pub(super) fn timer(ms: u64) -> Result<u32, Problem> {
+    const YEAR_MS: u64 = 366 * 86_400_000;
+    match u32::try_from(ms.div_ceil(1_000)) {
+        Ok(seconds) if ms <= YEAR_MS => Ok(seconds),
+        _ => Err(Problem::new(Kind::Usage, "That is too long for a timer.", "It can be a year at most.", "")),
+    }
 }
 
 /// A text that can be sent, and its preview.

@@ -59,9 +59,11 @@ impl State {
             Command::InspectLink { code } => self.inspect_link(turn, id, &code, false),
             Command::ConfirmLink { code } => self.inspect_link(turn, id, &code, true),
             Command::RevokeDevice { device } => self.revoke(turn, id, &device),
-            Command::Send { conversation, text, reply_to, preview } => {
-                self.send(turn, id, &conversation, &text, reply_to.as_deref(), preview.as_ref())
+            Command::Send { conversation, text, reply_to, preview, stays, view_once } => {
+                let beside = (reply_to.as_deref(), preview.as_ref(), stays, view_once);
+                self.send(turn, id, &conversation, &text, beside)
             }
+            Command::Open { conversation, message } => self.open_once(turn, id, &conversation, &message),
             Command::React { conversation, message, emoji, remove } => {
                 self.react(turn, id, &conversation, &message, &emoji, remove)
             }
@@ -130,6 +132,10 @@ impl State {
                 }
                 self.change(turn, id, &conversation, Intent::Transfer { member: member.to_string() }, false)
             }
+            Command::SetTimer { conversation, timer } => match messages::timer(timer) {
+                Ok(seconds) => self.change(turn, id, &conversation, Intent::SetTimer { seconds }, false),
+                Err(problem) => Ok(Err(problem)),
+            },
             Command::SetRole { conversation, member, role } => {
                 let member = match self.address(turn, &member)? {
                     Ok(member) => member.to_string(),
@@ -179,7 +185,7 @@ impl State {
         Ok(Ok(addresses.into_iter().collect()))
     }
 
-    fn conversation(&self, turn: &Turn<'_>, text: &str) -> Done<Result<Conversation, Problem>> {
+    pub(super) fn conversation(&self, turn: &Turn<'_>, text: &str) -> Done<Result<Conversation, Problem>> {
         let found = match super::resolve::conversation(turn.db, self.me_ref()?, text) {
             Ok(found) => found,
             Err(problem) => return Ok(Err(problem)),

@@ -25,7 +25,7 @@ impl Run {
             written.iter().copied().filter(|message| matches!(message.kind, MessageKind::Poll { .. })).collect();
         let own: Vec<&Message> = written.iter().copied().filter(|message| message.own).collect();
         let id = |message: &Message| message.id.clone();
-        let command = match self.chance.weighted([10, 4, 2, 10, 3, 3, 6, 2, 1, 1])? {
+        let command = match self.chance.weighted([10, 4, 2, 10, 3, 3, 6, 2, 1, if self.timers { 2 } else { 0 }, 1])? {
             0 => {
                 let message = id(self.chance.pick(&own)?);
                 let text = self.text(device);
@@ -57,11 +57,17 @@ impl Run {
                 let to = self.chance.pick(&active)?.id.clone();
                 Command::Forward { conversation, message: id(self.chance.pick(&written)?), to }
             }
+            9 => {
+                let timer = *self.chance.pick(&[0, 1_000, 60_000, 3_600_000])?;
+                Command::SetTimer { conversation, timer }
+            }
             _ => Command::Send {
                 conversation,
                 text: self.text(device),
                 reply_to: Some(id(self.chance.pick(&written)?)),
                 preview: None,
+                stays: if self.timers { *self.chance.pick(&[0, 0, 1_000, 60_000])? } else { 0 },
+                view_once: false,
             },
         };
         if self.chance.per_mille(500) {

@@ -40,7 +40,7 @@ fn drawn(options: Options) -> Outcome {
         Ok(world) => world,
         Err(violation) => return Outcome { hash: [0; 32], steps: 0, last: Vec::new(), verdict: Err(violation) },
     };
-    let restores = chance.per_mille(100);
+    let (restores, timers) = (chance.per_mille(100), chance.per_mille(150));
     let mut run = Run {
         chance,
         people,
@@ -50,6 +50,7 @@ fn drawn(options: Options) -> Outcome {
         addresses: Vec::new(),
         full: None,
         restores,
+        timers,
         queued: Vec::new(),
     };
     let verdict = run.play(&mut world, options.steps);
@@ -73,6 +74,8 @@ struct Run {
     full: Option<usize>,
     /// Relays are restored from backups in this run.
     restores: bool,
+    /// Messages vanish in this run: of texts that may have, nobody is promised anything.
+    timers: bool,
     /// What somebody does next, whatever else is drawn.
     queued: Vec<Transition>,
 }
