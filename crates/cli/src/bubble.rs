@@ -66,7 +66,9 @@ pub fn lines(lines: &Lines<'_>, terminal: &Terminal, message: &Message, ids: boo
     }
     match message.vanishes {
         Some(then) => marks.push_str(&format!("  (vanishes in {})", lines.left(then))),
-        None if message.stays != 0 => marks.push_str(&format!("  (vanishes {} after it was seen)", span(message.stays))),
+        None if message.stays != 0 => {
+            marks.push_str(&format!("  (vanishes {} after it was seen)", span(message.stays)))
+        }
         None => {}
     }
     let status = match message.status {

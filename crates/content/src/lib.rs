@@ -27,8 +27,8 @@ pub use body::{Body, MAX_EMOJI, MAX_TEXT_BYTES, UNKNOWN_CONTENT, fallback, inter
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES};
 pub use kinds::{Contact, Location, MAX_OPTIONS, Poll, Preview};
 pub use make::{
-    contact, delete, edit, forwarded, is_forwarded, is_view_once, location, pin, poll, poll_closed, reaction, receipts, text,
-    text_with_preview, unreaction, view_once, vote,
+    contact, delete, edit, forwarded, is_forwarded, is_view_once, location, pin, poll, poll_closed, reaction, receipts,
+    text, text_with_preview, unreaction, view_once, vote,
 };
 pub use mentions::{MAX_MENTIONS, Piece, account_of, account_uri, in_plain, link_mentions, mentions, pieces};
 pub use mimi::{ContentError, Expiration, MAX_CONTENT_BYTES, MessageId, MimiContent, message_id};

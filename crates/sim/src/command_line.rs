@@ -90,7 +90,7 @@ impl Asked {
     fn problem(&self, all_mutants: bool) -> Option<&'static str> {
         let engine = self.world != Some(Kind::Log) && (all_mutants || self.mutant.is_some_and(Mutant::is_in_engine));
         (engine && !cfg!(feature = "mutants"))
-            .then_some("defects of the engine are not built in: cargo run -p transom-sim --features mutants")
+            .then_some("defects of the engine are not built in: cargo run -p transom-sim --bin sim --features mutants")
     }
 
     fn worlds(&self) -> impl Iterator<Item = Kind> {
@@ -176,7 +176,7 @@ fn report(kind: Kind, seed: u64, asked: &Asked, outcome: &Outcome, violation: &V
     println!("\n{}, seed {seed}, step {}: {violation}", kind.name(), outcome.steps);
     let world = kind.name();
     println!(
-        "again: cargo run -p transom-sim{features} -- run --world {world} --seed {seed} --steps {steps}{mutant} --trace"
+        "again: cargo run -p transom-sim --bin sim{features} -- run --world {world} --seed {seed} --steps {steps}{mutant} --trace"
     );
 }
 

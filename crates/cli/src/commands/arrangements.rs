@@ -39,8 +39,8 @@ pub fn timer(session: &mut Session<'_>, conversation: &str, length: Option<Durat
         }
     };
     let what = match kept.timer {
-        0 => "keeps its messages.".to_owned(),
-        timer => format!("lets messages vanish {} after they were seen.", span(timer)),
+        0 => "has no timer: messages stay.".to_owned(),
+        timer => format!("has a timer: messages vanish {} after they were seen.", span(timer)),
     };
     say(session, &kept, &what);
     Ok(())

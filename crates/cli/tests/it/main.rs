@@ -43,5 +43,6 @@ transcripts! {
     polls,
     refusals,
     relay_restarts,
+    vanishing,
     who,
 }

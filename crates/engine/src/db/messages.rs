@@ -215,7 +215,7 @@ pub(crate) fn purge(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusq
 /// Takes a message out of sight; it counts as read from then on.
 pub(crate) fn set_hidden(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "UPDATE messages SET hidden = 1, status = CASE status WHEN 5 THEN 3 ELSE status END \
+        "UPDATE messages SET hidden = 1, expires = 0, status = CASE status WHEN 5 THEN 3 ELSE status END \
          WHERE conversation = ?1 AND id = ?2",
     )?
     .execute(params![conversation.0, id])?;

@@ -129,7 +129,8 @@ pub(super) fn timer_story(author: &str, seconds: u32) -> String {
 
 /// A length of time in the largest unit that gives a whole number.
 fn in_words(seconds: u32) -> String {
-    const UNITS: [(u32, &str); 5] = [(604_800, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    const UNITS: [(u32, &str); 5] =
+        [(604_800, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
     let (unit, name) = UNITS.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "second"));
     match seconds / unit {
         1 => format!("1 {name}"),

@@ -138,7 +138,11 @@ fn judge_state(
     }
     // In a conversation of two both set the timer, and there is nothing else to set.
     if before.kind == GroupKind::Direct {
-        return if after.with_timer(before.timer) == *before { Ok(()) } else { Err("only the timer of a conversation of two can change".into()) };
+        return if after.with_timer(before.timer) == *before {
+            Ok(())
+        } else {
+            Err("only the timer of a conversation of two can change".into())
+        };
     }
     if role < Role::Admin {
         return Err("only admins may change the group".into());

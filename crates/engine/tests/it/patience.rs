@@ -23,8 +23,14 @@ fn rule_11_a_relay_that_asks_for_endless_patience_is_asked_again_after_an_hour()
     let database = Database::Memory { name: "patience".into() };
     let mut engine = Engine::open_with(database, Options::default(), &mut env).unwrap();
     let register = Command::Register { address: "alice@a.example".into(), invite: String::new() };
-    let send =
-        Command::Send { conversation: "bob@b.example".into(), text: "hello".into(), reply_to: None, preview: None, stays: 0, view_once: false };
+    let send = Command::Send {
+        conversation: "bob@b.example".into(),
+        text: "hello".into(),
+        reply_to: None,
+        preview: None,
+        stays: 0,
+        view_once: false,
+    };
     for (id, command) in [(1, register), (2, send)] {
         engine.handle(&mut env, Input::Command { id, command }).unwrap();
     }

@@ -66,7 +66,14 @@ fn meet(town: &mut Town, alice: &mut Person, bob: &mut Person, groups: u64) -> i
 }
 
 fn say(group: u64) -> api::Command {
-    api::Command::Send { conversation: format!("group {group}"), text: TEXT.into(), reply_to: None, preview: None, stays: 0, view_once: false }
+    api::Command::Send {
+        conversation: format!("group {group}"),
+        text: TEXT.into(),
+        reply_to: None,
+        preview: None,
+        stays: 0,
+        view_once: false,
+    }
 }
 
 /// Messages of a conversation that Bob has from others.

@@ -171,6 +171,9 @@ fn impersonal(message: &Message) -> Message {
     look.status = MessageStatus::Read;
     look.vanishes = None;
     look.reactions.iter_mut().for_each(|reaction| reaction.own = false);
+    if let MessageKind::ViewOnce { opened } = &mut look.kind {
+        *opened = false;
+    }
     if let MessageKind::Poll { poll } = &mut look.kind {
         poll.options.iter_mut().for_each(|option| option.own = false);
     }
@@ -282,7 +285,7 @@ fn sent(
         return Ok(());
     }
     // Nobody is promised to find what vanishes.
-    let vanishes = matches!(given.command, Command::Send { stays, .. } if stays != 0);
+    let vanishes = matches!(given.command, Command::Send { stays, view_once, .. } if stays != 0 || view_once);
     if (vanishes || model.has_timer(given.conversation.as_deref())) && given.fate != Fate::Open {
         return Ok(());
     }

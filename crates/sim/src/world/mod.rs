@@ -161,6 +161,12 @@ impl World {
         self.devices.get(device)?.view(query)
     }
 
+    /// What has opened once on a device.
+    pub fn opened(&self, device: DeviceId) -> Vec<&str> {
+        let opened = self.model.opened.iter();
+        opened.filter(|((where_, _), _)| *where_ == device).map(|(_, text)| text.as_str()).collect()
+    }
+
     /// Something happens.
     pub fn apply(&mut self, transition: &Transition) -> Result<(), Violation> {
         self.trace.next_step();
@@ -489,6 +495,7 @@ fn conversation_of(command: &Command) -> Option<&str> {
         Command::Send { conversation, .. }
         | Command::MarkRead { conversation, .. }
         | Command::SetTimer { conversation, .. }
+        | Command::Open { conversation, .. }
         | Command::React { conversation, .. }
         | Command::Edit { conversation, .. }
         | Command::Delete { conversation, .. }

@@ -71,6 +71,8 @@ pub struct Model {
     pub alarms: Vec<(DeviceId, api::Problem)>,
     /// Texts that somebody wanted gone, for everyone or for himself: nobody is promised to see them.
     pub taken_back: BTreeSet<String>,
+    /// What opened on a device, by the message's id.
+    pub opened: BTreeMap<(DeviceId, String), String>,
     /// A relay was restored from an older backup. What no client holds is gone then: invitations that nobody had fetched, blobs, and
     /// logs of which everybody who read them is gone; and key packages are handed out twice until their device has replaced them.
     pub restored: bool,
@@ -113,6 +115,10 @@ impl Model {
             Event::Conversation { conversation } => {
                 self.stands(device, &conversation.id, conversation.standing);
                 self.roles(conversation);
+            }
+            Event::Opened { message, text, .. } => {
+                let before = self.opened.insert((device, message.clone()), text.clone());
+                ensure!(before.is_none(), "14", "device {device} has shown “{text}” twice, which opens once");
             }
             Event::Notice { problem, .. } if matches!(problem.kind, api::Kind::Trust | api::Kind::Bug) => {
                 self.alarms.push((device, problem.clone()));
@@ -173,7 +179,9 @@ impl Model {
     pub fn has_timer(&self, conversation: Option<&str>) -> bool {
         self.given.values().any(|given| {
             matches!(given.command, Command::SetTimer { timer, .. } if timer != 0)
-                && (conversation.is_none() || given.conversation.is_none() || given.conversation.as_deref() == conversation)
+                && (conversation.is_none()
+                    || given.conversation.is_none()
+                    || given.conversation.as_deref() == conversation)
         })
     }
 

@@ -57,7 +57,10 @@ impl Transition {
     /// A text.
     pub fn send(device: DeviceId, conversation: &str, text: &str) -> Self {
         let (conversation, text) = (conversation.into(), text.into());
-        Self::Do { device, command: Command::Send { conversation, text, reply_to: None, preview: None, stays: 0, view_once: false } }
+        Self::Do {
+            device,
+            command: Command::Send { conversation, text, reply_to: None, preview: None, stays: 0, view_once: false },
+        }
     }
 
     /// A new group.

@@ -118,8 +118,14 @@ fn a_message_taken_back_is_gone_everywhere_and_stays_so() {
     story.does(react(2, &id, &message, "👍", false));
     story.does(edit(1, &id, &message, "regret more"));
     story.settles();
-    let reply =
-        Command::Send { conversation: id.clone(), text: "why".into(), reply_to: Some(message.clone()), preview: None, stays: 0, view_once: false };
+    let reply = Command::Send {
+        conversation: id.clone(),
+        text: "why".into(),
+        reply_to: Some(message.clone()),
+        preview: None,
+        stays: 0,
+        view_once: false,
+    };
     story.does(Transition::Do { device: 2, command: reply });
     story.settles();
     assert_eq!(said(&story, 0, &id, "why").quote.map(|quote| quote.excerpt), Some("regret more".into()));
@@ -156,8 +162,14 @@ fn out_of_sight_is_out_of_ones_own_sight_only() {
     assert!(!story.texts(1, &id).contains(&"seen by one".into()));
     story.does(edit(0, &id, &message, "edited"));
     story.does(react(0, &id, &message, "👍", false));
-    let reply =
-        Command::Send { conversation: id.clone(), text: "re".into(), reply_to: Some(message.clone()), preview: None, stays: 0, view_once: false };
+    let reply = Command::Send {
+        conversation: id.clone(),
+        text: "re".into(),
+        reply_to: Some(message.clone()),
+        preview: None,
+        stays: 0,
+        view_once: false,
+    };
     story.does(Transition::Do { device: 0, command: reply });
     story.does(Transition::Settle);
     assert_eq!(said(&story, 1, &id, "re").quote.map(|quote| quote.known), Some(false));
@@ -351,7 +363,14 @@ fn cards_places_mentions_and_previews_arrive_as_they_were_sent() {
     let preview =
         api::Preview { url: "https://transom.example/x".into(), title: "A title".into(), description: String::new() };
     let text = "look, @p1: https://transom.example/x".to_owned();
-    let send = Command::Send { conversation: id.clone(), text, reply_to: None, preview: Some(preview.clone()), stays: 0, view_once: false };
+    let send = Command::Send {
+        conversation: id.clone(),
+        text,
+        reply_to: None,
+        preview: Some(preview.clone()),
+        stays: 0,
+        view_once: false,
+    };
     story.does(Transition::Do { device: 0, command: send });
     story.settles();
     let card = said(&story, 1, &id, "Carol");

@@ -13,4 +13,5 @@ mod replay;
 mod restored;
 mod shim;
 mod support;
+mod vanishing;
 mod who;

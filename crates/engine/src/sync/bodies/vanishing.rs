@@ -50,7 +50,7 @@ impl State {
             Err(problem) => return Ok(Err(problem)),
         };
         let MessageKind::ViewOnce { opened } = message.kind else {
-            return Ok(Err(Problem::new(Kind::Usage, "This message stays: it is no secret to open.", "", "Show it.")));
+            return Ok(Err(Problem::new(Kind::Usage, "This message is not one that opens once.", "", "")));
         };
         let body = MimiContent::decode(&message.content).map(|content| content::interpret(&content));
         let (false, false, Ok(Body::Text { text, .. })) = (message.own, opened, body) else {
@@ -64,11 +64,7 @@ impl State {
         self.message_changed(turn, conversation.id, &id)?;
         let message = data_encoding::HEXLOWER.encode(&id);
         turn.event(Event::Opened { command, message: message.clone(), text });
-        turn.event(Event::Done {
-            command,
-            conversation: Some(conversation.id.to_string()),
-            message: Some(message),
-        });
+        turn.event(Event::Done { command, conversation: Some(conversation.id.to_string()), message: Some(message) });
         Ok(Ok(()))
     }
 

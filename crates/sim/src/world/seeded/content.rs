@@ -25,7 +25,20 @@ impl Run {
             written.iter().copied().filter(|message| matches!(message.kind, MessageKind::Poll { .. })).collect();
         let own: Vec<&Message> = written.iter().copied().filter(|message| message.own).collect();
         let id = |message: &Message| message.id.clone();
-        let command = match self.chance.weighted([10, 4, 2, 10, 3, 3, 6, 2, 1, if self.timers { 2 } else { 0 }, 1])? {
+        let command = match self.chance.weighted([
+            10,
+            4,
+            2,
+            10,
+            3,
+            3,
+            6,
+            2,
+            1,
+            if self.timers { 2 } else { 0 },
+            if self.timers { 3 } else { 0 },
+            1,
+        ])? {
             0 => {
                 let message = id(self.chance.pick(&own)?);
                 let text = self.text(device);
@@ -61,13 +74,18 @@ impl Run {
                 let timer = *self.chance.pick(&[0, 1_000, 60_000, 3_600_000])?;
                 Command::SetTimer { conversation, timer }
             }
+            10 => {
+                let once = messages.iter().filter(|message| matches!(message.kind, MessageKind::ViewOnce { .. }));
+                let once: Vec<&Message> = once.collect();
+                Command::Open { conversation, message: id(self.chance.pick(&once)?) }
+            }
             _ => Command::Send {
                 conversation,
                 text: self.text(device),
                 reply_to: Some(id(self.chance.pick(&written)?)),
                 preview: None,
                 stays: if self.timers { *self.chance.pick(&[0, 0, 1_000, 60_000])? } else { 0 },
-                view_once: false,
+                view_once: self.timers && self.chance.per_mille(200),
             },
         };
         if self.chance.per_mille(500) {
