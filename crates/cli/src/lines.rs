@@ -197,7 +197,7 @@ const UNITS: [(u64, &str); 5] =
 
 /// A length of time in the largest unit that gives a whole number.
 pub fn span(millis: u64) -> String {
-    let (unit, name) = UNITS.into_iter().find(|(unit, _)| millis % unit == 0).unwrap_or((1_000, "second"));
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit)).unwrap_or((1_000, "second"));
     match millis.div_ceil(unit) {
         1 => format!("1 {name}"),
         several => format!("{several} {name}s"),

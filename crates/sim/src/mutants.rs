@@ -47,7 +47,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
