@@ -15,13 +15,15 @@ use crate::mls::{Derive, Group, ReceiveError, Received};
 pub(super) const RECEIPT_ACCOUNTS: usize = 32;
 
 impl State {
+    /// Entries and the end of their log. `asked_from` is where a page begins that was asked for; what is pushed may be the rest of an
+    /// earlier subscription.
     pub(super) fn log_entries(
         &mut self,
         turn: &mut Turn<'_>,
         relay: &RelayName,
         log: LogId,
-        entries: Vec<Entry>,
-        head: Seq,
+        (entries, head): (Vec<Entry>, Seq),
+        asked_from: Option<Seq>,
     ) -> Done {
         let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
         // Only the relay that keeps a log may speak for it.
@@ -37,9 +39,9 @@ impl State {
                 continue;
             }
             if entry.prev > conversation.cursor {
-                if !self.hole_seen_before(log, conversation.cursor) {
-                    conversations::put(turn.db, &conversation)?;
-                    return self.resubscribe(turn, log);
+                // Only a page that begins behind the cursor shows that there is nothing in between.
+                if asked_from.is_none_or(|from| from > conversation.cursor.next()) {
+                    return self.look_into_hole(turn, log, conversation.cursor);
                 }
                 self.entries_are_gone(turn, &mut conversation)?;
             }
@@ -79,6 +81,15 @@ impl State {
             self.report_caught_up(turn)?;
         }
         Ok(())
+    }
+
+    /// Something is missing behind the cursor: a page tells whether it is there.
+    fn look_into_hole(&mut self, turn: &mut Turn<'_>, log: LogId, cursor: Seq) -> Done {
+        match self.logs.get_mut(&log) {
+            Some(run) if run.hole_at != Some(cursor) => run.hole_at = Some(cursor),
+            _ => return Ok(()),
+        }
+        self.read_on(turn, log)
     }
 
     /// The log was read again and begins behind the cursor: retention has taken what was between.

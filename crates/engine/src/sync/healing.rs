@@ -119,6 +119,7 @@ impl State {
         };
         run.opened = Some(*epoch);
         run.subscribed = false;
+        run.hole_at = None;
         run.head = state.head;
         if state.head < conversation.cursor {
             self.read_from_the_start(turn, &mut conversation)?;

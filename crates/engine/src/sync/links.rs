@@ -225,6 +225,7 @@ impl State {
             None => {
                 run.opened = Some(epoch);
                 run.subscribed = false;
+                run.hole_at = None;
                 run.head = run.head.max(state.head);
                 Ok(Some(Subscription { log: state.log, epoch, from: conversation.cursor.next() }))
             }
@@ -269,7 +270,7 @@ impl State {
     }
 
     /// This device was too slow for a subscription: it reads page by page, at its own pace, and then subscribes again.
-    fn read_on(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+    pub(super) fn read_on(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
         let Some(run) = self.logs.get_mut(&id) else { return Ok(()) };
         let Some(epoch) = run.opened.filter(|epoch| *epoch == conversation.epoch || self.healing.contains_key(&id))
@@ -279,7 +280,7 @@ impl State {
         run.subscribed = false;
         let from = conversation.cursor.next();
         let request = Request::Read { log: id, epoch, from, max_bytes: READ_BYTES };
-        self.ask(turn, Self::logs_route(&conversation), request, Ask::Read { log: id, epoch });
+        self.ask(turn, Self::logs_route(&conversation), request, Ask::Read { log: id, epoch, from });
         Ok(())
     }
 
@@ -288,8 +289,12 @@ impl State {
         turn: &mut Turn<'_>,
         id: LogId,
         epoch: Epoch,
+        from: Seq,
         result: Result<Response, Rejection>,
     ) -> Done {
+        if let Some(run) = self.logs.get_mut(&id) {
+            run.hole_at = None;
+        }
         let healing = self.healing.contains_key(&id);
         let fits = |conversation: &conversations::Conversation| conversation.epoch == epoch || healing;
         let Some(before) = conversations::get(turn.db, id)?.filter(fits) else {
@@ -298,7 +303,7 @@ impl State {
         match result {
             Ok(Response::Page { entries, head, more }) => {
                 let relay = before.relay.clone();
-                self.log_entries(turn, &relay, id, entries, head)?;
+                self.log_entries(turn, &relay, id, (entries, head), Some(from))?;
                 // A page that ended the epoch has had the next one opened; one that brought nothing is not asked for again.
                 let now = conversations::get(turn.db, id)?.filter(|now| fits(now) && now.is_followed());
                 match now {
@@ -356,7 +361,7 @@ impl State {
     pub(super) fn push(&mut self, turn: &mut Turn<'_>, route: &Route, push: Push) -> Done {
         match push {
             Push::Entries { log, entries, head } => match route.lane {
-                Lane::Logs => self.log_entries(turn, &route.relay, log, entries, head),
+                Lane::Logs => self.log_entries(turn, &route.relay, log, (entries, head), None),
                 Lane::Account => self.inbox_entries(turn, log, entries, head),
                 Lane::Rendezvous => self.rendezvous_entries(turn, log, entries),
                 Lane::Errand(_) => Ok(()),
@@ -406,13 +411,5 @@ impl State {
                 self.ask(turn, route, Request::Unsubscribe { logs: vec![id] }, Ask::Ignored);
             }
         }
-    }
-
-    /// A hole was seen behind the cursor: read the log again once; if it is still there, what was in it is gone.
-    pub(super) fn hole_seen_before(&mut self, id: LogId, cursor: Seq) -> bool {
-        let Some(run) = self.logs.get_mut(&id) else { return false };
-        let before = run.hole_at == Some(cursor);
-        run.hole_at = Some(cursor);
-        before
     }
 }

@@ -111,7 +111,7 @@ struct LogRun {
     pause_until: UnixMillis,
     /// No new commit before this time: the relay was restored, and takes only those that it has lost.
     commits_after: UnixMillis,
-    /// A hole was seen behind this entry and the log was read again because of it.
+    /// A hole was seen behind this entry, and a page is asked for that tells what is there.
     hole_at: Option<Seq>,
 }
 
@@ -138,6 +138,7 @@ enum Ask {
     Read {
         log: LogId,
         epoch: Epoch,
+        from: Seq,
     },
     ReadInbox,
     Append {
@@ -293,7 +294,7 @@ impl State {
             Ask::PutRecord { version } => self.on_record_put(turn, version, result),
             Ask::LookUpSelf => self.on_self_looked_up(turn, result),
             Ask::Open { epochs, relay } => self.on_opened(turn, &relay, epochs, result),
-            Ask::Read { log, epoch } => self.on_read(turn, log, epoch, result),
+            Ask::Read { log, epoch, from } => self.on_read(turn, log, epoch, from, result),
             Ask::ReadInbox => self.on_inbox_read(turn, result),
             Ask::Subscribe { logs } => self.on_subscribed(turn, logs, result),
             Ask::Append { log, epoch, row, message } => self.on_appended(turn, (log, epoch), row, message, result),

@@ -34,9 +34,11 @@ impl<S: Store> Relay<S> {
         self.announce(now, peer, id, offset, &announced).await?;
         match self.store.put_blob(id.0, offset, bytes, end == total).await {
             Ok(length) => Ok(BlobState { length, total, complete: length == total }),
-            Err(StoreError::Exists) => {
-                Err(Error::new(Code::AlreadyExists, "the blob is complete and never changes again"))
-            }
+            Err(StoreError::Exists) => match self.store.blob(id.0).await.map_err(refusal)? {
+                Some((_, true)) => Err(Error::new(Code::AlreadyExists, "the blob is complete and never changes again")),
+                // Its last piece is on its way to the disk: whoever took it for complete would tell others of it.
+                _ => Err(not_readable_yet()),
+            },
             Err(StoreError::Conflict { current }) => {
                 let detail = "this piece does not begin where the blob ends so far; go on from the length given";
                 Err(Error::new(Code::Conflict, detail).current(current))

@@ -81,11 +81,11 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
     if let Some((device, problem)) = model.alarms.iter().find(|(_, problem)| !model.may_be_told(problem)) {
         return Err(Violation::new("I2", format!("device {device} was told: {problem}")));
     }
+    deleted(&shown, model)?;
     once(&shown)?;
     same_order(&shown)?;
     same_looks(&shown, model)?;
     vanished(&shown, now)?;
-    deleted(&shown, model)?;
     same_group(&shown, model)?;
     owners_alone(model)?;
     for (order, given) in &model.given {

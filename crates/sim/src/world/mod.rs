@@ -146,6 +146,11 @@ impl World {
         self.noise = noise;
     }
 
+    /// Sets how the relays' stores misbehave, until everything comes to rest.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.net.set_faults(faults);
+    }
+
     /// True while a fresh device waits to be let in.
     pub fn is_linking(&self) -> bool {
         !self.linking.is_empty()

@@ -73,6 +73,8 @@ pub struct Model {
     pub taken_back: BTreeSet<String>,
     /// What opened on a device, by the message's id.
     pub opened: BTreeMap<(DeviceId, String), String>,
+    /// The first place at which each device has shown each of its own messages: the relay had told it so.
+    places: BTreeMap<(DeviceId, String), u64>,
     /// A relay was restored from an older backup. What no client holds is gone then: invitations that nobody had fetched, blobs, and
     /// logs of which everybody who read them is gone; and key packages are handed out twice until their device has replaced them.
     pub restored: bool,
@@ -120,11 +122,28 @@ impl Model {
                 let before = self.opened.insert((device, message.clone()), text.clone());
                 ensure!(before.is_none(), "14", "device {device} has shown “{text}” twice, which opens once");
             }
+            Event::Message { message } | Event::MessageChanged { message } => self.stands_at(device, message)?,
             Event::Notice { problem, .. } if matches!(problem.kind, api::Kind::Trust | api::Kind::Bug) => {
                 self.alarms.push((device, problem.clone()));
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// I1: what was acknowledged counts there, or further up, if it was sent again because an answer was lost.
+    fn stands_at(&mut self, device: DeviceId, message: &api::Message) -> Result<(), Violation> {
+        if !message.own || message.seq == 0 || matches!(message.kind, api::MessageKind::System { .. }) || self.restored {
+            return Ok(());
+        }
+        let first = *self.places.entry((device, message.id.clone())).or_insert(message.seq);
+        ensure!(
+            first >= message.seq,
+            "I1",
+            "device {device} was told that a message of its own stands at {first} of {}; it stands at {}",
+            message.conversation,
+            message.seq
+        );
         Ok(())
     }
 

@@ -141,6 +141,28 @@ fn rule_12_what_is_written_before_others_give_back_is_read_by_all() {
     assert_eq!(story.conversation(2, "journey").id, id);
 }
 
+/// Found by seed 5481: what was still on its way from the place before was taken for all that there is.
+#[test]
+fn rule_12_whoever_reads_the_log_from_its_beginning_does_not_pass_over_what_comes_meanwhile() {
+    for seed in 0..8 {
+        let mut story = Story::new(seed, 2, 2);
+        let id = story.group(0, "trip", &[1]);
+        story.does(Transition::BackUpRelay(0));
+        for text in ["one", "two", "three", "four"] {
+            story.does(Transition::send(0, &id, text));
+            story.settles();
+        }
+        story.does(Transition::RestoreRelay(0));
+        // The one who came in last gives back alone.
+        for _ in 0..80 {
+            story.does(Transition::CrashDevice(0));
+            story.steps(10);
+        }
+        story.settles();
+        all_show(&story, &[0, 1], &id, &["one", "two", "three", "four"]);
+    }
+}
+
 /// Found by seed 704: what an invitation says of the log's hash head is of before the restore, too.
 #[test]
 fn rule_12_whoever_finds_an_invitation_of_before_the_restore_sees_the_history_of_the_others() {

@@ -216,7 +216,7 @@ impl State {
             return Ok(false);
         }
         // Only deletions that count are kept.
-        if before(None, [ActKind::Delete, ActKind::Delete])? > 0 {
+        if before(None, [ActKind::Delete, ActKind::Delete])? > 0 && !planted!(EditAfterDelete) {
             return Ok(false);
         }
         let is_author = act.sender == message.sender;

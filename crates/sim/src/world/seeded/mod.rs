@@ -1,9 +1,11 @@
 //! Seeded runs: who does what next is drawn by chance from what people see on their screens.
 
 mod content;
+mod groups;
 
-use api::{Command, Conversation, ConversationKind, Query, Role, Standing, View};
+use api::{Command, Conversation, ConversationKind, Query, Standing, View};
 
+use self::groups::Change;
 use super::{DeviceId, Noise, Transition, World};
 use crate::chance::Chance;
 use crate::mutants::Mutant;
@@ -52,6 +54,8 @@ fn drawn(options: Options) -> Outcome {
         restores,
         timers,
         queued: Vec::new(),
+        at_once: false,
+        faults,
     };
     let verdict = run.play(&mut world, options.steps);
     Outcome {
@@ -78,6 +82,10 @@ struct Run {
     timers: bool,
     /// What somebody does next, whatever else is drawn.
     queued: Vec<Transition>,
+    /// What is queued happens before anything has moved.
+    at_once: bool,
+    /// How the relays' stores misbehave.
+    faults: Faults,
 }
 
 impl Run {
@@ -90,6 +98,12 @@ impl Run {
             self.addresses.push(address);
         }
         world.apply(&Transition::Settle)?;
+        // Half of the runs begin among people who know one another: what needs several in one group comes to more then.
+        if self.chance.per_mille(500) {
+            self.acquaint(world)?;
+        }
+        // Coming to rest has ended them.
+        world.set_faults(self.faults);
         let loud = self.chance.per_mille(700);
         if loud {
             world.set_noise(Noise {
@@ -104,7 +118,8 @@ impl Run {
                 world.apply(&transition)?;
             }
             // Now and then several people do something before anything of it has moved: that is when things race.
-            let steps = if self.chance.per_mille(150) { 0 } else { self.chance.between(1, 40) as u32 };
+            let at_once = std::mem::take(&mut self.at_once) || self.chance.per_mille(150);
+            let steps = if at_once { 0 } else { self.chance.between(1, 40) as u32 };
             world.apply(&Transition::Network(steps))?;
         }
         world.set_noise(Noise::default());
@@ -131,7 +146,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 5, 3, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -150,30 +165,10 @@ impl Run {
                 self.texts += 1;
                 Some(Transition::create_group(device, &format!("group {}", self.texts), &members))
             }
-            3 => Some(Transition::add(device, &self.chance.pick(&groups)?.id, self.chance.clone().pick(&others)?)),
-            4 => {
-                let group = self.chance.pick(&groups)?;
-                let member = self.chance.pick(&group.members)?.address.clone();
-                (world.model.accounts.get(&device) != Some(&member))
-                    .then(|| Transition::remove(device, &group.id, &member))
-            }
-            5 => {
-                self.texts += 1;
-                let (name, group) = (format!("name {}", self.texts), self.chance.pick(&groups)?);
-                Some(match self.chance.per_mille(300) {
-                    true => Transition::describe(device, &group.id, &name),
-                    false => Transition::rename(device, &group.id, &name),
-                })
-            }
-            6 => {
-                let group = self.chance.pick(&groups)?;
-                let member = self.chance.pick(&group.members)?.address.clone();
-                if self.chance.per_mille(250) {
-                    return Some(Transition::transfer(device, &group.id, &member));
-                }
-                let role = *self.chance.pick(&[Role::Member, Role::Admin, Role::Owner])?;
-                Some(Transition::role(device, &group.id, &member, role))
-            }
+            3 => self.change(world, device, Change::Add),
+            4 => self.change(world, device, Change::Remove),
+            5 => self.change(world, device, Change::Rename),
+            6 => self.change(world, device, Change::Role),
             7 => Some(Transition::leave(device, &self.chance.pick(&groups)?.id)),
             8 => {
                 let requested: Vec<&Conversation> =
