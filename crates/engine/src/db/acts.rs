@@ -59,7 +59,7 @@ pub(crate) struct Act {
     pub seq: u64,
     /// Reactions: the emoji. Votes: the places chosen, with commas between.
     pub value: String,
-    /// Edits: the MIMI content and what proves it; else empty.
+    /// Edits, and what this device itself has done: the MIMI content, and what proves it; else empty.
     pub content: Vec<u8>,
     pub evidence: Vec<u8>,
 }
@@ -128,6 +128,16 @@ pub(crate) fn get(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqli
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM acts WHERE conversation = ?1 AND id = ?2 ORDER BY part"))?
         .query_map(params![conversation.0, id], from_row)?
         .collect()
+}
+
+/// What the own account has done at a place, the first of its parts.
+pub(crate) fn own_at(db: &Connection, conversation: LogId, seq: u64) -> rusqlite::Result<Option<Act>> {
+    use rusqlite::OptionalExtension as _;
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM acts WHERE conversation = ?1 AND seq = ?2 AND own = 1 ORDER BY part LIMIT 1"
+    ))?
+    .query_row(params![conversation.0, int(seq)], from_row)
+    .optional()
 }
 
 /// What was done to a message, in the order of the log, without what edits say: only [`changes`] needs that.

@@ -150,9 +150,11 @@ pub(crate) fn missing(db: &Connection, log: LogId, epoch: Epoch, limit: usize) -
 
 /// Messages of an epoch that stand behind a place.
 pub(crate) fn behind(db: &Connection, log: LogId, epoch: Epoch, seq: u64) -> rusqlite::Result<Vec<u64>> {
-    db.prepare_cached("SELECT seq FROM held WHERE conversation = ?1 AND epoch = ?2 AND kind = 1 AND seq > ?3")?
-        .query_map(params![log.0, int(epoch.0), int(seq)], |row| uint(row, 0))?
-        .collect()
+    db.prepare_cached(
+        "SELECT seq FROM held WHERE conversation = ?1 AND epoch = ?2 AND kind = 1 AND seq > ?3 ORDER BY seq",
+    )?
+    .query_map(params![log.0, int(epoch.0), int(seq)], |row| uint(row, 0))?
+    .collect()
 }
 
 /// The seeds that open past epochs, by epoch.

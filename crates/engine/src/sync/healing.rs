@@ -404,10 +404,22 @@ impl State {
             return Ok(held::settled(turn.db, id)?);
         }
         for seq in held::behind(turn.db, id, epoch, heal.whole)? {
-            // What was taken back or has vanished is not said again.
-            let said = messages::own_at(turn.db, id, seq)?.filter(|message| !message.content.is_empty());
-            let Some(message) = said else { continue };
-            outbox::push(turn.db, id, Some(&message.id), &message.content, message.sent, false)?;
+            let said = match messages::own_at(turn.db, id, seq)? {
+                Some(message) => Some((message.id, message.content, message.sent)),
+                None => crate::db::acts::own_at(turn.db, id, seq)?.map(|act| (act.id, act.content, act.sent)),
+            };
+            // Of what was taken back or has vanished meanwhile there is nothing left to say.
+            let Some((said, content, sent)) = said.filter(|(_, content, _)| !content.is_empty()) else { continue };
+            outbox::push(turn.db, id, Some(&said), &content, sent, false)?;
+        }
+        Ok(())
+    }
+
+    /// What was done to a message came again under another entry id: it counts where it came last, like a message.
+    pub(super) fn acts_again(&self, turn: &Turn<'_>, id: LogId, act: &[u8; 32]) -> Done {
+        let Some(heal) = held::heal(turn.db, id)?.filter(|heal| heal.begun > 0) else { return Ok(()) };
+        if crate::db::acts::get(turn.db, id, act)?.iter().any(|before| before.seq > heal.since) {
+            crate::db::acts::remove(turn.db, id, act)?;
         }
         Ok(())
     }
@@ -419,7 +431,7 @@ impl State {
         let Some(before) = messages::get(turn.db, id, &again.id)? else { return Ok(()) };
         let may_move = heal.begun > 0 && before.seq > heal.since;
         if may_move && messages::move_to(turn.db, id, &again.id, again.seq, again.time)? {
-            self.message_changed(turn, id, &again.id)?;
+            self.message_moved(turn, id, &again.id)?;
         }
         Ok(())
     }

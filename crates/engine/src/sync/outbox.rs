@@ -284,9 +284,13 @@ impl State {
         time: UnixMillis,
         stamp: &[u8; 32],
     ) -> Done {
+        let before = messages::get(turn.db, log, message)?;
         if messages::set_sent(turn.db, log, message, seq.0, time.0)? {
-            if let Some(stored) = messages::get(turn.db, log, message)? {
-                messages::set_evidence(turn.db, log, message, &with_stamp(stored.evidence, stamp))?;
+            if let Some(before) = before {
+                messages::set_evidence(turn.db, log, message, &with_stamp(before.evidence, stamp))?;
+                if before.seq != 0 {
+                    self.message_moved(turn, log, message)?;
+                }
             }
             if let Some(conversation) = conversations::get(turn.db, log)? {
                 self.sent_to_vanish(turn, &conversation, message, time.0)?;

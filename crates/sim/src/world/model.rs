@@ -133,7 +133,8 @@ impl Model {
 
     /// I1: what was acknowledged counts there, or further up, if it was sent again because an answer was lost.
     fn stands_at(&mut self, device: DeviceId, message: &api::Message) -> Result<(), Violation> {
-        if !message.own || message.seq == 0 || matches!(message.kind, api::MessageKind::System { .. }) || self.restored {
+        if !message.own || message.seq == 0 || matches!(message.kind, api::MessageKind::System { .. }) || self.restored
+        {
             return Ok(());
         }
         let first = *self.places.entry((device, message.id.clone())).or_insert(message.seq);

@@ -91,6 +91,7 @@ impl State {
                 Ok(is_new)
             }
             None => {
+                self.acts_again(turn, conversation.id, &arrived.id)?;
                 let power = is_moderator(turn, conversation, arrived.sender.as_str())?;
                 let acts = self.acts_of(
                     turn,
@@ -284,7 +285,8 @@ impl State {
             time: 0,
             seq: 0,
             value,
-            content: if kind == ActKind::Edit { content.to_vec() } else { Vec::new() },
+            // To say it again, should a restored relay have lost it.
+            content: content.to_vec(),
             evidence: Vec::new(),
         })?;
         for act in acts {
@@ -361,6 +363,13 @@ impl State {
         for (log, message) in std::mem::take(&mut self.touched) {
             self.message_changed(turn, log, &message)?;
         }
+        Ok(())
+    }
+
+    /// A message stands at another place: what was done to it counts or not by that.
+    pub(super) fn message_moved(&mut self, turn: &mut Turn<'_>, log: LogId, message: &[u8; 32]) -> Done {
+        self.recompute(turn, log, message)?;
+        self.touched.insert((log, *message));
         Ok(())
     }
 
