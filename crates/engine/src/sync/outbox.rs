@@ -314,6 +314,11 @@ impl State {
     pub(super) fn fail_outbox(&mut self, turn: &mut Turn<'_>, log: LogId, problem: &Problem) -> Done {
         for row in outbox::drain(turn.db, log)? {
             if let Some(message) = row.message {
+                // Said again behind a restore: it is in the log already.
+                if messages::get(turn.db, log, &message)?.is_some_and(|stored| stored.seq != 0) {
+                    self.message_settled(&message);
+                    continue;
+                }
                 messages::set_status(turn.db, log, &message, MessageStatus::Failed)?;
                 self.own_act_failed(turn, log, &message)?;
                 self.message_changed(turn, log, &message)?;
