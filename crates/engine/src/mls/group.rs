@@ -460,7 +460,8 @@ impl Group {
         if self.mls.is_active() { Ok(()) } else { Err(MlsError::Removed) }
     }
 
-    fn is_leaving(&self) -> bool {
+    /// True once this device has asked to leave in this epoch.
+    pub fn is_leaving(&self) -> bool {
         self.leaving().any(|leaf| leaf == self.own_leaf())
     }
 

@@ -198,7 +198,11 @@ impl State {
                     if !queued {
                         outbox::push(turn.db, conversation.id, None, &[], turn.now.0, true)?;
                     }
-                    return Ok(Err(Plan::Wait));
+                    if group.is_leaving() || group.leaving().next().is_none() {
+                        return Ok(Err(Plan::Wait));
+                    }
+                    // Nothing can be sent, the wish to go neither, before somebody has carried out what others have asked for.
+                    outline.change.update_path = true;
                 }
             }
         }

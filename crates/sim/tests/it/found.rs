@@ -103,3 +103,22 @@ fn what_was_done_while_one_was_outside_is_not_promised() {
     story.accepts(1);
     assert_eq!(story.conversation(1, "trip").standing, Standing::Active);
 }
+
+/// Found by seed 9172: what one had still to say waited for the other's leaving to be carried out, and the wish to do that waited behind
+/// one's own leaving, which waited for what one had still to say.
+#[test]
+fn of_two_who_leave_at_once_both_get_away() {
+    for seed in 0..12 {
+        let mut story = Story::new(seed, 2, 2);
+        let id = story.group(0, "duo", &[1]);
+        story.does(Transition::leave(1, &id));
+        story.steps(seed as u32 * 6);
+        story.does(Transition::send(0, &id, "one thing more"));
+        story.does(Transition::leave(0, &id));
+        // At rest nobody waits for an answer.
+        story.settles();
+        for device in 0..2 {
+            assert_eq!(story.conversation(device, "duo").standing, Standing::Left, "seed {seed}");
+        }
+    }
+}
