@@ -128,6 +128,11 @@ pub enum Command {
     Block { address: String },
     /// Takes a block back.
     Unblock { address: String },
+    /// What the own account calls somebody, in at most 100 bytes; an empty name takes it back. Nobody is told.
+    NameContact { address: String, name: String },
+    /// Whether others hear what was read here, and the own account what they have read: both or neither. On from the start; that messages
+    /// have arrived is told in any case.
+    ReadReceipts { on: bool },
     /// On a new device: shows a code ([`crate::Event::LinkCode`]) and waits to be certified.
     BeginLink { relay: String },
     /// On the device that certifies: looks at what waits behind a code ([`crate::Event::LinkRequest`]).
@@ -170,6 +175,10 @@ pub enum Query {
     SafetyNumber { address: String },
     /// Who can read a conversation, and what changed since the last [`Command::Look`].
     Who { conversation: String },
+    /// The accounts that the person is or was in touch with, has named or has blocked ([`crate::View::Contacts`]).
+    Contacts,
+    /// What the person has chosen ([`crate::View::Settings`]).
+    Settings,
     /// Messages that hold all these words.
     Search { text: String, limit: u32 },
     /// One message, by its id or a unique prefix of it of at least four characters.

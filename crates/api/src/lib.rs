@@ -16,8 +16,8 @@ pub use event::{Envelope, Event};
 pub use problem::{Kind, Problem};
 pub use view::{
     Account, Confirmation, Contact, Conversation, ConversationKind, Device, Invitation, LinkPreview, Location, Member,
-    Message, MessageKind, MessageStatus, Poll, PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber,
-    Standing, View,
+    Message, MessageKind, MessageStatus, Person, Poll, PollOption, Preview, Quote, Reaction, Revision, Role,
+    SafetyNumber, Settings, Standing, View,
 };
 pub use who::{Reader, ReaderDevice, Stalest, Who, WhoChange};
 

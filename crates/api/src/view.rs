@@ -17,6 +17,30 @@ pub enum View {
     Who(Box<crate::Who>),
     Message(Box<Message>),
     Revisions(Vec<Revision>),
+    Contacts(Vec<Person>),
+    Settings(Settings),
+}
+
+/// An account that the person is in touch with, has named or has blocked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// `name@relay`.
+    pub address: String,
+    /// What the own account calls it; empty if it has no name of one's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// How sure this device is of it.
+    pub confirmation: Confirmation,
+    /// Nothing of it gets through.
+    #[serde(default)]
+    pub blocked: bool,
+}
+
+/// What the person has chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Others hear what was read here, and the own account what they have read.
+    pub read_receipts: bool,
 }
 
 /// The own account.

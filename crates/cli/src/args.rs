@@ -291,6 +291,16 @@ pub enum Command {
         #[arg(long, short = 'n', default_value_t = 20)]
         limit: u32,
     },
+    /// List the people you are in touch with, have named or blocked; or call somebody something: transom contacts name bob "Uncle Bob"
+    Contacts {
+        #[command(subcommand)]
+        change: Option<Contacts>,
+    },
+    /// Choose whether others see what you have read, and you what they have; without a choice: show it
+    Receipts {
+        /// on or off
+        choice: Option<Choice>,
+    },
     /// Make and change groups
     #[command(subcommand)]
     Group(Group),
@@ -345,6 +355,25 @@ pub enum Command {
         /// Which
         shell: Shell,
     },
+}
+
+/// What is changed about contacts.
+#[derive(Debug, clap::Subcommand)]
+pub enum Contacts {
+    /// Call somebody something; without a name, by the address again
+    Name {
+        /// Whom
+        address: String,
+        /// What
+        name: Option<String>,
+    },
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Choice {
+    On,
+    Off,
 }
 
 #[derive(Debug, Subcommand)]
@@ -520,6 +549,8 @@ impl Command {
             Self::Poll(_) => "poll",
             Self::Contact { .. } => "contact",
             Self::Location { .. } => "location",
+            Self::Contacts { .. } => "contacts",
+            Self::Receipts { .. } => "receipts",
             Self::Receive => "receive",
             Self::Timer { .. } => "timer",
             Self::Watch => "watch",

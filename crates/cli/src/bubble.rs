@@ -224,7 +224,7 @@ mod tests {
 
     fn printed(message: &Message) -> Vec<String> {
         let terminal = Terminal::new(false, Color::Never);
-        let lines = Lines::new(&terminal, "alice@relay.example");
+        let lines = Lines::new(&terminal, "alice@relay.example", Default::default());
         super::lines(&lines, &terminal, message, false)
     }
 

@@ -1,5 +1,7 @@
 //! How accounts, conversations and messages look as text.
 
+use std::collections::BTreeMap;
+
 use api::{
     Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, Revision, Role, Standing,
 };
@@ -15,13 +17,15 @@ pub struct Lines<'a> {
     /// `@relay` of the own account; left out of names, as everybody does at home.
     home: String,
     own: String,
+    /// What the person calls accounts, by address.
+    called: BTreeMap<String, String>,
     now: Zoned,
 }
 
 impl<'a> Lines<'a> {
-    pub fn new(terminal: &'a Terminal, own_address: &str) -> Self {
+    pub fn new(terminal: &'a Terminal, own_address: &str, called: BTreeMap<String, String>) -> Self {
         let home = own_address.rfind('@').map_or("", |at| &own_address[at..]).to_owned();
-        Self { terminal, home, own: own_address.to_owned(), now: Timestamp::now().to_zoned(TimeZone::system()) }
+        Self { terminal, home, own: own_address.to_owned(), called, now: Timestamp::now().to_zoned(TimeZone::system()) }
     }
 
     /// True for the own account.
@@ -29,8 +33,16 @@ impl<'a> Lines<'a> {
         address == self.own
     }
 
-    /// An address as short as it is unambiguous.
+    /// What the person calls an account, else its address as short as it is unambiguous.
     pub fn name(&self, address: &str) -> String {
+        match self.called.get(address) {
+            Some(name) => isolate(&clean(name)).into_owned(),
+            None => self.address(address),
+        }
+    }
+
+    /// An address as short as it is unambiguous.
+    pub fn address(&self, address: &str) -> String {
         isolate(&clean(address.strip_suffix(self.home.as_str()).unwrap_or(address))).into_owned()
     }
 

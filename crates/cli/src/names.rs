@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use api::{Account, Conversation, ConversationKind, Kind, Problem, Query, View};
+use api::{Account, Conversation, ConversationKind, Kind, Person, Problem, Query, View};
 use wire::Address;
 
+use crate::lines::Lines;
 use crate::session::Session;
 
-impl Session<'_> {
+impl<'a> Session<'a> {
     /// The own account.
     pub fn account(&self) -> Result<Account, Problem> {
         match self.query(Query::WhoAmI)? {
@@ -18,6 +19,20 @@ impl Session<'_> {
                 "",
                 "Make one: transom register NAME@RELAY. To add this device to an account that you have: transom devices link --new RELAY.",
             )),
+        }
+    }
+
+    /// How things look to the owner of this account; without names where there are none to be had.
+    pub fn lines(&self, own: &str) -> Lines<'a> {
+        let people = self.contacts().unwrap_or_default().into_iter().filter(|person| !person.name.is_empty());
+        Lines::new(self.terminal, own, people.map(|person| (person.address, person.name)).collect())
+    }
+
+    /// Those whom the person is in touch with, has named or has blocked.
+    pub fn contacts(&self) -> Result<Vec<Person>, Problem> {
+        match self.query(Query::Contacts)? {
+            View::Contacts(people) => Ok(people),
+            other => Err(unexpected(&other)),
         }
     }
 
@@ -35,6 +50,10 @@ impl Session<'_> {
             return parsed(text).map(|address| address.to_string());
         }
         let own = parsed(&self.account()?.address)?;
+        let lower = text.to_lowercase();
+        if let Some(person) = self.contacts()?.into_iter().find(|person| person.name.to_lowercase() == lower) {
+            return Ok(person.address);
+        }
         let name = parsed(&format!("{text}@{}", own.relay()))?;
         let conversations = self.conversations()?;
         let known: BTreeSet<&str> = conversations
@@ -67,11 +86,18 @@ impl Session<'_> {
         }
         self.account()?;
         let lower = text.to_lowercase();
+        let called: Vec<String> = self
+            .contacts()?
+            .into_iter()
+            .filter(|person| person.name.to_lowercase() == lower)
+            .map(|person| person.address)
+            .collect();
         let is_meant = |conversation: &Conversation| {
             let name = conversation.name.to_lowercase();
             let local = name.rsplit_once('@').map_or("", |(local, _)| local);
             (text.len() >= 4 && conversation.id.starts_with(&lower))
                 || name == lower
+                || (conversation.kind == ConversationKind::Direct && called.contains(&conversation.name))
                 || (conversation.kind == ConversationKind::Direct && local == lower)
         };
         // If it fits several, the engine says so.

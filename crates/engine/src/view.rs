@@ -7,7 +7,9 @@ use wire::LogId;
 
 use crate::db::{arrangements, contacts, conversations, messages};
 use crate::identity::{Me, fingerprint, safety_number};
-use crate::sync::{contact_address, message_view, named_message, pins, resolve_conversation, revisions};
+use crate::sync::{
+    contact_address, message_view, named_message, pins, receipts_are_on, resolve_conversation, revisions,
+};
 
 /// Messages that one page holds at most.
 const MAX_PAGE: u32 = 10_000;
@@ -100,6 +102,20 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
             let suite = conversations::suite(db, row.id).map_err(database)?;
             View::Who(Box::new(crate::who::who(db, me, &row, suite).map_err(database)?))
         }
+        Query::Contacts => View::Contacts(
+            contacts::chosen(db)
+                .map_err(database)?
+                .into_iter()
+                .filter(|contact| contact.address != me.address)
+                .map(|contact| api::Person {
+                    address: contact.address.to_string(),
+                    name: contact.name,
+                    confirmation: contact.confirmation,
+                    blocked: contact.blocked,
+                })
+                .collect(),
+        ),
+        Query::Settings => View::Settings(api::Settings { read_receipts: receipts_are_on(db).map_err(database)? }),
         Query::Search { text, limit } => {
             let found = messages::search(db, text, (*limit).min(MAX_PAGE)).map_err(database)?;
             View::Messages(views(db, &found).map_err(database)?)

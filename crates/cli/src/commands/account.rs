@@ -3,7 +3,7 @@
 use api::{Command, Confirmation, Device, Event, Kind, LinkPreview, Problem, Query, View};
 use wire::{Address, RelayName};
 
-use crate::lines::{self, Lines, short_id};
+use crate::lines::{self, short_id};
 use crate::names::unexpected;
 use crate::session::Session;
 use crate::terminal::{Paint, clean};
@@ -77,7 +77,7 @@ pub fn devices(session: &mut Session<'_>) -> Result<(), Problem> {
         devices.iter().for_each(|device| terminal.object(device));
         return Ok(());
     }
-    let lines = Lines::new(terminal, &account.address);
+    let lines = session.lines(&account.address);
     for device in devices {
         let mut what = vec![format!("added {}", lines.time(device.added))];
         what.extend(device.this.then(|| "this one".into()));
@@ -219,7 +219,8 @@ pub fn verify(session: &mut Session<'_>, address: &str, confirm: bool, accept_ne
         terminal.object(&number);
         return Ok(());
     }
-    let name = Lines::new(terminal, &own.address).name(&number.address);
+    let lines = session.lines(&own.address);
+    let (name, address) = (lines.name(&number.address), lines.address(&number.address));
     terminal.line(format!("Safety number of you and {}:", terminal.paint(Paint::Strong, &name)));
     let digits: Vec<char> = number.digits.chars().filter(char::is_ascii_digit).collect();
     let groups: Vec<String> = digits.chunks(5).map(|group| group.iter().collect()).collect();
@@ -230,7 +231,7 @@ pub fn verify(session: &mut Session<'_>, address: &str, confirm: bool, accept_ne
     terminal.line(format!("State: {}.", terminal.paint(meaning, sure)));
     if number.confirmation != Confirmation::Verified {
         terminal.line(format!(
-            "If {name} sees the same digits (compare them in person or on a call): transom verify {name} --confirm"
+            "If {name} sees the same digits (compare them in person or on a call): transom verify {address} --confirm"
         ));
     }
     Ok(())

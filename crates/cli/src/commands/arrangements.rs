@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use api::{Command, Conversation, FOREVER, Problem, Query, View};
 
 use super::messages::{given_text, millis};
-use crate::lines::{Lines, span};
+use crate::lines::span;
 use crate::names::unexpected;
 use crate::session::Session;
 use crate::terminal::clean;
@@ -17,7 +17,7 @@ pub fn mute(session: &mut Session<'_>, conversation: &str, length: Option<Durati
         u64::try_from(now.saturating_add(length).as_millis()).unwrap_or(FOREVER).min(FOREVER)
     });
     let kept = arrange(session, Command::Mute { conversation: conversation.to_owned(), until })?;
-    let lines = Lines::new(session.terminal, "");
+    let lines = session.lines("");
     let until = match kept.muted_until {
         FOREVER => "until you take it back".to_owned(),
         until => format!("until {}", lines.time(until)),
@@ -109,5 +109,5 @@ fn say(session: &Session<'_>, conversation: &Conversation, what: &str) {
         return terminal.object(conversation);
     }
     let own = session.account().map(|own| own.address).unwrap_or_default();
-    terminal.line(format!("{} {what}", Lines::new(terminal, &own).title(conversation)));
+    terminal.line(format!("{} {what}", session.lines(&own).title(conversation)));
 }

@@ -7,7 +7,6 @@ use api::{Command, Event, Kind, Location, Message, Problem, Query, View};
 use super::messages::{Which, given_text, named_message, sent};
 use crate::args::Poll;
 use crate::bubble;
-use crate::lines::Lines;
 use crate::names::unexpected;
 use crate::session::Session;
 use crate::terminal::{Paint, clean, isolate};
@@ -44,7 +43,7 @@ pub fn open(session: &mut Session<'_>, conversation: &str, message: &str) -> Res
         terminal.event(event);
     } else {
         let own = session.account()?;
-        terminal.line(bubble::text(&Lines::new(terminal, &own.address), terminal, &text));
+        terminal.line(bubble::text(&session.lines(&own.address), terminal, &text));
     }
     Ok(())
 }
@@ -90,7 +89,7 @@ pub fn pins(session: &mut Session<'_>, conversation: &str) -> Result<(), Problem
     } else if pinned.is_empty() {
         terminal.line("Nothing is pinned here.");
     } else {
-        let lines = Lines::new(terminal, &own.address);
+        let lines = session.lines(&own.address);
         pinned.iter().for_each(|message| lines.message(message, true));
     }
     Ok(())
@@ -104,7 +103,7 @@ pub fn history(session: &mut Session<'_>, conversation: &str, message: &str) -> 
         other => return Err(unexpected(&other)),
     };
     let terminal = session.terminal;
-    let lines = Lines::new(terminal, &own.address);
+    let lines = session.lines(&own.address);
     if terminal.json {
         revisions.iter().for_each(|revision| terminal.object(revision));
     } else if revisions.is_empty() {
@@ -207,6 +206,6 @@ fn results(session: &Session<'_>, conversation: String, message: String) -> Resu
         View::Message(message) => message,
         other => return Err(unexpected(&other)),
     };
-    Lines::new(session.terminal, &own.address).message(&message, false);
+    session.lines(&own.address).message(&message, false);
     Ok(())
 }

@@ -2,17 +2,16 @@
 
 use api::{Command, Event, Problem, Query, View};
 
-use super::account::done;
 use super::messages::given_text;
 use crate::args::Group;
-use crate::lines::{Lines, short_id};
+use crate::lines::short_id;
 use crate::names::unexpected;
 use crate::session::{Made, Session};
 use crate::terminal::{Paint, clean, short};
 
 pub fn group(session: &mut Session<'_>, group: &Group) -> Result<(), Problem> {
     let own = session.account()?;
-    let lines = Lines::new(session.terminal, &own.address);
+    let lines = session.lines(&own.address);
     // Roles, names and members may have changed since the last run.
     session.freshen();
     match group {
@@ -113,7 +112,7 @@ pub fn requests(session: &mut Session<'_>) -> Result<(), Problem> {
         terminal.line("No invitations.");
         return Ok(());
     }
-    let lines = Lines::new(terminal, &own.address);
+    let lines = session.lines(&own.address);
     invitations.iter().for_each(|invitation| lines.invitation(invitation));
     terminal.line("Take one with `transom accept WHO`, refuse it with `transom decline WHO`.");
     Ok(())
@@ -132,21 +131,6 @@ pub fn decline(session: &mut Session<'_>, conversation: &str) -> Result<(), Prob
     let invited = invited(session, conversation)?;
     let made = session.run("Declining", Command::Decline { conversation: invited })?;
     finish(session, made, "Declined. The other side is not told.");
-    Ok(())
-}
-
-pub fn block(session: &mut Session<'_>, address: &str, blocked: bool) -> Result<(), Problem> {
-    let own = session.account()?;
-    session.freshen();
-    let address = session.address(address)?;
-    let name = Lines::new(session.terminal, &own.address).name(&address);
-    if blocked {
-        session.run("Blocking", Command::Block { address })?;
-        done(session, &format!("Blocked {name}. You hear nothing more from that account; it is not told."));
-    } else {
-        session.run("Unblocking", Command::Unblock { address })?;
-        done(session, &format!("Unblocked {name}."));
-    }
     Ok(())
 }
 

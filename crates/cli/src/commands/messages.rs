@@ -9,7 +9,7 @@ use api::{
     Standing, View,
 };
 
-use crate::lines::{Lines, short_id};
+use crate::lines::short_id;
 use crate::names::unexpected;
 use crate::session::{Made, Session};
 use crate::terminal::{Paint, clean};
@@ -61,7 +61,7 @@ pub fn sent(session: &Session<'_>, made: Made, conversation: &str) -> Result<(),
         terminal.event(Event::Done { command: 0, conversation: made.conversation, message: made.message });
         return Ok(());
     }
-    let lines = Lines::new(terminal, &own.address);
+    let lines = session.lines(&own.address);
     let id = made.conversation.unwrap_or_else(|| conversation.to_owned());
     let conversation = match session.query(Query::Conversation { conversation: id.clone() }) {
         Ok(View::Conversation(conversation)) => lines.title(&conversation),
@@ -102,7 +102,7 @@ pub fn receive(session: &mut Session<'_>) -> Result<(), Problem> {
     if terminal.json {
         invitations.into_iter().for_each(|invitation| terminal.event(Event::Invitation { invitation }));
     } else {
-        let lines = Lines::new(terminal, &own.address);
+        let lines = session.lines(&own.address);
         invitations.iter().for_each(|invitation| lines.invitation(invitation));
         if printed == 0 && invitations.is_empty() && caught_up.is_ok() {
             terminal.line("Nothing new.");
@@ -120,7 +120,7 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     session.follow(|session, event| {
         let terminal = session.terminal;
-        let lines = Lines::new(terminal, &own.address);
+        let lines = session.lines(&own.address);
         if let Event::Message { message } = event
             && message.status == MessageStatus::Received
         {
@@ -171,7 +171,7 @@ pub fn list(session: &mut Session<'_>, archived: bool) -> Result<(), Problem> {
     } else if conversations.is_empty() {
         terminal.line("No conversations yet. Start one: transom send NAME@RELAY \"hello\"");
     } else {
-        Lines::new(terminal, &own.address).list(&conversations);
+        session.lines(&own.address).list(&conversations);
     }
     Ok(())
 }
@@ -197,7 +197,7 @@ pub fn show(session: &mut Session<'_>, conversation: &str, limit: u32, ids: bool
         terminal.object(&conversation);
         messages.iter().for_each(|message| terminal.object(message));
     } else {
-        let lines = Lines::new(terminal, &own.address);
+        let lines = session.lines(&own.address);
         lines.heading(&conversation);
         messages.iter().for_each(|message| lines.message(message, ids));
     }
@@ -261,7 +261,7 @@ fn unread(session: &mut Session<'_>) -> Result<usize, Problem> {
 }
 
 fn print_by_conversation(session: &Session<'_>, conversations: &[Conversation], messages: &[Message], own: &str) {
-    let lines = Lines::new(session.terminal, own);
+    let lines = session.lines(own);
     let mut current = None;
     for message in messages {
         if current != Some(&message.conversation) {

@@ -5,6 +5,7 @@ mod arrangements;
 mod content;
 mod groups;
 mod messages;
+mod people;
 mod who;
 
 use std::io::Write;
@@ -13,7 +14,7 @@ use api::{Kind, Problem};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::args::{Args, Command, Devices, Passphrase};
+use crate::args::{Args, Command, Contacts, Devices, Passphrase};
 use crate::profile::{self, Profile};
 use crate::session::Session;
 use crate::terminal::Terminal;
@@ -53,6 +54,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
             let location = api::Location { latitude_e7, longitude_e7, accuracy, label: label.clone() };
             content::location(session, conversation, location)
         }
+        Command::Contacts { change: None } => people::contacts(session),
+        Command::Contacts { change: Some(Contacts::Name { address, name }) } => {
+            people::name(session, address, name.as_deref().unwrap_or_default())
+        }
+        Command::Receipts { choice } => people::receipts(session, *choice),
         Command::Receive => messages::receive(session),
         Command::Watch => messages::watch(session),
         Command::List { archived } => messages::list(session, *archived),
@@ -71,8 +77,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Requests => groups::requests(session),
         Command::Accept { conversation } => groups::accept(session, conversation),
         Command::Decline { conversation } => groups::decline(session, conversation),
-        Command::Block { address } => groups::block(session, address, true),
-        Command::Unblock { address } => groups::block(session, address, false),
+        Command::Block { address } => people::block(session, address, true),
+        Command::Unblock { address } => people::block(session, address, false),
         Command::Devices(Devices::List) => account::devices(session),
         Command::Devices(Devices::Link { new: Some(relay), .. }) => account::begin_link(session, relay),
         Command::Devices(Devices::Link { code, yes, .. }) => {

@@ -19,7 +19,7 @@ pub fn who(session: &mut Session<'_>, conversation: &str) -> Result<(), Problem>
     if terminal.json {
         terminal.object(&*who);
     } else {
-        Panel { terminal, lines: &Lines::new(terminal, &own.address), who: &who }.print();
+        Panel { terminal, lines: &session.lines(&own.address), who: &who }.print();
     }
     session.run("Remembering what you saw", Command::Look { conversation: who.conversation.clone() })?;
     Ok(())

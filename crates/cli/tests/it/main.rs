@@ -40,6 +40,7 @@ transcripts! {
     help,
     invitations,
     passphrase,
+    people,
     polls,
     refusals,
     relay_restarts,

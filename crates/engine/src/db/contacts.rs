@@ -20,9 +20,11 @@ pub(crate) struct Contact {
     pub blocked: bool,
     /// When what is known of its identity last changed; 0 if that was not noted.
     pub changed: u64,
+    /// What the own account calls it; empty without a name.
+    pub name: String,
 }
 
-const COLUMNS: &str = "address, account_key, record, version, confirmation, other_key, known, blocked, changed";
+const COLUMNS: &str = "address, account_key, record, version, confirmation, other_key, known, blocked, changed, name";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Contact> {
     let address: String = row.get(0)?;
@@ -43,6 +45,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Contact> {
         known: row.get(6)?,
         blocked: row.get(7)?,
         changed: uint(row, 8)?,
+        name: row.get(9)?,
     })
 }
 
@@ -61,6 +64,24 @@ pub(crate) fn get(db: &Connection, address: &Address) -> rusqlite::Result<Option
         .optional()
 }
 
+/// Those whom the person is in touch with, has named or has blocked.
+pub(crate) fn chosen(db: &Connection) -> rusqlite::Result<Vec<Contact>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM contacts WHERE known = 1 OR blocked = 1 OR name != '' ORDER BY address"
+    ))?
+    .query_map([], from_row)?
+    .collect()
+}
+
+/// All whom the person calls this, whatever the case of letters.
+pub(crate) fn called(db: &Connection, name: &str) -> rusqlite::Result<Vec<Contact>> {
+    let wanted = name.to_lowercase();
+    Ok(chosen(db)?
+        .into_iter()
+        .filter(|contact| !contact.name.is_empty() && contact.name.to_lowercase() == wanted)
+        .collect())
+}
+
 /// All contacts whose name part is `name`.
 pub(crate) fn by_name(db: &Connection, name: &str) -> rusqlite::Result<Vec<Contact>> {
     db.prepare_cached(&format!(
@@ -72,7 +93,7 @@ pub(crate) fn by_name(db: &Connection, name: &str) -> rusqlite::Result<Vec<Conta
 
 pub(crate) fn put(db: &Connection, contact: &Contact) -> rusqlite::Result<()> {
     db.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO contacts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+        "INSERT OR REPLACE INTO contacts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
     ))?
     .execute(params![
         contact.address.as_str(),
@@ -83,7 +104,8 @@ pub(crate) fn put(db: &Connection, contact: &Contact) -> rusqlite::Result<()> {
         contact.other_key,
         contact.known,
         contact.blocked,
-        int(contact.changed)
+        int(contact.changed),
+        contact.name
     ])?;
     Ok(())
 }
@@ -115,6 +137,7 @@ pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32], no
                 known: false,
                 blocked: false,
                 changed: now,
+                name: String::new(),
             },
         )?;
         return Ok(Seen::Expected);

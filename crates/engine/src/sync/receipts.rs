@@ -9,6 +9,14 @@ use super::{Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::{messages, outbox};
 
+/// Whether others hear what was read here and the person what they have read: the name of the choice in the table `meta`.
+pub(crate) const READ_RECEIPTS: &str = "read receipts";
+
+/// What the person has chosen; on from the start.
+pub(crate) fn are_on(db: &rusqlite::Connection) -> rusqlite::Result<bool> {
+    Ok(crate::db::meta(db, READ_RECEIPTS)?.unwrap_or(true))
+}
+
 /// Places that one batch names at most; they make far fewer ranges, most often.
 const BATCH: u32 = (MAX_RANGES / 2) as u32;
 
@@ -49,8 +57,11 @@ impl State {
 
     /// The person has seen all up to a message.
     pub(super) fn mark_read(&mut self, turn: &mut Turn<'_>, id: LogId, seq: u64) -> Done {
+        let told = are_on(turn.db)?;
         for seq in messages::mark_read(turn.db, id, seq, turn.now.0)? {
-            messages::owe_receipt(turn.db, id, seq, 2)?;
+            if told {
+                messages::owe_receipt(turn.db, id, seq, 2)?;
+            }
         }
         self.something_vanishes();
         self.looked_at(turn, id, false)?;
@@ -81,7 +92,9 @@ impl State {
         let members = conversations::members(turn.db, id)?;
         let me = self.me.as_ref().map(|me| me.address.to_string());
         let others = members.iter().filter(|member| Some(&member.address) != me.as_ref()).count() as u32;
-        for (ranges, level) in [(&receipts.delivered, 1), (&receipts.read, 2)] {
+        // Who doesn't tell isn't told; that it has arrived is in it, too.
+        let read = if are_on(turn.db)? { 2 } else { 1 };
+        for (ranges, level) in [(&receipts.delivered, 1), (&receipts.read, read)] {
             for range in ranges {
                 let changed = messages::receive_receipt(turn.db, id, from.as_str(), *range, level, others.max(1))?;
                 for message in changed {

@@ -27,10 +27,12 @@ pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Optio
         found.extend(all.iter().filter(|c| c.id.to_string().starts_with(text)).map(|c| c.id));
     }
     if found.is_empty() {
+        let called = contacts::called(db, text).map_err(|_| database())?;
         let mut addresses: Vec<Address> = all
             .iter()
             .filter_map(|c| c.peer.as_deref()?.parse::<Address>().ok())
             .filter(|address| address.name() == text.to_lowercase())
+            .chain(called.into_iter().map(|contact| contact.address))
             .collect();
         addresses.sort();
         addresses.dedup();
@@ -65,11 +67,16 @@ fn direct(all: &[conversations::Conversation], me: &Me, address: &Address) -> Op
     fitting.first().map(|c| c.id)
 }
 
-/// An address as somebody typed it: whole, the name part of a known one, or a name at the own relay.
+/// An address as somebody typed it: whole, what the person calls a contact, the name part of a known one, or a name at the own relay.
 pub(crate) fn contact_address(db: &Connection, me: &Me, text: &str) -> Result<Address, Problem> {
     let text = text.trim();
     if text.contains('@') {
         return address(text);
+    }
+    match contacts::called(db, text).map_err(|_| database())?.as_slice() {
+        [] => {}
+        [one] => return Ok(one.address.clone()),
+        _ => return Err(ambiguous(text)),
     }
     let own = format!("{text}@{}", me.address.relay());
     let name = address(&own)?;
@@ -78,13 +85,13 @@ pub(crate) fn contact_address(db: &Connection, me: &Me, text: &str) -> Result<Ad
         [] => Ok(name),
         [one] => Ok(one.address.clone()),
         _ if known.iter().any(|c| c.address == name) => Ok(name),
-        _ => Err(Problem::new(
-            Kind::Usage,
-            format!("“{text}” could be more than one account."),
-            "",
-            "Use the whole address, name@relay.",
-        )),
+        _ => Err(ambiguous(text)),
     }
+}
+
+fn ambiguous(text: &str) -> Problem {
+    let what = format!("“{text}” could be more than one account.");
+    Problem::new(Kind::Usage, what, "", "Use the whole address, name@relay.")
 }
 
 /// A message by its id or a prefix of it.

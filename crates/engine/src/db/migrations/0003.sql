@@ -8,6 +8,10 @@ CREATE INDEX messages_expiring ON messages (expires) WHERE expires > 0;
 -- The timer in each conversation's state, in seconds, 0 for none.
 ALTER TABLE conversations ADD COLUMN timer INTEGER NOT NULL DEFAULT 0;
 
+-- People.
+-- What the own account calls somebody.
+ALTER TABLE contacts ADD COLUMN name TEXT NOT NULL DEFAULT '';
+
 -- Groups.
 -- What the group is for, from the conversation's state.
 ALTER TABLE conversations ADD COLUMN description TEXT NOT NULL DEFAULT '';

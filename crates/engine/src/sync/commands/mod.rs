@@ -13,9 +13,10 @@ use api::{Command, Event, Kind, Problem, Standing};
 use wire::{Address, LogId};
 
 use super::intents::Intent;
+use super::receipts::READ_RECEIPTS;
 use super::{Done, State, Turn};
-use crate::db::contacts;
 use crate::db::conversations::{self, Conversation};
+use crate::db::{self, contacts};
 use crate::identity::Me;
 use crate::io::CommandId;
 
@@ -148,6 +149,12 @@ impl State {
             Command::Decline { conversation } => self.decline(turn, id, &conversation),
             Command::Block { address } => self.block(turn, id, &address, true),
             Command::Unblock { address } => self.block(turn, id, &address, false),
+            Command::NameContact { address, name } => self.name_contact(turn, id, &address, &name),
+            Command::ReadReceipts { on } => {
+                db::set_meta(turn.db, READ_RECEIPTS, &on)?;
+                self.done(turn, id, None);
+                Ok(Ok(()))
+            }
             Command::Verify { address } => self.verify_contact(turn, id, &address, false),
             Command::Look { conversation } => self.look(turn, id, &conversation),
             Command::AcceptIdentity { address } => self.verify_contact(turn, id, &address, true),

@@ -9,6 +9,9 @@ use crate::db::{contacts, messages};
 use crate::io::CommandId;
 use crate::sync::Done;
 
+/// Bytes of what the person calls somebody.
+const MAX_NAME: usize = 100;
+
 impl State {
     pub(super) fn accept(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str) -> Tried {
         if let Some(id) = self.waiting_invitation(turn, target)? {
@@ -105,6 +108,35 @@ impl State {
                 }
             }
         }
+        self.done(turn, command, None);
+        Ok(Ok(()))
+    }
+
+    /// What the person calls somebody.
+    pub(super) fn name_contact(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str, name: &str) -> Tried {
+        let address = match self.address(turn, target)? {
+            Ok(address) => address,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let Some(mut contact) = contacts::get(turn.db, &address)? else { return Ok(Err(never_seen(&address))) };
+        let name = content::line(name, usize::MAX);
+        if name.len() > MAX_NAME || name.contains('@') {
+            let what = "That can't be what you call somebody.";
+            let why =
+                format!("Names have at most {MAX_NAME} bytes and no @, so that nobody takes them for an address.");
+            return Ok(Err(Problem::new(Kind::Usage, what, why, "Choose another one.")));
+        }
+        if let Some(other) = contacts::called(turn.db, &name)?.into_iter().find(|other| other.address != address) {
+            let what = format!("You call {} so already.", other.address);
+            return Ok(Err(Problem::new(
+                Kind::Conflict,
+                what,
+                "",
+                "Choose another name, or take that one back first.",
+            )));
+        }
+        contact.name = name;
+        contacts::put(turn.db, &contact)?;
         self.done(turn, command, None);
         Ok(Ok(()))
     }
