@@ -176,6 +176,10 @@ pub enum ProcessError {
     /// Invalid for every member, by the group's state and the commit's bytes alone (protocol rule 6).
     #[error("the commit is invalid: {0}")]
     Invalid(String),
+    /// It can't be processed, and it may be that only here: what it needs may have been kept back from this member, or used up
+    /// before. Nobody is convicted by it (protocol rule 7).
+    #[error("the commit can't be processed: {0}")]
+    Unproven(String),
     /// A leaf that the commit brings is refused; invalid for every member.
     #[error("the commit brings a leaf that is refused")]
     Leaf(#[from] LeafError),

@@ -138,8 +138,9 @@ pub(super) fn free_leaves<'g>(group: &'g MlsGroup, gone: &[u32]) -> impl Iterato
     (0..).filter(move |leaf| !taken.contains(leaf))
 }
 
-/// Whose fault a failed commit is. The rule: what depends on this member's secrets or clock is this member's alone, all else is
-/// a function of the group's state and the commit's bytes.
+/// Whose fault a failed commit is. The rule: what depends on this member's secrets or clock is this member's alone; what depends on
+/// which other entries this member was shown proves nothing against the author; all else is a function of the group's state and
+/// the commit's bytes.
 pub(super) fn blame(error: ProcessMessageError<StorageError>, epoch: u64) -> ProcessError {
     use openmls::prelude::ApplyUpdatePathError as Path;
     match error {
@@ -166,6 +167,13 @@ pub(super) fn blame(error: ProcessMessageError<StorageError>, epoch: u64) -> Pro
             ))),
         ) => ProcessError::OnlyMe(error.to_string()),
         ProcessMessageError::LibraryError(error) => ProcessError::OnlyMe(error.to_string()),
+        // A relay can keep a proposal back from one reader; and whether a message key is still there hangs on what came before.
+        ProcessMessageError::InvalidCommit(error @ StageCommitError::MissingProposal) => {
+            ProcessError::Unproven(error.to_string())
+        }
+        ProcessMessageError::ValidationError(error @ ValidationError::UnableToDecrypt(_)) => {
+            ProcessError::Unproven(error.to_string())
+        }
         error => ProcessError::Invalid(error.to_string()),
     }
 }

@@ -11,7 +11,7 @@ use wire::{AccountRecord, Bytes, DeviceCertificate, Entry, EntryId, Epoch, Label
 
 use super::outline::Grounds;
 use super::story::{heirs, story};
-use super::validity::{Proposed, judge, same_device};
+use super::validity::{Fault, Proposed, judge, same_device};
 use super::{Done, LogRun, State, Turn};
 use crate::db::contacts::{self, Seen};
 use crate::db::conversations::{self, Conversation};
@@ -27,6 +27,8 @@ enum Refusal {
     Junk,
     /// Invalid for every member; its author is known.
     Invalid(String),
+    /// Refused too, but what was seen here proves nothing against whoever signed it: nobody is named.
+    Unproven(String),
     /// This device alone can't follow.
     OnlyMe,
 }
@@ -84,6 +86,11 @@ impl State {
                 self.hold(turn, id, "A member has changed this conversation in a way that is not allowed.", &why)?;
                 return Ok(false);
             }
+            Err(Refusal::Unproven(why)) => {
+                let why = format!("{why} Whose doing that is can't be told.");
+                self.hold(turn, id, "This conversation was changed in a way that this device can't accept.", &why)?;
+                return Ok(false);
+            }
             Err(Refusal::OnlyMe) => {
                 self.ask_to_rejoin(turn, conversation)?;
                 return Ok(false);
@@ -133,6 +140,7 @@ impl State {
             Ok(incoming) => incoming,
             Err(ProcessError::Storage(error)) => return Err(MlsError::from(error).into()),
             Err(ProcessError::OnlyMe(_)) => return Ok(Err(Refusal::OnlyMe)),
+            Err(error @ ProcessError::Unproven(_)) => return Ok(Err(Refusal::Unproven(format!("{error}.")))),
             // The envelope was sealed in this epoch and holds a commit of another one: its author's doing.
             Err(ProcessError::Removed) => return Ok(Ok(Followed::Removed)),
             Err(error) => return Ok(Err(Refusal::Invalid(format!("{}: {error}.", author.address)))),
@@ -156,8 +164,10 @@ impl State {
             state: incoming.state.as_deref(),
             asked: super::rejoin::asked(&envelope, conversation, &incoming.packages),
         };
-        if let Err(why) = judge(&group.state(), &group.members(), &proposed, record.as_ref()) {
-            return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address))));
+        match judge(&group.state(), &group.members(), &proposed, record.as_ref()) {
+            Ok(()) => {}
+            Err(Fault::OfCommit(why)) => return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address)))),
+            Err(Fault::OfGrounds(why)) => return Ok(Err(Refusal::Unproven(format!("{why}.")))),
         }
         let me = self.me.as_ref().and_then(|me| me.certificate()).cloned();
         let comes_back =
