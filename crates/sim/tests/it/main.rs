@@ -7,6 +7,7 @@ mod groups;
 mod keys;
 mod people;
 mod power;
+mod receipts;
 #[cfg(feature = "mutants")]
 mod rejoin;
 mod replay;
