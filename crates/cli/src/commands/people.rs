@@ -18,7 +18,7 @@ pub fn contacts(session: &Session<'_>) -> Result<(), Problem> {
         return Ok(());
     }
     if people.is_empty() {
-        terminal.line("Nobody yet. Write to somebody: transom send NAME@RELAY \"hello\"".to_owned());
+        terminal.line("Nobody yet. Write to somebody: transom send NAME@RELAY \"hello\"");
         return Ok(());
     }
     let look = session.lines(&own.address);
@@ -66,10 +66,9 @@ pub fn receipts(session: &mut Session<'_>, choice: Option<Choice>) -> Result<(),
     let terminal = session.terminal;
     match (terminal.json, settings.read_receipts) {
         (true, _) => terminal.object(&settings),
-        (_, true) => terminal.line("Receipts are on: others see what you have read, and you what they have.".to_owned()),
+        (_, true) => terminal.line("Receipts are on: others see what you have read, and you what they have."),
         (_, false) => terminal.line(
-            "Receipts are off: nobody sees what you have read, and you don't what they have. That messages arrive is still told."
-                .to_owned(),
+            "Receipts are off: nobody sees what you have read, and you don't what they have. That messages arrive is still told.",
         ),
     }
     Ok(())
