@@ -120,6 +120,24 @@ pub enum Command {
     SetRole { conversation: String, member: String, role: Role },
     /// Leaves a group, with all own devices.
     Leave { conversation: String },
+    /// A new way into a group ([`Query::InviteLinks`] tells its text): good until `expires` (milliseconds since 1970, 0 for good) for
+    /// `uses` people (0 for any number). Who follows it asks to be let in; with `direct` that is done at once. Admins and owners may.
+    MakeLink {
+        conversation: String,
+        #[serde(default)]
+        expires: u64,
+        #[serde(default)]
+        uses: u32,
+        #[serde(default)]
+        direct: bool,
+    },
+    /// Takes a link back, any admin's: its id, a unique prefix of it of at least four characters, or its text. Nobody comes in by it any more,
+    /// whoever has asked before included.
+    RevokeLink { conversation: String, link: String },
+    /// Asks to be let into a group by a link. Done when the request is out; the conversation comes when one is let in.
+    Join { link: String },
+    /// Lets somebody in who has asked ([`Query::JoinRequests`]), or does not; who is refused is not told.
+    AnswerJoin { conversation: String, address: String, approve: bool },
     /// Takes a stranger's invitation.
     Accept { conversation: String },
     /// Refuses a stranger's invitation.
@@ -169,6 +187,13 @@ pub enum Query {
     },
     /// Invitations from strangers.
     Invitations,
+    /// The invite links of a group, the oldest first.
+    InviteLinks { conversation: String },
+    /// Who asks to be let in by an own link: into one group, or into any.
+    JoinRequests {
+        #[serde(default)]
+        conversation: Option<String>,
+    },
     /// The own devices.
     Devices,
     /// The 60 digits to compare with somebody.

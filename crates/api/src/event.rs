@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Conversation, Invitation, LinkPreview, Message, Problem};
+use crate::{Conversation, Invitation, JoinRequest, LinkPreview, Message, Problem};
 
 /// An event as it is printed, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub enum Event {
     MessageGone { conversation: String, message: String },
     /// A conversation is new or changed: name, members, roles, state.
     Conversation { conversation: Box<Conversation> },
+    /// Somebody asks to be let into a group by an own link.
+    JoinRequest { request: Box<JoinRequest> },
     /// Somebody who is not a contact invites.
     Invitation { invitation: Box<Invitation> },
     /// Something that the person should read: a new device, another identity, a history that differs.

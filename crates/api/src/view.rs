@@ -19,6 +19,8 @@ pub enum View {
     Revisions(Vec<Revision>),
     Contacts(Vec<Person>),
     Settings(Settings),
+    InviteLinks(Vec<InviteLink>),
+    JoinRequests(Vec<JoinRequest>),
 }
 
 /// An account that the person is in touch with, has named or has blocked.
@@ -204,6 +206,42 @@ pub struct Invitation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// When it came.
+    pub time: u64,
+}
+
+/// A way into a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteLink {
+    /// Its id; not a secret.
+    pub id: String,
+    /// Who has made it, and is asked by who follows it.
+    pub by: String,
+    /// What to pass on, on the device that has made it; whoever has it can ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// Whoever asks is let in at once.
+    pub direct: bool,
+    /// Until when it is good, in milliseconds since 1970; 0 for good.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub expires: u64,
+    /// How many it lets in; 0 for any number.
+    #[serde(default)]
+    pub uses: u32,
+    /// How many it has let in.
+    #[serde(default)]
+    pub used: u32,
+}
+
+/// Somebody asks to be let into a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The group.
+    pub conversation: String,
+    /// Its name.
+    pub name: String,
+    /// Who asks.
+    pub address: String,
+    /// When that came.
     pub time: u64,
 }
 

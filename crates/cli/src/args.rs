@@ -424,6 +424,56 @@ pub enum Group {
         /// Whose it is to be
         member: String,
     },
+    /// Make a link that others can follow into the group, list the links, or take one back
+    #[command(
+        override_usage = "transom group link GROUP [--for LENGTH | --endless] [--uses N] [--direct]\n       transom group link GROUP --list\n       transom group link GROUP --revoke LINK"
+    )]
+    Link {
+        /// The group
+        group: String,
+        /// How long it is good: a number with m, h, d or w
+        #[arg(long = "for", value_name = "LENGTH", value_parser = length, default_value = "7d")]
+        length: Option<Duration>,
+        /// It is good until it is taken back
+        #[arg(long)]
+        endless: bool,
+        /// It lets in at most so many [default: any number]
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        uses: u32,
+        /// Whoever follows it is let in at once; otherwise you are asked
+        #[arg(long)]
+        direct: bool,
+        /// List the links
+        #[arg(long, conflicts_with_all = ["endless", "direct", "revoke"])]
+        list: bool,
+        /// Take a link back: the first characters of its id, or the link itself
+        #[arg(long, value_name = "LINK", conflicts_with_all = ["endless", "direct"])]
+        revoke: Option<String>,
+    },
+    /// Ask to be let into a group by a link
+    Join {
+        /// The link
+        link: String,
+    },
+    /// List who asks to be let in by your links
+    Requests {
+        /// Into this group only
+        group: Option<String>,
+    },
+    /// Let somebody in who has asked
+    Approve {
+        /// The group
+        group: String,
+        /// Who
+        who: String,
+    },
+    /// Don't let somebody in who has asked; they are not told
+    Decline {
+        /// The group
+        group: String,
+        /// Who
+        who: String,
+    },
     /// Change what somebody may do
     Role {
         /// The group

@@ -187,6 +187,14 @@ impl<'a> Lines<'a> {
         self.terminal.line(format!("  {}  {text}", self.terminal.paint(Paint::Faint, time)));
     }
 
+    /// Somebody asks to be let into a group.
+    pub fn join_request(&self, request: &api::JoinRequest) {
+        let (who, name) = (clean(&request.address), short(&request.name, 60));
+        let who = self.terminal.paint(Paint::Strong, who);
+        let time = self.terminal.paint(Paint::Faint, self.time(request.time));
+        self.terminal.line(format!("{who} asks to join the group \"{name}\"  {time}"));
+    }
+
     /// An invitation.
     pub fn invitation(&self, invitation: &Invitation) {
         let what = match &invitation.name {

@@ -85,6 +85,9 @@ pub(crate) enum Deposit {
     /// Add me again: I can't follow.
     #[n(1)]
     Rejoin(#[n(0)] Box<Rejoin>),
+    /// Let me in: I was given a link.
+    #[n(2)]
+    AskToJoin(#[n(0)] Box<crate::invite_link::AskToJoin>),
 }
 
 /// An invitation to one device.

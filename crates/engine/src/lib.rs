@@ -26,6 +26,7 @@ mod db;
 mod env;
 mod formats;
 mod identity;
+mod invite_link;
 mod io;
 pub mod mls;
 #[cfg(feature = "mutants")]

@@ -41,10 +41,12 @@ pub enum Mutant {
     EditAfterDelete,
     /// What a device does to messages itself stays behind what others do, wherever it is in the log.
     OwnActsLast,
-    /// Admins give roles, and the group to themselves.
-    AnyAdminTransfers,
     /// What was to vanish stays.
     NothingVanishes,
+    /// Any member gives roles, and the group to whom he likes.
+    AnyMemberTransfers,
+    /// A link that was taken back, has ended or is used up lets in whoever asks.
+    RevokedLinkWorks,
 }
 
 /// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.

@@ -17,6 +17,8 @@ pub(crate) const MAX_BYTES: usize = 8 * 1024;
 pub(crate) const MAX_NAME: usize = 256;
 /// Longest description, in bytes.
 pub(crate) const MAX_DESCRIPTION: usize = 1_024;
+/// Invite links that are open at the same time.
+pub(crate) const MAX_LINKS: usize = 16;
 
 const VERSION: u64 = 1;
 
@@ -33,6 +35,23 @@ pub(crate) enum LoggingPolicy {
     Forbidden = 0,
 }
 
+/// A way into a group: whoever knows its secret may ask its maker to be let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InviteLink {
+    /// A part of the hash of its secret.
+    pub id: [u8; 16],
+    /// The account that has made it, and answers.
+    pub by: [u8; 32],
+    /// Whoever asks is let in at once.
+    pub direct: bool,
+    /// Until when it is good, in milliseconds since 1970; 0 for good.
+    pub expires: u64,
+    /// How many it lets in; 0 for any number.
+    pub uses: u32,
+    /// How many it has let in.
+    pub used: u32,
+}
+
 /// The shared state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConversationState {
@@ -46,6 +65,8 @@ pub(crate) struct ConversationState {
     pub description: String,
     /// Messages vanish so many seconds after they were seen; 0 if they stay.
     pub timer: u32,
+    /// The oldest first.
+    pub links: Vec<InviteLink>,
     unknown: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -60,6 +81,7 @@ impl ConversationState {
             logging: LoggingPolicy::Forbidden,
             description: String::new(),
             timer: 0,
+            links: Vec::new(),
             unknown: BTreeMap::new(),
         }
     }
@@ -91,7 +113,7 @@ impl ConversationState {
         }
     }
 
-    /// This state when only these accounts are members: who is gone has no role any more, and a group whose owners are all gone is
+    /// This state when only these accounts are members: who is gone has no role any more, links end with their makers' roles, and a group whose owners are all gone is
     /// its heir's. There is exactly one outcome, which every receiver computes for itself.
     ///
     /// The heir is the admin who has been one for longest, else the first of `members`, which is in the order of their leaves.
@@ -108,6 +130,8 @@ impl ConversationState {
         {
             settled.set_role(heir, api::Role::Owner);
         }
+        let may = |account: &[u8; 32]| settled.owners.contains(account) || settled.admins.contains(account);
+        settled.links.retain(|link| may(&link.by));
         settled
     }
 
@@ -129,6 +153,13 @@ impl ConversationState {
         }
         if self.timer != 0 {
             entries.insert(9, encoded(&self.timer));
+        }
+        if !self.links.is_empty() {
+            let bytes = |bytes: &[u8]| minicbor::bytes::ByteVec::from(bytes.to_vec());
+            let links: Vec<_> = self.links.iter().collect();
+            let links: Vec<_> =
+                links.iter().map(|l| (bytes(&l.id), bytes(&l.by), l.direct, l.expires, l.uses, l.used)).collect();
+            entries.insert(10, encoded(&links));
         }
         let mut out = Encoder::new(Vec::new());
         let mut write = || -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
@@ -155,7 +186,7 @@ impl ConversationState {
         let Some(entries) = input.map()? else { return Ok(None) };
         let (mut version, mut kind, mut name, mut logging) = (None, None, None, None);
         let (mut owners, mut admins, mut timer) = (Vec::new(), Vec::new(), 0);
-        let mut description = String::new();
+        let (mut description, mut links) = (String::new(), Vec::new());
         let mut unknown = BTreeMap::new();
         let mut last = None;
         for _ in 0..entries {
@@ -200,6 +231,10 @@ impl ConversationState {
                     0 => return Ok(None),
                     seconds => timer = seconds,
                 },
+                10 => match read_links(&mut input)? {
+                    Some(read) => links = read,
+                    None => return Ok(None),
+                },
                 _ => {
                     let from = input.position();
                     if input.datatype()? == Type::Break {
@@ -217,8 +252,28 @@ impl ConversationState {
         if name.len() > MAX_NAME {
             return Ok(None);
         }
-        Ok(Some(Self { kind, name, owners, admins, logging, description, timer, unknown }))
+        Ok(Some(Self { kind, name, owners, admins, logging, description, timer, links, unknown }))
     }
+}
+
+/// At least one, at most as many as may be, each once.
+fn read_links(input: &mut Decoder<'_>) -> Result<Option<Vec<InviteLink>>, minicbor::decode::Error> {
+    let Some(count) = input.array()?.filter(|count| (1..=MAX_LINKS as u64).contains(count)) else { return Ok(None) };
+    let mut links: Vec<InviteLink> = Vec::new();
+    for _ in 0..count {
+        if input.array()? != Some(6) {
+            return Ok(None);
+        }
+        let (Ok(id), Ok(by)) = (<[u8; 16]>::try_from(input.bytes()?), <[u8; 32]>::try_from(input.bytes()?)) else {
+            return Ok(None);
+        };
+        let (direct, expires, uses, used) = (input.bool()?, input.u64()?, input.u32()?, input.u32()?);
+        if links.iter().any(|link| link.id == id) {
+            return Ok(None);
+        }
+        links.push(InviteLink { id, by, direct, expires, uses, used });
+    }
+    Ok(Some(links))
 }
 
 fn encoded<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
@@ -260,6 +315,21 @@ mod tests {
         empty.description.clear();
         empty.unknown.insert(6, minicbor::to_vec("").unwrap());
         assert!(ConversationState::decode(&empty.encode()).is_err());
+    }
+
+    #[test]
+    fn links_come_back_and_end_with_their_makers_roles() {
+        let mut state = ConversationState::new(GroupKind::Group, "Family", vec![[1; 32]]);
+        state.admins = vec![[2; 32]];
+        let link = |n: u8, by: u8| InviteLink { id: [n; 16], by: [by; 32], direct: true, expires: 9, uses: 3, used: 1 };
+        state.links = vec![link(1, 1), link(2, 2)];
+        assert_eq!(ConversationState::decode(&state.encode()), Ok(state.clone()));
+        assert_eq!(state.settled(&[[1; 32], [2; 32]]), state);
+        assert_eq!(state.settled(&[[1; 32]]).links, [link(1, 1)]);
+        state.links.push(link(1, 2));
+        assert!(ConversationState::decode(&state.encode()).is_err());
+        state.links = (0..=MAX_LINKS as u8).map(|n| link(n, 1)).collect();
+        assert!(ConversationState::decode(&state.encode()).is_err());
     }
 
     #[test]

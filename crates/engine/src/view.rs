@@ -5,8 +5,9 @@ use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 use wire::LogId;
 
-use crate::db::{arrangements, contacts, conversations, messages};
+use crate::db::{arrangements, contacts, conversations, joins, messages};
 use crate::identity::{Me, fingerprint, safety_number};
+use crate::invite_link;
 use crate::sync::{
     contact_address, message_view, named_message, pins, receipts_are_on, resolve_conversation, revisions,
 };
@@ -63,6 +64,19 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
             View::Messages(views(db, &page).map_err(database)?)
         }
         Query::Invitations => View::Invitations(invitations(db).map_err(database)?),
+        Query::InviteLinks { conversation: target } => {
+            let row = find(db, me, target)?;
+            View::InviteLinks(invite_links(db, me, &row).map_err(database)?)
+        }
+        Query::JoinRequests { conversation: target } => {
+            let row = target.as_deref().map(|target| find(db, me, target)).transpose()?;
+            let mut views = Vec::new();
+            for request in joins::requests(db, row.map(|row| row.id)).map_err(database)? {
+                let name = conversations::get(db, request.conversation).map_err(database)?.map(|c| c.name);
+                views.push(join_request(&request, &name.unwrap_or_default()));
+            }
+            View::JoinRequests(views)
+        }
         Query::Devices => View::Devices(
             me.record
                 .devices
@@ -205,6 +219,47 @@ pub(crate) fn conversation(
         draft: kept.draft,
         timer: u64::from(c.timer) * 1_000,
     })
+}
+
+fn invite_links(
+    db: &Connection,
+    me: &Me,
+    conversation: &conversations::Conversation,
+) -> rusqlite::Result<Vec<api::InviteLink>> {
+    let members = conversations::members(db, conversation.id)?;
+    let rows = joins::links(db, conversation.id)?.into_iter();
+    let views = rows.map(|joins::LinkRow { link, secret }| {
+        let by = members.iter().find(|member| member.account_key == link.by);
+        let text = secret.filter(|_| link.by == me.account_key()).map(|secret| {
+            let parts = invite_link::LinkParts {
+                inviter: &me.address,
+                relay: &conversation.relay,
+                log: conversation.id,
+                secret,
+                expires: link.expires,
+            };
+            invite_link::write(&parts, me.device(), &me.signer)
+        });
+        api::InviteLink {
+            id: HEXLOWER.encode(&link.id),
+            by: by.map(|member| member.address.clone()).unwrap_or_default(),
+            link: text,
+            direct: link.direct,
+            expires: link.expires,
+            uses: link.uses,
+            used: link.used,
+        }
+    });
+    Ok(views.collect())
+}
+
+pub(crate) fn join_request(request: &joins::JoinRequest, name: &str) -> api::JoinRequest {
+    api::JoinRequest {
+        conversation: request.conversation.to_string(),
+        name: name.to_owned(),
+        address: request.address.clone(),
+        time: request.time,
+    }
 }
 
 fn invitations(db: &Connection) -> rusqlite::Result<Vec<api::Invitation>> {

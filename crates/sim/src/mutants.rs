@@ -41,8 +41,10 @@ pub enum Mutant {
     NothingHeld,
     /// A client compares hash heads of before a restore with those behind it.
     HeadsOfBefore,
-    /// Admins give roles, and the group to themselves.
-    AnyAdminTransfers,
+    /// Any member gives roles, and the group to whom he likes.
+    AnyMemberTransfers,
+    /// A link that was taken back, has ended or is used up lets in whoever asks.
+    RevokedLinkWorks,
 }
 
 impl Mutant {
@@ -65,7 +67,8 @@ impl Mutant {
         Self::RestoreUnnoticed,
         Self::NothingHeld,
         Self::HeadsOfBefore,
-        Self::AnyAdminTransfers,
+        Self::AnyMemberTransfers,
+        Self::RevokedLinkWorks,
     ];
 
     /// Its name on the command line.
@@ -89,7 +92,8 @@ impl Mutant {
             Self::RestoreUnnoticed => "restore-unnoticed",
             Self::NothingHeld => "nothing-held",
             Self::HeadsOfBefore => "heads-of-before",
-            Self::AnyAdminTransfers => "any-admin-transfers",
+            Self::AnyMemberTransfers => "any-member-transfers",
+            Self::RevokedLinkWorks => "revoked-link-works",
         }
     }
 
@@ -105,7 +109,8 @@ impl Mutant {
                 | Self::RestoreUnnoticed
                 | Self::NothingHeld
                 | Self::HeadsOfBefore
-                | Self::AnyAdminTransfers
+                | Self::AnyMemberTransfers
+                | Self::RevokedLinkWorks
         )
     }
 
@@ -142,7 +147,8 @@ impl Mutant {
             Self::RestoreUnnoticed => Mutant::RestoreUnnoticed,
             Self::NothingHeld => Mutant::NothingHeld,
             Self::HeadsOfBefore => Mutant::HeadsOfBefore,
-            Self::AnyAdminTransfers => Mutant::AnyAdminTransfers,
+            Self::AnyMemberTransfers => Mutant::AnyMemberTransfers,
+            Self::RevokedLinkWorks => Mutant::RevokedLinkWorks,
         })
     }
 

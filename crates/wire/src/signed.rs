@@ -28,11 +28,15 @@ pub enum Label {
     Invitation,
     /// The device key signs a request to be added again.
     Rejoin,
+    /// The device key signs an invite link.
+    InviteLink,
+    /// The device key signs a request to be let in by a link.
+    AskToJoin,
 }
 
 impl Label {
     /// Every label, for the table of vectors.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::DeviceCertificate,
         Self::AccountRecord,
         Self::Authenticate,
@@ -42,6 +46,8 @@ impl Label {
         Self::CommitEnvelope,
         Self::Invitation,
         Self::Rejoin,
+        Self::InviteLink,
+        Self::AskToJoin,
     ];
 
     /// The label as it is signed.
@@ -56,6 +62,8 @@ impl Label {
             Self::CommitEnvelope => "transom v1 commit envelope",
             Self::Invitation => "transom v1 invitation",
             Self::Rejoin => "transom v1 rejoin",
+            Self::InviteLink => "transom v1 invite link",
+            Self::AskToJoin => "transom v1 ask to join",
         }
     }
 }

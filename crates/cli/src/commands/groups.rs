@@ -2,6 +2,7 @@
 
 use api::{Command, Event, Problem, Query, View};
 
+use super::invite_links;
 use super::messages::given_text;
 use crate::args::Group;
 use crate::lines::short_id;
@@ -52,6 +53,16 @@ pub fn group(session: &mut Session<'_>, group: &Group) -> Result<(), Problem> {
             let made = session.run("Handing over", command)?;
             finish(session, made, &format!("\"{}\" is {name}'s now. You are an admin of it.", short(group, 60)));
         }
+        Group::Link { group, revoke: Some(link), .. } => invite_links::revoke(session, group, link)?,
+        Group::Link { group, list: true, .. } => invite_links::list(session, group)?,
+        Group::Link { group, length, endless, uses, direct, .. } => {
+            let length = length.filter(|_| !endless);
+            invite_links::make(session, group, &invite_links::Wanted { length, uses: *uses, direct: *direct })?;
+        }
+        Group::Join { link } => invite_links::join(session, link)?,
+        Group::Requests { group } => invite_links::requests(session, group.as_deref())?,
+        Group::Approve { group, who } => invite_links::answer(session, group, who, true)?,
+        Group::Decline { group, who } => invite_links::answer(session, group, who, false)?,
         Group::Role { group, member, role } => {
             let member = session.address(member)?;
             let name = lines.name(&member);
@@ -156,7 +167,7 @@ fn invited(session: &mut Session<'_>, text: &str) -> Result<String, Problem> {
     Ok(find(session)?.unwrap_or_else(|| text.to_owned()))
 }
 
-fn finish(session: &Session<'_>, made: Made, text: &str) {
+pub fn finish(session: &Session<'_>, made: Made, text: &str) {
     if session.terminal.json {
         say(session, made);
     } else {

@@ -90,10 +90,13 @@ pub fn given_text(text: &[String]) -> Result<String, Problem> {
 
 pub fn receive(session: &mut Session<'_>) -> Result<(), Problem> {
     let own = session.account()?;
-    let mut invitations = Vec::new();
+    let (mut invitations, mut requests) = (Vec::new(), Vec::new());
     let caught_up = session.catch_up(|event| {
         if let Event::Invitation { invitation } = event {
             invitations.push(invitation.clone());
+        }
+        if let Event::JoinRequest { request } = event {
+            requests.push(request.clone());
         }
     });
     // What has come so far is printed also if not everything could be fetched.
@@ -101,10 +104,12 @@ pub fn receive(session: &mut Session<'_>) -> Result<(), Problem> {
     let terminal = session.terminal;
     if terminal.json {
         invitations.into_iter().for_each(|invitation| terminal.event(Event::Invitation { invitation }));
+        requests.into_iter().for_each(|request| terminal.event(Event::JoinRequest { request }));
     } else {
         let lines = session.lines(&own.address);
         invitations.iter().for_each(|invitation| lines.invitation(invitation));
-        if printed == 0 && invitations.is_empty() && caught_up.is_ok() {
+        requests.iter().for_each(|request| lines.join_request(request));
+        if printed == 0 && invitations.is_empty() && requests.is_empty() && caught_up.is_ok() {
             terminal.line("Nothing new.");
         }
     }
@@ -145,6 +150,7 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
                 lines.message(message, false);
             }
             Event::Invitation { invitation } => lines.invitation(invitation),
+            Event::JoinRequest { request } => lines.join_request(request),
             Event::Notice { problem, .. } => terminal.notice(problem),
             Event::Connection { relay, up } => {
                 let state = if *up { "connected" } else { "disconnected; coming back by itself" };

@@ -4,6 +4,7 @@ mod account;
 mod arrangements;
 mod content;
 mod groups;
+mod invite_links;
 mod messages;
 mod people;
 mod who;

@@ -39,6 +39,7 @@ transcripts! {
     groups,
     help,
     invitations,
+    invite_links,
     passphrase,
     people,
     polls,

@@ -13,7 +13,8 @@
 //! A line of output is kept as it is, except for what differs from run to run: see `Stage::mask`. Lines of progress (they begin with
 //! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines. An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
-//! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed.
+//! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed,
+//! `[link]` for the last invite link that a line consists of.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -37,6 +38,7 @@ pub fn run(name: &str) {
         code: String::new(),
         device: String::new(),
         message: String::new(),
+        link: String::new(),
         environment: HashMap::new(),
     };
     let mut printed = String::new();
@@ -81,6 +83,7 @@ struct Stage {
     code: String,
     device: String,
     message: String,
+    link: String,
     environment: HashMap<String, Vec<(String, String)>>,
 }
 
@@ -137,6 +140,7 @@ impl Stage {
             .replace("[code]", &self.code)
             .replace("[device]", &self.device)
             .replace("[message]", &self.message)
+            .replace("[link]", &self.link)
             .replace("[home]", &self.home.to_string_lossy());
         // `transom` may be followed by settings in braces: {NAME=value}.
         let (mut words, mut settings) = (Vec::new(), self.environment.get(who).cloned().unwrap_or_default());
@@ -169,6 +173,9 @@ impl Stage {
             if line.starts_with("  ") && word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit()) {
                 self.message = word.to_owned();
             }
+            if line.starts_with("https://") && line.contains("/join#") {
+                self.link = line.trim().to_owned();
+            }
             if line.contains("added ") && !line.contains("this one") {
                 self.device = line.split_whitespace().next().unwrap_or_default().to_owned();
             }
@@ -180,8 +187,25 @@ impl Stage {
     /// Replaces what differs from run to run: link codes, names of relays, and words as [`mask_word`] says.
     fn mask(&self, line: &str) -> String {
         let line = if self.code.is_empty() { line.to_owned() } else { line.replace(&self.code, "[code]") };
-        let line = line.replace(&self.relay.name(), "[relay]");
+        let line = without_secret(&line).replace(&self.relay.name(), "[relay]");
+        let line = without_date(&line);
         mask(line.replace(&format!("localhost:{}", self.relay.http), "localhost:[http]").trim_end())
+    }
+}
+
+/// Invite links differ behind their `#`.
+fn without_secret(line: &str) -> String {
+    let Some((before, after)) = line.split_once("/join#") else { return line.to_owned() };
+    let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).unwrap_or(after.len());
+    format!("{before}/join#[secret]{}", &after[end..])
+}
+
+/// A day and a time behind "until".
+fn without_date(line: &str) -> String {
+    let Some((before, after)) = line.split_once("until ") else { return line.to_owned() };
+    match after.find(':').filter(|at| *at < 20 && after.starts_with(|c: char| c.is_ascii_digit())) {
+        Some(colon) => format!("{before}until [date]{}", &after[colon + 3..]),
+        None => line.to_owned(),
     }
 }
 

@@ -261,6 +261,10 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "leaves",
         "looked",
         "arrangements",
+        "invite_links",
+        "invite_secrets",
+        "join_requests",
+        "joins",
     ];
     for table in tables {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([id.0])?;

@@ -572,6 +572,7 @@ impl State {
             match formats::decode::<Deposit>(&plain) {
                 Ok(Deposit::Invitation(invitation)) => self.on_invitation(turn, *invitation, entry.time)?,
                 Ok(Deposit::Rejoin(rejoin)) => self.on_rejoin(turn, *rejoin)?,
+                Ok(Deposit::AskToJoin(ask)) => self.on_ask_to_join(turn, &ask)?,
                 Err(_) => {}
             }
         }

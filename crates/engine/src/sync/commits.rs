@@ -16,7 +16,7 @@ use super::{Done, LogRun, State, Turn};
 use crate::db::contacts::{self, Seen};
 use crate::db::conversations::{self, Conversation};
 use crate::db::leaves::{self, Leaf};
-use crate::db::{messages, outbox};
+use crate::db::{joins, messages, outbox};
 use crate::formats::{self, CommitEnvelope};
 use crate::mls::{self, Derive, Group, Member, MlsError, ProcessError};
 use crate::state::{ConversationState, GroupKind};
@@ -341,8 +341,10 @@ impl State {
         conversations::put(turn.db, &conversation)?;
         conversations::set_suite(turn.db, id, suite)?;
         conversations::set_description(turn.db, id, &state.description)?;
+        joins::set_links(turn.db, id, &state.links)?;
         let members: Vec<conversations::Member> = members.into_values().collect();
         conversations::set_members(turn.db, id, &members)?;
+        joins::forget_answered(turn.db, id)?;
         self.conversation_changed(turn, id)
     }
 

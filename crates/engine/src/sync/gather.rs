@@ -30,6 +30,13 @@ pub(super) struct Gathered {
     pub readd: bool,
 }
 
+impl Gathered {
+    /// It is a device of the account with this key.
+    pub(super) fn is_of(&self, account: &[u8; 32]) -> bool {
+        Signed::<AccountRecord>::parse(self.record.clone()).is_ok_and(|record| record.account_key == *account)
+    }
+}
+
 /// What one intent has gathered.
 #[derive(Default)]
 pub(super) struct Gather {

@@ -10,6 +10,7 @@ use wire::{Bytes, Code, EntryId, Epoch, LogId, Request, Response};
 use super::gather::Gathered;
 use super::outline::Grounds;
 use super::{Ask, Done, State, Turn};
+use crate::db;
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, IntentRow, PendingCommit};
 use crate::formats::{self, PendingInvite};
@@ -44,6 +45,12 @@ pub(super) enum Intent {
     Describe { text: String },
     /// The group is somebody else's; oneself stays as an admin.
     Transfer { member: String },
+    /// Another way in.
+    MakeLink { id: [u8; 16], expires: u64, uses: u32, direct: bool },
+    /// One way in less.
+    RevokeLink { id: [u8; 16] },
+    /// Bring an account in that has asked by a link; this one, whatever its address leads to.
+    Admit { member: String, account: [u8; 32], link: [u8; 16] },
     /// Fresh own keys.
     Update,
     /// Carry out what others have asked for: to leave.
@@ -197,6 +204,17 @@ impl State {
             super::gather::State::Later(after) => return Ok(Plan::Later(after)),
             super::gather::State::Impossible(problem) => return Ok(Plan::Impossible(problem)),
         };
+        if let Intent::Admit { member, account, .. } = &intent
+            && invites.iter().any(|invite| !invite.is_of(account))
+        {
+            db::joins::remove_request(turn.db, conversation.id, member)?;
+            return Ok(Plan::Impossible(Problem::new(
+                Kind::Trust,
+                format!("Somebody asked to join as {member} who is somebody else."),
+                "The account that this address leads to has another identity. Nobody was let in.",
+                "",
+            )));
+        }
         if !conversation.log_made {
             return self.make_log(turn, conversation, row.n);
         }
@@ -543,6 +561,9 @@ impl State {
             Intent::Create { members } | Intent::Add { members } if kind == Some(ConversationKind::Group) => {
                 members.iter().map(|member| format!("You added {member}.")).collect()
             }
+            Intent::Admit { member, .. } => vec![format!("You let {member} in by a link.")],
+            Intent::MakeLink { .. } => vec!["You made an invite link.".into()],
+            Intent::RevokeLink { .. } => vec!["You took an invite link back.".into()],
             Intent::Remove { member } => vec![format!("You removed {member}.")],
             Intent::Rename { name } => vec![format!("You named the group “{name}”.")],
             Intent::SetTimer { seconds } => vec![super::story::timer_story("You", seconds)],

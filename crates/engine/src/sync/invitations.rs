@@ -197,6 +197,10 @@ impl State {
         }
         let trusted =
             own || contact.is_some_and(|contact| contact.known && contact.confirmation != api::Confirmation::Conflict);
+        // What one has asked for oneself one has accepted.
+        let asked = db::joins::join(turn.db, log)?
+            .is_some_and(|join| join.inviter == record.address.as_str() && join.relay == invitation.relay);
+        let trusted = trusted || asked;
         let before = conversations::get(turn.db, log)?;
         if before.as_ref().is_some_and(|before| before.relay.as_str() != invitation.relay) {
             // A log has one relay: this is another conversation under the id of one that is known.
@@ -209,6 +213,9 @@ impl State {
             return Ok(());
         }
         self.see_record(turn, record.bytes(), false)?;
+        if asked {
+            contacts::set_known(turn.db, &record.address)?;
+        }
         turn.db.prepare_cached("INSERT OR REPLACE INTO invitations VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
             params![
                 log.0,
@@ -410,6 +417,8 @@ impl State {
         // Whoever else was asked to add this device again need not: it would use the same key package a second time.
         outbox::remove_requests(turn.db, id)?;
         super::rejoin::forget_rejoin(turn, id)?;
+        db::joins::remove_join(turn.db, id)?;
+        self.join_settled(id);
         self.deposit_settled(id);
         self.logs.insert(id, super::LogRun::default());
         self.refresh(turn, id)?;

@@ -15,6 +15,7 @@ mod gather;
 mod healing;
 mod intents;
 mod invitations;
+mod joining;
 mod linking;
 mod links;
 mod outbox;
@@ -178,6 +179,10 @@ enum Ask {
         row: i64,
     },
     LookUpSelf,
+    /// Who has made a link that this account follows.
+    JoinLookUp {
+        log: LogId,
+    },
     Link(linking::Step),
     /// Nobody waits for the answer.
     Ignored,
@@ -271,6 +276,7 @@ impl State {
         self.drive_deposits(turn)?;
         self.drive_invitations(turn)?;
         self.drive_rejoins(turn)?;
+        self.drive_joins(turn)?;
         self.drive_receipts(turn)?;
         self.drive_vanishing(turn)?;
         let ids: Vec<LogId> = self.logs.keys().copied().collect();
@@ -306,6 +312,7 @@ impl State {
             Ask::LookUp { intent, address } => self.on_looked_up(turn, intent, &address, result),
             Ask::Claim { intent, address, device } => self.on_claimed(turn, intent, &address, device, result),
             Ask::Deposit { row } => self.on_deposited(turn, row, result),
+            Ask::JoinLookUp { log } => self.on_join_looked_up(turn, log, result),
             Ask::Link(step) => self.on_link_step(turn, step, result),
             Ask::Ignored => Ok(()),
         }

@@ -7,13 +7,14 @@ use api::{Kind, Problem, Role};
 use wire::{DeviceId, LogId};
 
 use super::intents::{Intent, Plan, gone};
+use super::joining::{link_is_closed, open_link};
 use super::validity::{in_order, same_device};
 use super::{Done, State, Turn};
 use crate::db::conversations::Conversation;
 use crate::db::outbox;
 use crate::formats::{self, Rejoin};
 use crate::mls::{Change, Group, Member};
-use crate::state::{ConversationState, GroupKind};
+use crate::state::{ConversationState, GroupKind, InviteLink, MAX_LINKS};
 
 /// An intent but for key packages.
 #[derive(Default)]
@@ -68,7 +69,7 @@ impl State {
             .filter(|device| !members.iter().any(|m| m.certificate.device == *device))
             .collect();
         let mut outline = Outline::default();
-        if self.clock_is_off() && matches!(intent, Intent::Create { .. } | Intent::Add { .. }) {
+        if self.clock_is_off() && matches!(intent, Intent::Create { .. } | Intent::Add { .. } | Intent::Admit { .. }) {
             return Ok(Err(Plan::ClockIsOff));
         }
         let nobody = |who: &str| Plan::Impossible(not_a_member(who, conversation));
@@ -129,7 +130,7 @@ impl State {
             }
             Intent::SetRole { member, role: wanted } => {
                 let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
-                if role < Role::Owner && !planted!(AnyAdminTransfers) {
+                if role < Role::Owner && !planted!(AnyMemberTransfers) {
                     return Ok(Err(forbidden("change roles in this group", "owners")));
                 }
                 let mut after = before.clone();
@@ -158,7 +159,7 @@ impl State {
             }
             Intent::Transfer { member } => {
                 let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
-                if role < Role::Owner && !planted!(AnyAdminTransfers) {
+                if role < Role::Owner && !planted!(AnyMemberTransfers) {
                     return Ok(Err(forbidden("hand this group over", "owners")));
                 }
                 let mut after = before.clone();
@@ -166,6 +167,54 @@ impl State {
                 after.set_role(account, Role::Owner);
                 if after != before {
                     outline.change.state = Some(after.encode());
+                }
+            }
+            Intent::MakeLink { id, expires, uses, direct } => {
+                if role < Role::Admin {
+                    return Ok(Err(forbidden("make links to this group", "admins")));
+                }
+                let mut after = before.clone();
+                after.links.retain(|link| link.id != *id && (link.expires == 0 || link.expires > turn.now.0));
+                if after.links.len() >= MAX_LINKS {
+                    return Ok(Err(Plan::Impossible(Problem::new(
+                        Kind::Conflict,
+                        format!("A group has at most {MAX_LINKS} links."),
+                        "",
+                        "Take one back that nobody needs any more.",
+                    ))));
+                }
+                let (expires, uses, direct) = (*expires, *uses, *direct);
+                after.links.push(InviteLink { id: *id, by: own, direct, expires, uses, used: 0 });
+                outline.change.state = Some(after.encode());
+            }
+            Intent::RevokeLink { id } => {
+                if role < Role::Admin {
+                    return Ok(Err(forbidden("take links to this group back", "admins")));
+                }
+                let mut after = before.clone();
+                after.links.retain(|link| link.id != *id);
+                if after != before {
+                    outline.change.state = Some(after.encode());
+                }
+            }
+            Intent::Admit { member, link: id, .. } => {
+                if role < Role::Admin {
+                    return Ok(Err(forbidden("add somebody to this group", "admins")));
+                }
+                if leaves(member).is_empty() {
+                    let mut after = before.clone();
+                    match open_link(&before, id, &own, turn.now) {
+                        Ok(_) => {
+                            after.links.iter_mut().filter(|l| l.id == *id).for_each(|l| l.used += 1);
+                            outline.change.state = Some(after.encode());
+                        }
+                        Err(_) if planted!(RevokedLinkWorks) => {}
+                        Err(why) => {
+                            crate::db::joins::remove_request(turn.db, conversation.id, member)?;
+                            return Ok(Err(Plan::Impossible(link_is_closed(why))));
+                        }
+                    }
+                    outline.add.insert(member.clone(), None);
                 }
             }
             Intent::Update => outline.change.update_path = true,

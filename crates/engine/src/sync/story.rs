@@ -96,6 +96,13 @@ pub(super) fn state_story(
     if before.timer != after.timer {
         lines.push(timer_story(author, after.timer));
     }
+    let has = |state: &ConversationState, id: &[u8; 16]| state.links.iter().any(|link| link.id == *id);
+    if after.links.iter().any(|link| !has(before, &link.id)) {
+        // Those that have ended go with it.
+        lines.push(format!("{author} made an invite link."));
+    } else if before.links.iter().any(|link| !has(after, &link.id) && after.role(&link.by) >= Role::Admin) {
+        lines.push(format!("{author} took an invite link back."));
+    }
     // Whoever makes somebody else an owner and himself less hands the group over; whoever could not have done so notes an heir.
     let was = author_key.map_or(Role::Member, |key| before.role(&key));
     let steps_back = was == Role::Owner && author_key.is_some_and(|key| after.role(&key) < Role::Owner);

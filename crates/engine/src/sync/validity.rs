@@ -6,7 +6,7 @@ use api::Role;
 use wire::{AccountRecord, DeviceCertificate, Signed};
 
 use crate::mls::Member;
-use crate::state::{ConversationState, GroupKind};
+use crate::state::{ConversationState, GroupKind, InviteLink};
 
 /// The same device of the same account, with the same key. Ids of devices are their accounts' choice: alone they say nothing.
 pub(super) fn same_device(a: &DeviceCertificate, b: &DeviceCertificate) -> bool {
@@ -126,7 +126,22 @@ pub(super) fn judge(
     if role < Role::Owner && returns.any(|account| after.role(&account) > Role::Member) {
         return Err("somebody who is added comes as a member".into());
     }
-    judge_state(&before, &after, role, &staying)
+    judge_state(&before, &after, role, &staying)?;
+    judge_links(&before, &after, &author)
+}
+
+/// A link is made in one's own name and unused, and from then on nothing of it changes but how often it was used.
+fn judge_links(before: &ConversationState, after: &ConversationState, author: &[u8; 32]) -> Result<(), String> {
+    for link in &after.links {
+        let fits = match before.links.iter().find(|old| old.id == link.id) {
+            Some(old) => InviteLink { used: old.used, ..link.clone() } == *old && link.used >= old.used,
+            None => link.by == *author && link.used == 0,
+        };
+        if !fits || (link.uses != 0 && link.used > link.uses) {
+            return Err("an invite link is not what its maker has made".into());
+        }
+    }
+    Ok(())
 }
 
 /// The accounts that are members behind the commit, in the order of their leaves; new ones last.
@@ -168,7 +183,7 @@ fn judge_state(
             Err("only the timer of a conversation of two can change".into())
         };
     }
-    if role < Role::Admin {
+    if role < Role::Admin && !planted!(AnyMemberTransfers) {
         return Err("only admins may change the group".into());
     }
     let roles = |state: &ConversationState| {
@@ -177,7 +192,7 @@ fn judge_state(
     };
     // Roles are the owners' alone to give and to take; so is the group, which is given by making somebody else its owner.
     let roles_change = roles(after) != roles(before) && roles(after) != roles(&settled);
-    if roles_change && role < Role::Owner && !planted!(AnyAdminTransfers) {
+    if roles_change && role < Role::Owner && !planted!(AnyMemberTransfers) {
         return Err("only owners may change roles".into());
     }
     if !roles_change {
@@ -256,6 +271,34 @@ mod tests {
         }
         assert!(judge_state(&before, &state(&[1], &[]), Role::Member, &[[1; 32], [3; 32]]).is_ok());
         assert!(judge_state(&before, &state(&[1], &[]), Role::Member, &[[1; 32], [2; 32]]).is_err());
+    }
+
+    #[test]
+    fn rule_6_a_link_is_its_makers() {
+        let link =
+            |n: u8, by: u8, used| InviteLink { id: [n; 16], by: [by; 32], direct: false, expires: 0, uses: 2, used };
+        let with = |links: &[InviteLink]| {
+            let mut state = state(&[1], &[2]);
+            state.links = links.to_vec();
+            state
+        };
+        let (none, one) = (with(&[]), with(&[link(1, 1, 1)]));
+        assert!(judge_links(&none, &with(&[link(1, 2, 0)]), &[2; 32]).is_ok());
+        // In another's name, or used before it is made.
+        assert!(judge_links(&none, &with(&[link(1, 1, 0)]), &[2; 32]).is_err());
+        assert!(judge_links(&none, &with(&[link(1, 2, 1)]), &[2; 32]).is_err());
+        // Used once more, taken back, but not used less, more than it is good for, or opened to all.
+        assert!(judge_links(&one, &with(&[link(1, 1, 2)]), &[2; 32]).is_ok());
+        assert!(judge_links(&one, &none, &[2; 32]).is_ok());
+        assert!(judge_links(&one, &with(&[link(1, 1, 0)]), &[2; 32]).is_err());
+        assert!(judge_links(&one, &with(&[link(1, 1, 3)]), &[2; 32]).is_err());
+        let opened = InviteLink { direct: true, ..link(1, 1, 1) };
+        assert!(judge_links(&one, &with(&[opened]), &[1; 32]).is_err());
+        // Links are admins' affair.
+        let all = [[1; 32], [2; 32], [3; 32]];
+        assert!(judge_state(&none, &one, Role::Member, &all).is_err());
+        assert!(judge_state(&one, &none, Role::Member, &all).is_err());
+        assert!(judge_state(&one, &none, Role::Admin, &all).is_ok());
     }
 
     #[test]

@@ -30,6 +30,8 @@ struct Wait {
     deposits: bool,
     /// All deposits of all conversations.
     all_deposits: bool,
+    /// Whoever invites into this conversation must have been asked.
+    join: Option<LogId>,
     /// Something that is reported by hand: registration, a record, a link.
     by_hand: bool,
 }
@@ -42,6 +44,7 @@ pub(super) struct WaitFor {
     pub intents: Vec<i64>,
     pub deposits: bool,
     pub all_deposits: bool,
+    pub join: Option<LogId>,
     pub by_hand: bool,
 }
 
@@ -63,6 +66,7 @@ impl State {
                 intents: what.intents.into_iter().collect(),
                 deposits: what.deposits,
                 all_deposits: what.all_deposits,
+                join: what.join,
                 by_hand: what.by_hand,
             },
         );
@@ -100,6 +104,25 @@ impl State {
             .iter()
             .filter(|(_, wait)| wait.all_deposits || (wait.deposits && wait.conversation == Some(conversation)));
         self.waits.progressed.extend(waiting.map(|(command, _)| *command));
+    }
+
+    /// Whoever invites into this conversation is asked.
+    pub(super) fn join_settled(&mut self, conversation: LogId) {
+        for (command, wait) in &mut self.waits.open {
+            if wait.join == Some(conversation) {
+                wait.join = None;
+                self.waits.progressed.insert(*command);
+            }
+        }
+    }
+
+    /// Whoever invites into this conversation can't be asked. False if nobody waits for that.
+    pub(super) fn fail_join(&mut self, turn: &mut Turn<'_>, conversation: LogId, problem: &Problem) -> bool {
+        let waiting = self.waits.open.iter().filter(|(_, wait)| wait.join == Some(conversation));
+        let mut waiting: Vec<CommandId> = waiting.map(|(command, _)| *command).collect();
+        waiting.sort_unstable();
+        waiting.iter().for_each(|command| self.fail(turn, *command, problem.clone()));
+        !waiting.is_empty()
     }
 
     /// Something that is reported by hand has happened.
@@ -149,7 +172,7 @@ impl State {
         progressed.sort_unstable();
         for command in progressed {
             let Some(wait) = self.waits.open.get(&command) else { continue };
-            if wait.message_pending || !wait.intents.is_empty() || wait.by_hand {
+            if wait.message_pending || !wait.intents.is_empty() || wait.by_hand || wait.join.is_some() {
                 continue;
             }
             if let (true, Some(conversation)) = (wait.deposits, wait.conversation)

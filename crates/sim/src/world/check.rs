@@ -88,6 +88,7 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
     vanished(&shown, now)?;
     same_group(&shown, model)?;
     owners_alone(model)?;
+    links_end(&shown, model)?;
     for (order, given) in &model.given {
         if let Command::Send { text, .. } = &given.command {
             sent(order.0, text, given, &shown, model)?;
@@ -267,6 +268,36 @@ fn owners_alone(model: &Model) -> Result<(), Violation> {
             "device {device} never owned {id} and has carried out {:?}",
             given.command
         );
+    }
+    Ok(())
+}
+
+/// Rule 6: nobody has come in by a link that was taken back before he asked.
+fn links_end(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    for (order, was_in) in model.dead_joins.iter().filter(|_| !model.restored) {
+        let (Some(given), Some(account)) = (model.given.get(order), model.accounts.get(&order.0)) else { continue };
+        let Some(id) = given.conversation.as_ref().filter(|id| !was_in.contains(*id)) else { continue };
+        let other_way = model.given.iter().any(|(other, by)| {
+            let here = by.conversation.as_ref().is_none_or(|there| there == id);
+            let joins = matches!(by.command, Command::Join { .. }) && !model.dead_joins.contains_key(other);
+            let over = matches!(by.fate, Fate::Done(at) | Fate::Failed(at) if at < given.step);
+            here && match &by.command {
+                Command::AddMembers { members, .. } | Command::CreateGroup { members, .. } => {
+                    !over && members.contains(account)
+                }
+                _ => joins && model.accounts.get(&other.0) == Some(account),
+            }
+        });
+        let inside = shown.iter().find(|(_, what)| {
+            what.conversations.get(id).is_some_and(|(conversation, _)| {
+                conversation.standing == Standing::Active
+                    && conversation.members.iter().any(|member| member.address == *account)
+            })
+        });
+        if let (false, Some((device, _))) = (other_way, inside) {
+            let what = format!("device {device} shows {account} in {id}, who had a link that was taken back");
+            return Err(Violation::new("rule 6", what));
+        }
     }
     Ok(())
 }

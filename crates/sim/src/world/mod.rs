@@ -8,7 +8,7 @@ mod model;
 mod seeded;
 mod transition;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Command, Event, Query, View};
 use engine::Options;
@@ -265,9 +265,40 @@ impl World {
             }
         }
         let Some(id) = self.devices[device].next_command() else { return Ok(()) };
+        if let Command::Join { link } = &command
+            && self.is_dead(link)
+        {
+            let inside = self.inside(device);
+            self.model.dead_joins.insert((device, id), inside);
+        }
         self.model.gave((device, id), command.clone(), conversation, step);
         self.devices[device].command(command, &mut self.net, self.now)?;
         self.hear()
+    }
+
+    /// Nobody's program lists this link any more, and all of them run.
+    fn is_dead(&self, link: &str) -> bool {
+        let lists = |device: DeviceId, id: String| {
+            let Some(View::InviteLinks(links)) = self.view(device, &Query::InviteLinks { conversation: id }) else {
+                return true;
+            };
+            links.iter().any(|listed| listed.link.as_deref() == Some(link))
+        };
+        self.model.accounts.keys().all(|device| match self.view(*device, &Query::Conversations) {
+            Some(View::Conversations(conversations)) => conversations.into_iter().all(|c| !lists(*device, c.id)),
+            _ => false,
+        })
+    }
+
+    /// The conversations that anybody's program shows the account of a device in.
+    fn inside(&self, device: DeviceId) -> BTreeSet<String> {
+        let account = self.model.accounts.get(&device);
+        let shown = self.model.accounts.keys().filter_map(|other| match self.view(*other, &Query::Conversations) {
+            Some(View::Conversations(conversations)) => Some(conversations),
+            _ => None,
+        });
+        let inside = |c: &api::Conversation| c.members.iter().any(|member| Some(&member.address) == account);
+        shown.flatten().filter(inside).map(|conversation| conversation.id).collect()
     }
 
     /// Tells the model what people were told.
@@ -514,6 +545,9 @@ fn conversation_of(command: &Command) -> Option<&str> {
         | Command::Describe { conversation, .. }
         | Command::TransferOwnership { conversation, .. }
         | Command::SetRole { conversation, .. }
+        | Command::MakeLink { conversation, .. }
+        | Command::RevokeLink { conversation, .. }
+        | Command::AnswerJoin { conversation, .. }
         | Command::Leave { conversation }
         | Command::Accept { conversation }
         | Command::Decline { conversation } => Some(conversation),

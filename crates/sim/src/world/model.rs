@@ -67,6 +67,8 @@ pub struct Model {
     pub blocks: BTreeSet<(String, String)>,
     /// (account, conversation): it was shown as the owner of a group at least once.
     pub owners: BTreeSet<(String, String)>,
+    /// Those who asked by a link that was taken back when they did, with the conversations that they were in then.
+    pub dead_joins: BTreeMap<Order, BTreeSet<String>>,
     /// Notices that say that something doesn't verify, or of a defect.
     pub alarms: Vec<(DeviceId, api::Problem)>,
     /// Texts that somebody wanted gone, for everyone or for himself: nobody is promised to see them.

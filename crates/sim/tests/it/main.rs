@@ -5,6 +5,7 @@ mod content;
 mod found;
 mod groups;
 mod keys;
+mod links;
 mod people;
 mod power;
 mod receipts;

@@ -15,3 +15,20 @@ ALTER TABLE contacts ADD COLUMN name TEXT NOT NULL DEFAULT '';
 -- Groups.
 -- What the group is for, from the conversation's state.
 ALTER TABLE conversations ADD COLUMN description TEXT NOT NULL DEFAULT '';
+-- The invite links in the conversation's state: by which account, whether who comes by it is let in at once, until when (0 for good), how
+-- often it is good (0 for any number) and how often it was used; n is its place.
+CREATE TABLE invite_links (
+  conversation BLOB NOT NULL, n INTEGER NOT NULL, link BLOB NOT NULL, maker BLOB NOT NULL, direct INTEGER NOT NULL, expires INTEGER NOT NULL,
+  uses INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (conversation, n)
+) STRICT, WITHOUT ROWID;
+-- What only the device that has made a link knows of it.
+CREATE TABLE invite_secrets (conversation BLOB NOT NULL, link BLOB NOT NULL, secret BLOB NOT NULL, PRIMARY KEY (conversation, link)) STRICT, WITHOUT ROWID;
+-- Who asks to come in by a link.
+CREATE TABLE join_requests (
+  conversation BLOB NOT NULL, address TEXT NOT NULL, account_key BLOB NOT NULL, link BLOB NOT NULL, time INTEGER NOT NULL,
+  PRIMARY KEY (conversation, address)
+) STRICT, WITHOUT ROWID;
+-- Where this account has asked to come in; asked is 0 until the request is in the outbox.
+CREATE TABLE joins (
+  conversation BLOB PRIMARY KEY, relay TEXT NOT NULL, inviter TEXT NOT NULL, link BLOB NOT NULL, asked INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -4,6 +4,7 @@ mod arrangements;
 mod content;
 mod devices;
 mod groups;
+mod joining;
 mod messages;
 mod people;
 
@@ -145,6 +146,14 @@ impl State {
                 self.change(turn, id, &conversation, Intent::SetRole { member, role }, false)
             }
             Command::Leave { conversation } => self.change(turn, id, &conversation, Intent::Leave, false),
+            Command::MakeLink { conversation, expires, uses, direct } => {
+                self.make_link(turn, id, &conversation, (expires, uses, direct))
+            }
+            Command::RevokeLink { conversation, link } => self.revoke_link(turn, id, &conversation, &link),
+            Command::Join { link } => self.join_by_link(turn, id, &link),
+            Command::AnswerJoin { conversation, address, approve } => {
+                self.answer_join(turn, id, &conversation, (&address, approve))
+            }
             Command::Accept { conversation } => self.accept(turn, id, &conversation),
             Command::Decline { conversation } => self.decline(turn, id, &conversation),
             Command::Block { address } => self.block(turn, id, &address, true),

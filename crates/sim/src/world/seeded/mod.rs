@@ -2,6 +2,7 @@
 
 mod content;
 mod groups;
+mod links;
 
 use api::{Command, Conversation, ConversationKind, Query, Standing, View};
 
@@ -56,6 +57,7 @@ fn drawn(options: Options) -> Outcome {
         queued: Vec::new(),
         at_once: false,
         faults,
+        links: Vec::new(),
     };
     let verdict = run.play(&mut world, options.steps);
     Outcome {
@@ -86,6 +88,8 @@ struct Run {
     at_once: bool,
     /// How the relays' stores misbehave.
     faults: Faults,
+    /// Invite links that somebody was shown, whatever became of them.
+    links: Vec<String>,
 }
 
 impl Run {
@@ -146,7 +150,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -230,6 +234,7 @@ impl Run {
                 })
             }
             19 => self.content(world, device, &conversations),
+            20 => self.links(world, device, &groups),
             _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
         }
     }

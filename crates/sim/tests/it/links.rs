@@ -1,0 +1,163 @@
+//! Invite links: asking, being let in, and links that open nothing any more.
+
+use api::{Command, Query, Standing, View};
+use sim::world::Transition;
+
+use crate::support::{Story, address};
+
+fn makes(story: &mut Story, device: usize, id: &str, uses: u32, direct: bool) -> api::InviteLink {
+    let before = links(story, device, id);
+    let command = Command::MakeLink { conversation: id.into(), expires: 0, uses, direct };
+    story.does(Transition::Do { device, command });
+    story.settles();
+    let new = links(story, device, id).into_iter().find(|link| before.iter().all(|old| old.id != link.id));
+    new.expect("the link is listed where it was made")
+}
+
+fn links(story: &Story, device: usize, id: &str) -> Vec<api::InviteLink> {
+    match story.world.view(device, &Query::InviteLinks { conversation: id.into() }) {
+        Some(View::InviteLinks(links)) => links,
+        other => panic!("device {device} shows {other:?} instead of links"),
+    }
+}
+
+fn requests(story: &Story, device: usize) -> Vec<String> {
+    match story.world.view(device, &Query::JoinRequests { conversation: None }) {
+        Some(View::JoinRequests(requests)) => requests.into_iter().map(|request| request.address).collect(),
+        other => panic!("device {device} shows {other:?} instead of requests"),
+    }
+}
+
+fn joins(story: &mut Story, device: usize, link: &api::InviteLink) {
+    let link = link.link.clone().expect("the device that made it shows its text");
+    story.does(Transition::Do { device, command: Command::Join { link } });
+    story.settles();
+}
+
+fn answers(story: &mut Story, device: usize, id: &str, who: usize, approve: bool) {
+    let command = Command::AnswerJoin { conversation: id.into(), address: address(who), approve };
+    story.does(Transition::Do { device, command });
+    story.settles();
+}
+
+fn members(story: &Story, device: usize, name: &str) -> usize {
+    story.conversation(device, name).members.len()
+}
+
+#[test]
+fn whoever_has_a_link_asks_and_is_let_in() {
+    let mut story = Story::new(1, 3, 3);
+    let id = story.group(0, "walks", &[1]);
+    let link = makes(&mut story, 0, &id, 0, false);
+    // The others see that there is one, and not what it says.
+    assert_eq!(links(&story, 1, &id).into_iter().map(|link| link.link).collect::<Vec<_>>(), [None]);
+    joins(&mut story, 2, &link);
+    assert!(story.conversations(2).is_empty(), "who asks knows nothing yet");
+    assert_eq!(requests(&story, 0), [address(2)]);
+    assert_eq!(requests(&story, 1), Vec::<String>::new());
+    answers(&mut story, 0, &id, 2, true);
+    assert_eq!(requests(&story, 0), Vec::<String>::new());
+    // What one has asked for needs no second yes.
+    assert_eq!(story.conversation(2, "walks").standing, Standing::Active);
+    story.does(Transition::send(2, &id, "thank you"));
+    story.settles();
+    assert_eq!(story.texts(1, &id), ["thank you"]);
+}
+
+#[test]
+fn a_direct_link_lets_in_as_many_as_it_is_for() {
+    let mut story = Story::new(2, 4, 4);
+    let id = story.group(0, "walks", &[1]);
+    let link = makes(&mut story, 0, &id, 1, true);
+    // Both follow it at once.
+    for device in [2, 3] {
+        let link = link.link.clone().unwrap();
+        story.does(Transition::Do { device, command: Command::Join { link } });
+    }
+    story.settles();
+    assert_eq!(members(&story, 0, "walks"), 3);
+    assert_eq!(links(&story, 1, &id)[0].used, 1);
+    assert_eq!(story.conversations(2).len() + story.conversations(3).len(), 1);
+}
+
+#[test]
+fn a_link_that_was_taken_back_opens_nothing() {
+    for seed in 0..20 {
+        let mut story = Story::new(seed, 4, 4);
+        let id = story.group(0, "walks", &[1]);
+        story.does(Transition::role(0, &id, &address(1), api::Role::Admin));
+        story.settles();
+        let (asked, direct) = (makes(&mut story, 0, &id, 0, false), makes(&mut story, 0, &id, 0, true));
+        // Asked before, answered behind.
+        joins(&mut story, 2, &asked);
+        for link in [&asked, &direct] {
+            let command = Command::RevokeLink { conversation: id.clone(), link: link.id.clone() };
+            story.does(Transition::Do { device: 1, command });
+        }
+        story.steps(seed as u32);
+        answers(&mut story, 0, &id, 2, true);
+        let before = members(&story, 0, "walks");
+        assert!(before == 2 || before == 3, "seed {seed}");
+        joins(&mut story, 3, &direct);
+        joins(&mut story, 3, &asked);
+        assert_eq!(members(&story, 0, "walks"), before, "seed {seed}");
+        assert_eq!(requests(&story, 0), Vec::<String>::new(), "seed {seed}");
+        assert!(story.conversations(3).is_empty());
+    }
+}
+
+#[test]
+fn a_link_ends_with_its_makers_role_and_with_its_time() {
+    let mut story = Story::new(3, 3, 3);
+    let id = story.group(0, "walks", &[1]);
+    story.does(Transition::role(0, &id, &address(1), api::Role::Admin));
+    story.settles();
+    let link = makes(&mut story, 1, &id, 0, true);
+    story.does(Transition::role(0, &id, &address(1), api::Role::Member));
+    story.settles();
+    assert!(links(&story, 0, &id).is_empty());
+    joins(&mut story, 2, &link);
+    assert_eq!(members(&story, 0, "walks"), 2);
+    // Members make none.
+    let command = Command::MakeLink { conversation: id.clone(), expires: 0, uses: 0, direct: true };
+    story.does(Transition::Do { device: 1, command });
+    story.settles();
+    assert!(links(&story, 0, &id).is_empty());
+}
+
+#[test]
+fn declined_and_blocked_people_stay_outside() {
+    let mut story = Story::new(4, 4, 4);
+    let id = story.group(0, "walks", &[1]);
+    let link = makes(&mut story, 0, &id, 0, false);
+    joins(&mut story, 2, &link);
+    answers(&mut story, 0, &id, 2, false);
+    assert_eq!((requests(&story, 0).len(), members(&story, 0, "walks")), (0, 2));
+    // Again, as often as he likes; until he is blocked.
+    joins(&mut story, 2, &link);
+    assert_eq!(requests(&story, 0), [address(2)]);
+    answers(&mut story, 0, &id, 2, false);
+    story.does(Transition::send(0, &address(2), "please don't"));
+    story.settles();
+    story.does(Transition::block(0, &address(2)));
+    story.settles();
+    joins(&mut story, 2, &link);
+    assert_eq!(requests(&story, 0), Vec::<String>::new());
+}
+
+#[test]
+fn a_device_that_dies_while_it_asks_asks_again() {
+    for step in 0..40 {
+        let mut story = Story::new(step, 3, 3);
+        let id = story.group(0, "walks", &[1]);
+        let link = makes(&mut story, 0, &id, 0, true).link.unwrap();
+        story.does(Transition::Do { device: 2, command: Command::Join { link } });
+        story.steps(step as u32);
+        story.does(Transition::CrashDevice(2));
+        story.does(Transition::OpenDevice(2));
+        story.settles();
+        assert_eq!(story.conversation(2, "walks").standing, Standing::Active, "step {step}");
+        assert_eq!(members(&story, 0, "walks"), 3, "step {step}");
+        let _ = id;
+    }
+}
