@@ -83,7 +83,7 @@ pub struct World {
     sent: BTreeMap<(LogId, EntryId), Bytes>,
     /// The keys that messages were sealed with.
     #[cfg(feature = "mutants")]
-    keys: std::collections::BTreeSet<engine::mutants::KeyUse>,
+    keys: BTreeSet<engine::mutants::KeyUse>,
 }
 
 impl World {
@@ -137,7 +137,7 @@ impl World {
             news: now,
             sent: BTreeMap::new(),
             #[cfg(feature = "mutants")]
-            keys: std::collections::BTreeSet::new(),
+            keys: BTreeSet::new(),
         })
     }
 

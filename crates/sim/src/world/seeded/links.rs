@@ -26,8 +26,19 @@ impl Run {
             2 => {
                 self.see_links(world);
                 let conversation = self.chance.pick(groups)?.id.clone();
-                let link = self.chance.pick(&shown(world, device, &conversation))?.id.clone();
-                Command::RevokeLink { conversation, link }
+                let link = self.chance.pick(&shown(world, device, &conversation))?.clone();
+                // Somebody outside had it.
+                let outside = |other: &DeviceId| {
+                    world.model.accounts.contains_key(other)
+                        && super::conversations(world, *other).iter().all(|c| c.id != conversation)
+                };
+                let outsiders: Vec<DeviceId> = (0..world.devices.len()).filter(outside).collect();
+                if let (Some(outsider), Some(text)) = (self.chance.pick(&outsiders), Self::text_of(world, &link)) {
+                    let command = Command::Join { link: text };
+                    self.queued.push(Transition::Do { device: *outsider, command });
+                    self.queued.push(Transition::Network(300));
+                }
+                Command::RevokeLink { conversation, link: link.id }
             }
             _ => {
                 let View::JoinRequests(requests) = world.view(device, &Query::JoinRequests { conversation: None })?
@@ -40,6 +51,15 @@ impl Run {
             }
         };
         Some(Transition::Do { device, command })
+    }
+
+    /// What its maker has passed on.
+    fn text_of(world: &World, link: &api::InviteLink) -> Option<String> {
+        (0..world.devices.len()).find_map(|device| {
+            let conversations = super::conversations(world, device).into_iter();
+            let mut links = conversations.flat_map(|conversation| shown(world, device, &conversation.id));
+            links.find(|other| other.id == link.id && other.link.is_some())?.link
+        })
     }
 
     /// Notes the links that people were shown and may have passed on; those that are listed now.
