@@ -24,12 +24,12 @@ use super::Settings;
 use super::cpu::thread_time;
 use super::report::{Aim, Report, Row};
 
-const LOG: LogId = LogId([7; 16]);
+pub(super) const LOG: LogId = LogId([7; 16]);
 /// Key packages in one commit: what fits into the largest one.
-const ADDED_AT_ONCE: usize = 400;
+pub(super) const ADDED_AT_ONCE: usize = 400;
 const ROUNDS: u32 = 5;
 
-fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> io::Error {
+pub(super) fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> io::Error {
     move |error| io::Error::other(format!("{what}: {error}"))
 }
 
@@ -48,9 +48,9 @@ struct Took {
     tree_bytes: usize,
 }
 
-struct Device {
-    key: SigningKey,
-    certificate: Signed<DeviceCertificate>,
+pub(super) struct Device {
+    pub(super) key: SigningKey,
+    pub(super) certificate: Signed<DeviceCertificate>,
     db: Connection,
     rng: ChaCha20Rng,
     suite: u16,
@@ -58,7 +58,7 @@ struct Device {
     group: Option<Group>,
 }
 
-fn certify(number: u32, now: UnixMillis) -> io::Result<(SigningKey, Signed<DeviceCertificate>)> {
+pub(super) fn certify(number: u32, now: UnixMillis) -> io::Result<(SigningKey, Signed<DeviceCertificate>)> {
     let mut seed = [1; 32];
     seed[..4].copy_from_slice(&number.to_be_bytes());
     let account = SigningKey::from_bytes(&seed);
@@ -79,7 +79,7 @@ fn certify(number: u32, now: UnixMillis) -> io::Result<(SigningKey, Signed<Devic
 }
 
 impl Device {
-    fn new(number: u32, suite: u16, now: UnixMillis) -> io::Result<Self> {
+    pub(super) fn new(number: u32, suite: u16, now: UnixMillis) -> io::Result<Self> {
         let (key, certificate) = certify(number, now)?;
         let db = Connection::open_in_memory().map_err(failed("database"))?;
         db.execute_batch(SCHEMA).map_err(failed("schema"))?;
@@ -89,7 +89,7 @@ impl Device {
     }
 
     /// One transaction, and how long it took.
-    fn turn<T, E: std::fmt::Display>(
+    pub(super) fn turn<T, E: std::fmt::Display>(
         &mut self,
         what: &'static str,
         work: impl FnOnce(&Provider<'_>, &SigningKey, &mut Option<Group>) -> Result<T, E>,
@@ -104,21 +104,21 @@ impl Device {
         Ok((done, thread_time() - begun))
     }
 
-    fn package(&mut self) -> io::Result<Bytes> {
+    pub(super) fn package(&mut self) -> io::Result<Bytes> {
         let (certificate, suite, now) = (self.certificate.clone(), self.suite, self.now);
         let ((package, _), _) =
             self.turn("key package", |p, key, _| key_package(p, key, &certificate, suite, now, false))?;
         Ok(package.into())
     }
 
-    fn join(&mut self, welcome: &[u8], tree: &[u8]) -> io::Result<Duration> {
+    pub(super) fn join(&mut self, welcome: &[u8], tree: &[u8]) -> io::Result<Duration> {
         let join = |p: &Provider<'_>, key: &SigningKey, group: &mut Option<Group>| {
             Group::join(p, key, welcome, tree).map(|joined| *group = Some(joined))
         };
         self.turn("join", join).map(|(_, took)| took)
     }
 
-    fn follow(&mut self, commit: &[u8]) -> io::Result<Duration> {
+    pub(super) fn follow(&mut self, commit: &[u8]) -> io::Result<Duration> {
         let follow = |p: &Provider<'_>, _: &SigningKey, group: &mut Option<Group>| {
             let group = group.as_mut().ok_or("no group")?;
             let incoming = group.process(p, commit).map_err(|_| "the commit can't be processed")?;
@@ -127,7 +127,7 @@ impl Device {
         self.turn("follow", follow).map(|(_, took)| took)
     }
 
-    fn commit(&mut self, change: Change, relay: &RelayName) -> io::Result<(engine::mls::Staged, Duration)> {
+    pub(super) fn commit(&mut self, change: Change, relay: &RelayName) -> io::Result<(engine::mls::Staged, Duration)> {
         let stage = |p: &Provider<'_>, key: &SigningKey, group: &mut Option<Group>| {
             let group = group.as_mut().ok_or_else(|| "no group".to_owned())?;
             group.stage(p, key, change, relay).map_err(|error| error.to_string())
