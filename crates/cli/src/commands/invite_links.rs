@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use api::{Command, InviteLink, Problem, Query, Standing, View};
 
 use super::groups::finish;
-use crate::lines::{Lines, short_id};
+use crate::lines::short_id;
 use crate::names::unexpected;
 use crate::session::Session;
 use crate::terminal::{Paint, short};
@@ -43,7 +43,7 @@ pub fn make(session: &mut Session<'_>, group: &str, wanted: &Wanted) -> Result<(
     }
     terminal.line(link.link.as_deref().unwrap_or_default());
     let who = if link.direct { "Whoever has it can join" } else { "Whoever has it can ask to join" };
-    let lines = Lines::new(terminal, "");
+    let lines = session.lines("");
     let ends = if link.expires == 0 { String::new() } else { format!(", until {}", lines.time(link.expires)) };
     let number = match link.uses {
         0 => String::new(),
@@ -69,7 +69,7 @@ pub fn list(session: &mut Session<'_>, group: &str) -> Result<(), Problem> {
         terminal.line(format!("\"{}\" has no invite links.", short(group, 60)));
         return Ok(());
     }
-    let lines = Lines::new(terminal, &own.address);
+    let lines = session.lines(&own.address);
     for link in &links {
         let way = if link.direct { "joins at once" } else { "asks to join" };
         let number = match (link.uses, link.used) {
@@ -125,7 +125,7 @@ pub fn requests(session: &mut Session<'_>, group: Option<&str>) -> Result<(), Pr
         terminal.line("Nobody asks to join.");
         return Ok(());
     }
-    let lines = Lines::new(terminal, &own.address);
+    let lines = session.lines(&own.address);
     requests.iter().for_each(|request| lines.join_request(request));
     terminal
         .line("Let somebody in with `transom group approve GROUP WHO`, or not with `transom group decline GROUP WHO`.");

@@ -127,7 +127,7 @@ pub(super) fn judge(
         return Err("somebody who is added comes as a member".into());
     }
     judge_state(&before, &after, role, &staying)?;
-    judge_links(&before, &after, &author)
+    Ok(judge_links(&before, &after, &author)?)
 }
 
 /// A link is made in one's own name and unused, and from then on nothing of it changes but how often it was used.
