@@ -156,7 +156,15 @@ pub enum Command {
     /// On the device that certifies: looks at what waits behind a code ([`crate::Event::LinkRequest`]).
     InspectLink { code: String },
     /// On the device that certifies: lets the device behind the code in.
-    ConfirmLink { code: String },
+    ConfirmLink {
+        code: String,
+        /// It gets none of what was said before; [`Command::SendHistory`] sends that later.
+        #[serde(default)]
+        no_history: bool,
+    },
+    /// Sends all that this device knows (messages, contacts, how conversations are kept) to another own device; done when all of it is at
+    /// the relay.
+    SendHistory { device: String },
     /// Takes a device out of the account and of every conversation.
     RevokeDevice { device: String },
     /// The person has looked at who can read a conversation ([`Query::Who`]): what changes from now on is new to them.
@@ -196,6 +204,8 @@ pub enum Query {
     },
     /// The own devices.
     Devices,
+    /// History on its way to and from own devices, the last begun first.
+    History,
     /// The 60 digits to compare with somebody.
     SafetyNumber { address: String },
     /// Who can read a conversation, and what changed since the last [`Command::Look`].

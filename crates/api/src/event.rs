@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Conversation, Invitation, JoinRequest, LinkPreview, Message, Problem};
+use crate::{Conversation, HistoryTransfer, Invitation, JoinRequest, LinkPreview, Message, Problem};
 
 /// An event as it is printed, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,14 @@ pub enum Event {
     /// What the device behind a code will be able to do.
     LinkRequest { command: u64, preview: Box<LinkPreview> },
     /// This device is part of an account now.
-    Linked { address: String },
+    Linked {
+        address: String,
+        /// What was said before follows ([`Event::History`]).
+        #[serde(default)]
+        history: bool,
+    },
+    /// History on its way to or from another own device got further.
+    History { transfer: Box<HistoryTransfer> },
     /// The account's devices changed.
     Devices,
     /// The connection to a relay came up or went down.

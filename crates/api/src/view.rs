@@ -13,6 +13,8 @@ pub enum View {
     Messages(Vec<Message>),
     Invitations(Vec<Invitation>),
     Devices(Vec<Device>),
+    /// History on its way.
+    History(Vec<HistoryTransfer>),
     SafetyNumber(SafetyNumber),
     Who(Box<crate::Who>),
     Message(Box<Message>),
@@ -191,6 +193,40 @@ pub struct Device {
     /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<u64>,
+}
+
+/// History on its way between two own devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryTransfer {
+    /// The other device.
+    pub device: String,
+    /// True if this device sends.
+    pub sending: bool,
+    /// How it stands.
+    pub state: HistoryState,
+    /// Messages so far.
+    pub messages: u64,
+    /// Messages in all, about; 0 while that is not known.
+    pub total: u64,
+    /// All but the last part is there: that one waits until the other device is in every conversation.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub waiting: bool,
+    /// When it was begun.
+    pub begun: u64,
+    /// When it last got further.
+    pub moved: u64,
+}
+
+/// How a transfer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryState {
+    /// It goes on by itself whenever both devices are connected now and then.
+    UnderWay,
+    /// All of it is there.
+    Complete,
+    /// It will not be completed.
+    GivenUp,
 }
 
 /// A stranger's invitation.

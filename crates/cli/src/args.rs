@@ -548,7 +548,9 @@ pub enum Devices {
     /// List the devices of your account
     List,
     /// Add a device: --new RELAY on the new one shows a code; type that code here on one that you have
-    #[command(override_usage = "transom devices link --new RELAY\n       transom devices link [--yes] CODE")]
+    #[command(
+        override_usage = "transom devices link --new RELAY\n       transom devices link [--yes] [--no-history] CODE"
+    )]
     Link {
         /// The code that the new device shows
         #[arg(required_unless_present = "new", conflicts_with = "new")]
@@ -559,6 +561,15 @@ pub enum Devices {
         /// Don't ask
         #[arg(long, short = 'y')]
         yes: bool,
+        /// It gets nothing of what was said before; `transom devices history --send` sends that later
+        #[arg(long, conflicts_with = "new")]
+        no_history: bool,
+    },
+    /// Show how what was said before comes over to another device of yours, or send it there
+    History {
+        /// Send all that this device has to this one: the first characters of its id
+        #[arg(long, value_name = "DEVICE")]
+        send: Option<String>,
     },
     /// Take a device out of the account and of every conversation
     Revoke {

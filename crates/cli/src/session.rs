@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use api::{Command, Event, Kind, Problem, Query, View};
+use api::{Command, Event, HistoryState, HistoryTransfer, Kind, Problem, Query, View};
 use client::{Client, Database, OpenError, Options, StartError};
 
 use crate::args::Args;
@@ -184,6 +184,44 @@ impl<'a> Session<'a> {
         self.timeout = timeout;
     }
 
+    /// Waits for history that goes to another device (`sending`), or comes from one, for as long as it gets further. `None` if there is none.
+    pub fn history(&mut self, sending: bool) -> Result<Option<HistoryTransfer>, Problem> {
+        let (json, terminal) = (self.terminal.json, self.terminal);
+        let mut last = self.transfers()?.into_iter().find(|transfer| transfer.sending == sending);
+        let what = if sending { "Sending what was said before" } else { "Waiting for what was said before" };
+        while last.as_ref().is_none_or(|transfer| transfer.state == HistoryState::UnderWay) {
+            if last.is_none() && sending {
+                return Ok(None);
+            }
+            let waited = self.wait(what, TIMEOUT, |event| match event {
+                Event::History { transfer } if transfer.sending == sending => {
+                    if json {
+                        terminal.event(event.clone());
+                    }
+                    last = Some((**transfer).clone());
+                    Next::Enough
+                }
+                _ => Next::Wait,
+            });
+            let keeps = "It goes on by itself on the next run, for example `transom receive`.";
+            match waited {
+                Ok(()) => {}
+                Err(Ended::Late(waited)) => return Err(self.late(waited, keeps)),
+                Err(Ended::Interrupted) => return Err(interrupted(keeps)),
+                Err(Ended::Stopped) => return Err(stopped()),
+            }
+        }
+        Ok(last)
+    }
+
+    /// History on its way to and from other devices of the account, the last begun first.
+    pub fn transfers(&self) -> Result<Vec<HistoryTransfer>, Problem> {
+        match self.query(Query::History)? {
+            View::History(transfers) => Ok(transfers),
+            other => Err(crate::names::unexpected(&other)),
+        }
+    }
+
     /// Lets what is under way come to its end before the program ends: receipts, invitations, devices that are added.
     pub fn settle(&self) {
         let settle = self.timeout.map_or(SETTLE, |timeout| timeout.min(SETTLE));
@@ -241,6 +279,10 @@ impl<'a> Session<'a> {
     fn remark(&mut self, wait: &mut Wait<'_>, event: &Event) {
         match event {
             Event::Progress { what, .. } => wait.now(what),
+            Event::History { transfer } if transfer.state == HistoryState::UnderWay => {
+                let way = if transfer.sending { "sent" } else { "here" };
+                wait.now(&format!("{} of {} messages are {way}", transfer.messages, transfer.total));
+            }
             Event::Notice { conversation: None, problem } if problem.kind == Kind::Offline => {
                 wait.now(problem.what.trim_end_matches('.'));
                 self.unreachable = Some(problem.clone());

@@ -88,6 +88,9 @@ pub(crate) enum Deposit {
     /// Let me in: I was given a link.
     #[n(2)]
     AskToJoin(#[n(0)] Box<crate::invite_link::AskToJoin>),
+    /// Here is what I know, for another device of the same account.
+    #[n(3)]
+    History(#[n(0)] Box<HistoryOffer>),
 }
 
 /// An invitation to one device.
@@ -187,6 +190,36 @@ impl Rejoin {
     }
 }
 
+/// A device sends history to another one of its account: from the secret come names and keys of all chunks (`crate::archive`).
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct HistoryOffer {
+    #[n(0)]
+    pub version: u8,
+    /// The relay that keeps the chunks.
+    #[n(1)]
+    pub relay: String,
+    #[n(2)]
+    pub secret: ByteVec,
+    /// The device that sends.
+    #[n(3)]
+    pub device: ByteVec,
+    #[n(4)]
+    pub time: u64,
+    #[n(5)]
+    pub signature: ByteVec,
+}
+
+impl HistoryOffer {
+    /// What the device signs, bound to the addressee's inbox.
+    pub(crate) fn parts(&self, inbox: LogId) -> Vec<u8> {
+        signing_input(
+            "history",
+            &[&inbox.0, self.relay.as_bytes(), &self.secret, &self.device, &self.time.to_be_bytes()],
+        )
+    }
+}
+
 /// What a new device gets once the commit that adds it has won; kept beside the pending commit.
 #[derive(Clone, Encode, Decode)]
 #[cbor(map)]
@@ -230,6 +263,9 @@ pub(crate) struct LinkAnswer {
     /// The new account record, which lists the new device.
     #[n(1)]
     pub record: ByteVec,
+    /// History follows.
+    #[n(2)]
+    pub history: Option<bool>,
 }
 
 /// CBOR bytes of any of these.

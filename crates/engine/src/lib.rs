@@ -22,6 +22,7 @@ macro_rules! planted {
     };
 }
 
+mod archive;
 mod db;
 mod env;
 mod formats;

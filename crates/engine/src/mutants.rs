@@ -47,6 +47,12 @@ pub enum Mutant {
     AnyMemberTransfers,
     /// A link that was taken back, has ended or is used up lets in whoever asks.
     RevokedLinkWorks,
+    /// A chunk of history that arrives is passed over.
+    HistorySkipsAChunk,
+    /// Of history only the pass over what is older than its beginning is sent.
+    HistoryEndsEarly,
+    /// What opens once and what has vanished travels with history.
+    HistoryTakesAll,
 }
 
 /// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.

@@ -12,10 +12,18 @@ pub struct Options {
     pub receipt_pause_ms: u64,
     /// One-time key packages kept at the relay.
     pub key_packages: u32,
+    /// About how many bytes of history travel in one chunk.
+    pub history_chunk: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { suite: crate::mls::DEFAULT_SUITE, deposit_spread_ms: 2_000, receipt_pause_ms: 2_000, key_packages: 50 }
+        Self {
+            suite: crate::mls::DEFAULT_SUITE,
+            deposit_spread_ms: 2_000,
+            receipt_pause_ms: 2_000,
+            key_packages: 50,
+            history_chunk: 512 * 1024,
+        }
     }
 }

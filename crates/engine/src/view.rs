@@ -95,6 +95,9 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
                 })
                 .collect(),
         ),
+        Query::History => {
+            View::History(crate::db::history::all(db).map_err(database)?.iter().map(crate::db::history::view).collect())
+        }
         Query::SafetyNumber { address } => {
             let address = contact_address(db, me, address)?;
             let Some(contact) = contacts::get(db, &address).map_err(database)? else {

@@ -45,6 +45,12 @@ pub enum Mutant {
     AnyMemberTransfers,
     /// A link that was taken back, has ended or is used up lets in whoever asks.
     RevokedLinkWorks,
+    /// A chunk of history that arrives is passed over.
+    HistorySkipsAChunk,
+    /// Of history only what is older than its beginning is sent.
+    HistoryEndsEarly,
+    /// What opens once and what has vanished travels with history.
+    HistoryTakesAll,
 }
 
 impl Mutant {
@@ -94,6 +100,9 @@ impl Mutant {
             Self::HeadsOfBefore => "heads-of-before",
             Self::AnyMemberTransfers => "any-member-transfers",
             Self::RevokedLinkWorks => "revoked-link-works",
+            Self::HistorySkipsAChunk => "history-skips-a-chunk",
+            Self::HistoryEndsEarly => "history-ends-early",
+            Self::HistoryTakesAll => "history-takes-all",
         }
     }
 
@@ -111,6 +120,9 @@ impl Mutant {
                 | Self::HeadsOfBefore
                 | Self::AnyMemberTransfers
                 | Self::RevokedLinkWorks
+                | Self::HistorySkipsAChunk
+                | Self::HistoryEndsEarly
+                | Self::HistoryTakesAll
         )
     }
 
@@ -149,6 +161,9 @@ impl Mutant {
             Self::HeadsOfBefore => Mutant::HeadsOfBefore,
             Self::AnyMemberTransfers => Mutant::AnyMemberTransfers,
             Self::RevokedLinkWorks => Mutant::RevokedLinkWorks,
+            Self::HistorySkipsAChunk => Mutant::HistorySkipsAChunk,
+            Self::HistoryEndsEarly => Mutant::HistoryEndsEarly,
+            Self::HistoryTakesAll => Mutant::HistoryTakesAll,
         })
     }
 

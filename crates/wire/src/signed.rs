@@ -32,11 +32,13 @@ pub enum Label {
     InviteLink,
     /// The device key signs a request to be let in by a link.
     AskToJoin,
+    /// The device key signs that it sends history to another device of its account.
+    History,
 }
 
 impl Label {
     /// Every label, for the table of vectors.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::DeviceCertificate,
         Self::AccountRecord,
         Self::Authenticate,
@@ -48,6 +50,7 @@ impl Label {
         Self::Rejoin,
         Self::InviteLink,
         Self::AskToJoin,
+        Self::History,
     ];
 
     /// The label as it is signed.
@@ -64,6 +67,7 @@ impl Label {
             Self::Rejoin => "transom v1 rejoin",
             Self::InviteLink => "transom v1 invite link",
             Self::AskToJoin => "transom v1 ask to join",
+            Self::History => "transom v1 history",
         }
     }
 }

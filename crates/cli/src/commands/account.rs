@@ -99,7 +99,7 @@ pub fn begin_link(session: &mut Session<'_>, relay: &str) -> Result<(), Problem>
         )
     })?;
     let terminal = session.terminal;
-    let mut address = None;
+    let (mut address, mut follows) = (None, false);
     let mut is_shown = false;
     let command = Command::BeginLink { relay: relay.to_string() };
     session.run_link("Waiting for the other device", command, |event| match event {
@@ -112,7 +112,10 @@ pub fn begin_link(session: &mut Session<'_>, relay: &str) -> Result<(), Problem>
             terminal.line("On the device that you have, type:");
             terminal.line(format!("  transom devices link {code}"));
         }
-        Event::Linked { address: linked } => address = Some(linked.clone()),
+        Event::Linked { address: linked, history } => {
+            address = Some(linked.clone());
+            follows = *history;
+        }
         _ => {}
     })?;
     let address = match address {
@@ -120,17 +123,22 @@ pub fn begin_link(session: &mut Session<'_>, relay: &str) -> Result<(), Problem>
         None => session.account()?.address,
     };
     if terminal.json {
-        terminal.event(Event::Linked { address });
+        terminal.event(Event::Linked { address, history: follows });
     } else {
         let done = terminal.paint(Paint::Good, "Linked.");
         terminal.line(format!("{done} This device is part of {} now.", clean(&address)));
+    }
+    if follows {
+        super::history::come(session)?;
+    }
+    if !terminal.json {
         terminal.line("Your conversations come over as your other devices add it: transom receive");
     }
     Ok(())
 }
 
 /// On the device that certifies.
-pub fn confirm_link(session: &mut Session<'_>, code: &str, yes: bool) -> Result<(), Problem> {
+pub fn confirm_link(session: &mut Session<'_>, code: &str, yes: bool, no_history: bool) -> Result<(), Problem> {
     session.account()?;
     let terminal = session.terminal;
     let mut preview: Option<LinkPreview> = None;
@@ -150,12 +158,18 @@ pub fn confirm_link(session: &mut Session<'_>, code: &str, yes: bool) -> Result<
             n => format!("  it reads  your {n} conversations from now on, and writes as you"),
         });
     }
+    if !terminal.json && !no_history {
+        terminal.line("  it gets   what was said before, too (not with --no-history)");
+    }
     consent(session, yes, "Let it in?")?;
-    session.run("Letting the device in", Command::ConfirmLink { code: code.to_owned() })?;
+    session.run("Letting the device in", Command::ConfirmLink { code: code.to_owned(), no_history })?;
     if terminal.json {
         terminal.event(Event::Done { command: 0, conversation: None, message: None });
     } else {
         terminal.line(format!("{} The device is part of your account now.", terminal.paint(Paint::Good, "Linked.")));
+    }
+    if !no_history {
+        super::history::go(session)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod arrangements;
 mod content;
 mod groups;
 mod invite_links;
+mod history;
 mod messages;
 mod people;
 mod who;
@@ -82,9 +83,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Unblock { address } => people::block(session, address, false),
         Command::Devices(Devices::List) => account::devices(session),
         Command::Devices(Devices::Link { new: Some(relay), .. }) => account::begin_link(session, relay),
-        Command::Devices(Devices::Link { code, yes, .. }) => {
-            account::confirm_link(session, code.as_deref().unwrap_or_default(), *yes)
+        Command::Devices(Devices::Link { code, yes, no_history, .. }) => {
+            account::confirm_link(session, code.as_deref().unwrap_or_default(), *yes, *no_history)
         }
+        Command::Devices(Devices::History { send: None }) => history::list(session),
+        Command::Devices(Devices::History { send: Some(device) }) => history::send(session, device),
         Command::Devices(Devices::Revoke { device, yes }) => account::revoke(session, device, *yes),
         Command::Who { conversation } => who::who(session, conversation),
         Command::Verify { address, confirm, accept_new } => account::verify(session, address, *confirm, *accept_new),
@@ -106,7 +109,7 @@ fn has_consequences(command: &Command) -> bool {
             | Command::Group(_)
             | Command::Accept { .. }
             | Command::Decline { .. }
-            | Command::Devices(Devices::Link { .. } | Devices::Revoke { .. })
+            | Command::Devices(Devices::Link { .. } | Devices::History { .. } | Devices::Revoke { .. })
     )
 }
 

@@ -38,6 +38,7 @@ transcripts! {
     devices,
     groups,
     help,
+    history,
     invitations,
     invite_links,
     passphrase,

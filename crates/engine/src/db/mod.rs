@@ -4,6 +4,7 @@
 //! database of a newer format, a damaged one and a locked one are refused with a sentence that says what to do.
 
 pub(crate) mod acts;
+pub(crate) mod archive;
 pub(crate) mod arrangements;
 pub(crate) mod contacts;
 pub(crate) mod conversations;
@@ -11,6 +12,7 @@ pub(crate) mod expiry;
 pub(crate) mod heads;
 pub(crate) mod held;
 pub(crate) mod joins;
+pub(crate) mod history;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod keyfile;
 pub(crate) mod leaves;

@@ -265,6 +265,11 @@ pub(crate) fn uploads(db: &Connection) -> rusqlite::Result<Vec<Upload>> {
         .collect()
 }
 
+/// This blob is still to be uploaded.
+pub(crate) fn has_upload(db: &Connection, blob: &BlobId) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM uploads WHERE blob = ?1")?.exists([blob.0])
+}
+
 pub(crate) fn remove_upload(db: &Connection, blob: &BlobId) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM uploads WHERE blob = ?1")?.execute([blob.0])?;
     Ok(())

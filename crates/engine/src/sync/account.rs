@@ -573,6 +573,7 @@ impl State {
                 Ok(Deposit::Invitation(invitation)) => self.on_invitation(turn, *invitation, entry.time)?,
                 Ok(Deposit::Rejoin(rejoin)) => self.on_rejoin(turn, *rejoin)?,
                 Ok(Deposit::AskToJoin(ask)) => self.on_ask_to_join(turn, &ask)?,
+                Ok(Deposit::History(offer)) => self.on_history_offer(turn, &offer)?,
                 Err(_) => {}
             }
         }

@@ -293,7 +293,12 @@ impl State {
 
     /// Something that happened to the conversation, in words.
     pub(super) fn system_message(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, text: &str) -> Done {
-        let id: [u8; 32] = turn.random();
+        // The same on every device that sees the same: what comes with history shows nothing twice.
+        let place = conversation.cursor.0.to_be_bytes();
+        let id = crate::formats::hash(&wire::signing_input(
+            "transom v1 note",
+            &[&conversation.id.0, &place, text.as_bytes()],
+        ));
         let message = Message {
             sent: turn.now.0,
             time: turn.now.0,

@@ -120,6 +120,7 @@ impl State {
                 turn.wake_at(turn.now.plus(2_000));
                 Ok(())
             }
+            TransferState::Failed(failure) if self.history.owns(&blob) => self.history_refused(turn, &blob, failure),
             // Refused for good: the invitations that speak of it can't be followed, which their receivers will say.
             _ => {
                 outbox::remove_upload(turn.db, &blob)?;

@@ -46,7 +46,7 @@ enum Side {
     /// This device wants to be linked.
     New { device: NewDevice, made: bool },
     /// This device certifies another.
-    Certifying { candidate: Option<Candidate>, confirmed: bool, answering: bool },
+    Certifying { candidate: Option<Candidate>, confirmed: bool, history: bool, answering: bool },
 }
 
 /// What a request of linking was for.
@@ -199,6 +199,7 @@ impl State {
         command: CommandId,
         text: &str,
         confirm: bool,
+        with_history: bool,
     ) -> Done<Result<(), Problem>> {
         match &self.me {
             None => return Ok(Err(super::commands::not_registered())),
@@ -219,8 +220,9 @@ impl State {
         // The same code again, now confirmed: the connection and the candidate are there already.
         if let Some(linking) = &mut self.linking {
             let same = linking.relay == relay && linking.secret.0 == secret.0;
-            if let (true, Side::Certifying { confirmed, .. }) = (same, &mut linking.role) {
+            if let (true, Side::Certifying { confirmed, history, .. }) = (same, &mut linking.role) {
                 *confirmed |= confirm;
+                *history = with_history;
                 linking.commands.push(command);
                 self.wait(command, super::waits::WaitFor { by_hand: true, ..Default::default() });
                 return self.candidate_seen(turn).map(Ok);
@@ -233,7 +235,7 @@ impl State {
         self.linking = Some(Linking {
             relay: relay.clone(),
             secret,
-            role: Side::Certifying { candidate: None, confirmed: confirm, answering: false },
+            role: Side::Certifying { candidate: None, confirmed: confirm, history: with_history, answering: false },
             commands: vec![command],
             until,
             cursor: Seq(0),
@@ -440,7 +442,10 @@ impl State {
     /// The certifying side knows who waits: shows it, or, once the person has agreed, certifies.
     fn candidate_seen(&mut self, turn: &mut Turn<'_>) -> Done {
         let Some(linking) = &self.linking else { return Ok(()) };
-        let Side::Certifying { candidate: Some(candidate), confirmed, .. } = &linking.role else { return Ok(()) };
+        let Side::Certifying { candidate: Some(candidate), confirmed, history, .. } = &linking.role else {
+            return Ok(());
+        };
+        let (id, history) = (candidate.id, *history);
         let Some(me) = &mut self.me else { return Ok(()) };
         if !*confirmed {
             let conversations = conversations::all(turn.db)?.iter().filter(|c| c.standing == Standing::Active).count();
@@ -462,7 +467,8 @@ impl State {
             return self.link_failed(turn, super::commands::change_on_its_way());
         }
         // Certified before: a lost answer is given again.
-        if me.record.device(candidate.id).is_none() && me.add_device(candidate, turn.now).is_none() {
+        let is_new = me.record.device(candidate.id).is_none();
+        if is_new && me.add_device(candidate, turn.now).is_none() {
             return self.link_failed(
                 turn,
                 Problem::new(
@@ -474,7 +480,11 @@ impl State {
             );
         }
         me.save(turn.db)?;
-        if me.published() {
+        let published = me.published();
+        if is_new && history {
+            self.begin_history(turn, id)?;
+        }
+        if published {
             self.answer(turn)
         } else {
             self.publish_record(turn);
@@ -520,14 +530,15 @@ impl State {
     /// Tells the device behind the code that it is certified, once the relay has the record that says so.
     fn answer(&mut self, turn: &mut Turn<'_>) -> Done {
         let (Some(linking), Some(me)) = (&mut self.linking, &self.me) else { return Ok(()) };
-        let Side::Certifying { candidate: Some(candidate), confirmed: true, answering } = &mut linking.role else {
+        let Side::Certifying { candidate: Some(candidate), confirmed: true, history, answering } = &mut linking.role
+        else {
             return Ok(());
         };
         if !linking.ready || *answering || !me.published() || me.record.device(candidate.id).is_none() {
             return Ok(());
         }
         *answering = true;
-        let answer = LinkAnswer { version: 1, record: me.record.bytes().to_vec().into() };
+        let answer = LinkAnswer { version: 1, record: me.record.bytes().to_vec().into(), history: Some(*history) };
         self.rendezvous_say(turn, &formats::encode(&answer), Step::Answer)
     }
 
@@ -583,7 +594,7 @@ impl State {
         self.me = Some(me);
         self.want(turn, Route { relay, lane: Lane::Rendezvous }, false);
         self.connect_all(turn)?;
-        turn.event(Event::Linked { address });
+        turn.event(Event::Linked { address, history: answer.history == Some(true) });
         for command in commands {
             self.settle(command);
         }

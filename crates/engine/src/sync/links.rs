@@ -388,7 +388,9 @@ impl State {
 
     /// Says once that nothing more is waiting anywhere, as far as relays are in reach.
     pub(super) fn report_caught_up(&mut self, turn: &mut Turn<'_>) -> Done {
-        if self.account.reported_caught_up || !self.account.inbox_caught_up || !self.moving.is_empty() {
+        // What goes out is nothing that waits to be fetched.
+        let fetching = self.moving.values().any(|moving| !matches!(moving, super::Moving::Upload { .. }));
+        if self.account.reported_caught_up || !self.account.inbox_caught_up || fetching {
             return Ok(());
         }
         for conversation in conversations::all(turn.db)? {

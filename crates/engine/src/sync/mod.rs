@@ -13,6 +13,7 @@ mod commits;
 mod entries;
 mod gather;
 mod healing;
+mod history;
 mod intents;
 mod invitations;
 mod joining;
@@ -66,6 +67,7 @@ pub(crate) struct State {
     moving: HashMap<TransferId, Moving>,
     gathers: HashMap<i64, gather::Gather>,
     linking: Option<linking::Linking>,
+    history: history::HistoryRun,
     waits: waits::Waits,
     account: account::AccountRun,
     next_number: u64,
@@ -192,6 +194,7 @@ enum Ask {
 enum Moving {
     Upload { blob: wire::BlobId },
     Tree { conversation: LogId, blob: wire::BlobId },
+    History { id: [u8; 32], number: u64 },
 }
 
 impl State {
@@ -207,6 +210,7 @@ impl State {
             moving: HashMap::new(),
             gathers: HashMap::new(),
             linking: None,
+            history: history::HistoryRun::load(db)?,
             waits: waits::Waits::default(),
             account: account::AccountRun::default(),
             next_number: 1,
@@ -248,6 +252,7 @@ impl State {
 
     /// What closes every turn: answers to those who wait, MLS state, the next time to wake.
     pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Done {
+        self.drive_history(turn)?;
         self.tell_touched(turn)?;
         self.wake_to_vanish(turn)?;
         self.answer_waits(turn)?;
@@ -325,6 +330,7 @@ impl State {
         match self.moving.remove(&id) {
             Some(Moving::Upload { blob }) => self.on_uploaded(turn, blob, state),
             Some(Moving::Tree { conversation, blob }) => self.on_tree(turn, conversation, blob, state),
+            Some(Moving::History { id, number }) => self.on_history(turn, id, number, state),
             None => Ok(()),
         }
     }

@@ -76,6 +76,7 @@ pub struct World {
     noise: Noise,
     trace: Trace,
     linking: Vec<Linking>,
+    without_history: bool,
     backups: BTreeMap<RelayId, Disk>,
     /// When anybody was last told anything of weight.
     news: UnixMillis,
@@ -114,7 +115,13 @@ impl World {
         let mut chance = Chance::new(seed, 2);
         let mut net = Net::new(relays, chance.fork(), faults, mutant);
         let now = UnixMillis(1_795_305_600_000);
-        let options = Options { suite: SUITE, deposit_spread_ms: 2_000, receipt_pause_ms: 2_000, key_packages: 6 };
+        let options = Options {
+            suite: SUITE,
+            deposit_spread_ms: 2_000,
+            receipt_pause_ms: 2_000,
+            key_packages: 6,
+            history_chunk: 3_000,
+        };
         let devices = homes
             .into_iter()
             .enumerate()
@@ -133,6 +140,7 @@ impl World {
             noise: Noise::default(),
             trace,
             linking: Vec::new(),
+            without_history: false,
             backups: BTreeMap::new(),
             news: now,
             sent: BTreeMap::new(),
@@ -149,6 +157,11 @@ impl World {
     /// Sets how the relays' stores misbehave, until everything comes to rest.
     pub fn set_faults(&mut self, faults: Faults) {
         self.net.set_faults(faults);
+    }
+
+    /// From now on devices that are let in get nothing of what was said before.
+    pub fn links_without_history(&mut self) {
+        self.without_history = true;
     }
 
     /// True while a fresh device waits to be let in.
@@ -318,7 +331,9 @@ impl World {
                             next.push((linking.by, Command::InspectLink { code }));
                         }
                     }
-                    Event::LinkRequest { preview, .. } => next.push((id, Command::ConfirmLink { code: preview.code })),
+                    Event::LinkRequest { preview, .. } => {
+                        next.push((id, Command::ConfirmLink { code: preview.code, no_history: self.without_history }))
+                    }
                     Event::Linked { .. } => self.linking.retain(|linking| linking.device != id),
                     _ => {}
                 }

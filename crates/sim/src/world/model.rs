@@ -113,7 +113,7 @@ impl Model {
                 }
             }
             Event::Failed { command, .. } => self.answered(device, *command, Fate::Failed(step))?,
-            Event::Linked { address } => {
+            Event::Linked { address, .. } => {
                 self.accounts.insert(device, address.clone());
             }
             Event::Conversation { conversation } => {

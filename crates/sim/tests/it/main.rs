@@ -4,6 +4,7 @@ mod arrangements;
 mod content;
 mod found;
 mod groups;
+mod history;
 mod keys;
 mod links;
 mod people;

@@ -32,3 +32,13 @@ CREATE TABLE join_requests (
 CREATE TABLE joins (
   conversation BLOB PRIMARY KEY, relay TEXT NOT NULL, inviter TEXT NOT NULL, link BLOB NOT NULL, asked INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Devices, history, backup.
+-- History on its way to or from another own device, chunk by chunk. `id` is made of the secret, from which names and keys of all chunks come; `next`
+-- is the chunk that comes next; `place` is how far the sender has walked through its tables (JSON of `db::archive::Place`), empty for the receiver;
+-- `offered`: the other device was told; `state`: 0 under way, 1 complete, 2 given up. Times in ms.
+CREATE TABLE history (
+  id BLOB PRIMARY KEY, sending INTEGER NOT NULL, device BLOB NOT NULL, relay TEXT NOT NULL, secret BLOB NOT NULL, next INTEGER NOT NULL,
+  place TEXT NOT NULL, offered INTEGER NOT NULL, messages INTEGER NOT NULL, total INTEGER NOT NULL, begun INTEGER NOT NULL, moved INTEGER NOT NULL,
+  state INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

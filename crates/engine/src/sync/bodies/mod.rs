@@ -11,6 +11,8 @@ mod tests;
 mod vanishing;
 mod view;
 
+use std::collections::BTreeSet;
+
 use api::{ConversationKind, Event, Kind, MessageKind, MessageStatus, Problem, Role};
 use content::{Body, MessageId, MimiContent, interpret};
 use wire::{Address, LogId, Seq, UnixMillis};
@@ -404,6 +406,17 @@ impl State {
     /// Computes anew what all messages of a conversation look like: for acts or messages that did not come with its log, or were given
     /// other places in it.
     pub(super) fn show_all_again(&mut self, turn: &mut Turn<'_>, log: LogId) -> Done {
+        self.take_late_unreactions(turn, log)?;
+        acts::adopt(turn.db, log)?;
+        for target in acts::targets(turn.db, log)? {
+            self.recompute(turn, log, &target)?;
+            self.touched.insert((log, target));
+        }
+        Ok(())
+    }
+
+    /// Deletions that name a reaction which was not known when they came.
+    fn take_late_unreactions(&self, turn: &Turn<'_>, log: LogId) -> Done {
         for (deletion, reaction) in acts::late_unreactions(turn.db, log)? {
             for act in acts::get(turn.db, log, &deletion)? {
                 acts::remove(turn.db, log, &deletion)?;
@@ -414,10 +427,19 @@ impl State {
                 }
             }
         }
-        acts::adopt(turn.db, log)?;
-        for target in acts::targets(turn.db, log)? {
-            self.recompute(turn, log, &target)?;
-            self.touched.insert((log, target));
+        Ok(())
+    }
+
+    /// Computes anew what these messages look like, for what has come with history: nobody is told.
+    pub(super) fn show_again_quietly(&mut self, turn: &mut Turn<'_>, messages: &BTreeSet<(LogId, [u8; 32])>) -> Done {
+        let mut logs: Vec<LogId> = messages.iter().map(|(log, _)| *log).collect();
+        logs.dedup();
+        for log in logs {
+            self.take_late_unreactions(turn, log)?;
+            acts::adopt(turn.db, log)?;
+        }
+        for (log, message) in messages {
+            self.recompute(turn, *log, message)?;
         }
         Ok(())
     }

@@ -58,8 +58,9 @@ impl State {
             Command::BeginLink { relay } => self.begin_link(turn, id, &relay),
             _ if self.me.is_none() => Ok(Err(not_registered())),
             _ if self.me.as_ref().is_some_and(Me::revoked) => Ok(Err(revoked())),
-            Command::InspectLink { code } => self.inspect_link(turn, id, &code, false),
-            Command::ConfirmLink { code } => self.inspect_link(turn, id, &code, true),
+            Command::InspectLink { code } => self.inspect_link(turn, id, &code, false, true),
+            Command::ConfirmLink { code, no_history } => self.inspect_link(turn, id, &code, true, !no_history),
+            Command::SendHistory { device } => self.send_history(turn, id, &device),
             Command::RevokeDevice { device } => self.revoke(turn, id, &device),
             Command::Send { conversation, text, reply_to, preview, stays, view_once } => {
                 let beside = (reply_to.as_deref(), preview.as_ref(), stays, view_once);
