@@ -12,6 +12,9 @@
 //! What opens once and what has vanished stays where it is, with all that was done to it. A walk begins with what is newest and ends, once
 //! the other device is in every conversation, with what has come since it began: who takes it in counts ids, so nothing shows twice.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
