@@ -16,7 +16,7 @@ use super::report::{Aim, Report, Row};
 const TEXT: &str = "Shall we meet at the station at eight? I bring the maps, you bring the bread. If it rains we take the tram \
                     to the museum instead and go up the hill on Sunday, as we did last year with the children.";
 
-fn file(directory: &Path) -> io::Result<Database> {
+pub(super) fn file(directory: &Path) -> io::Result<Database> {
     std::fs::create_dir_all(directory)?;
     Ok(Database::File { directory: directory.to_owned(), passphrase: None })
 }
@@ -46,7 +46,7 @@ fn bare(directory: &Path, count: u64) -> rusqlite::Result<Duration> {
 }
 
 /// Alice makes groups with Bob, who accepts.
-fn meet(town: &mut Town, alice: &mut Person, bob: &mut Person, groups: u64) -> io::Result<()> {
+pub(super) fn meet(town: &mut Town, alice: &mut Person, bob: &mut Person, groups: u64) -> io::Result<()> {
     for number in 0..groups {
         let command =
             api::Command::CreateGroup { name: format!("group {number}"), members: vec!["bob@localhost".into()] };
@@ -65,7 +65,7 @@ fn meet(town: &mut Town, alice: &mut Person, bob: &mut Person, groups: u64) -> i
     }
 }
 
-fn say(group: u64) -> api::Command {
+pub(super) fn say(group: u64) -> api::Command {
     api::Command::Send {
         conversation: format!("group {group}"),
         text: TEXT.into(),

@@ -8,6 +8,7 @@
 mod cpu;
 mod engine;
 mod groups;
+mod history;
 mod large;
 mod load;
 mod null;
@@ -36,7 +37,7 @@ Measures the relay (the `transomd` beside this program), the engine and its grou
 type Bench = fn(&Settings, &mut Report) -> io::Result<()>;
 
 /// Every bench, in the order in which they run.
-const BENCHES: [(&str, &str, Bench); 11] = [
+const BENCHES: [(&str, &str, Bench); 12] = [
     ("pairs", "relay: 200 pairs, 500 B, durable before the answer, 16 in flight each", relay::pairs),
     ("pairs1", "relay: the same, one in flight", relay::pairs_one),
     ("fanout", "relay: one writer, 100 and 1,000 readers", relay::fan_out),
@@ -48,6 +49,7 @@ const BENCHES: [(&str, &str, Bench); 11] = [
     ("groups", "groups: beside OpenMLS alone (aim: no more than 20 % above it)", groups::groups),
     ("large", "groups: one of 1,024 accounts", large::large),
     ("open", "engine: opening a large database", engine::open),
+    ("history", "engine: what was said before goes to a new device", history::history),
 ];
 
 /// How to measure.

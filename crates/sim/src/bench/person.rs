@@ -5,13 +5,16 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use engine::{Database, Engine, Env, Input, Job, Lane, LinkState, Options, Output, Rejection, Route, TransferState};
+use engine::{
+    Database, Engine, Env, Input, Job, Lane, LinkState, Options, Output, Rejection, Route, TransferFailure,
+    TransferState,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use relay::core::{BlobWrite, Config, ConnId, Peer, Rates, Relay, Sink};
 use store::conformance::block_on;
 use store::memory::MemoryStore;
-use wire::{Incarnation, Push, RelayName, ServerFrame, UnixMillis};
+use wire::{Code, Incarnation, Push, RelayName, ServerFrame, UnixMillis};
 
 /// Rounds in which everybody's business must come to rest.
 const ROUNDS: usize = 10_000;
@@ -53,6 +56,8 @@ pub struct Person {
     wanted: BTreeSet<Route>,
     wake: Option<UnixMillis>,
     commands: u64,
+    /// The code that it shows to be linked.
+    pub code: Option<String>,
     /// Commands that failed, in words.
     pub failures: Vec<String>,
 }
@@ -117,6 +122,7 @@ impl Person {
             wanted: BTreeSet::new(),
             wake: None,
             commands: 0,
+            code: None,
             failures: Vec::new(),
         })
     }
@@ -155,6 +161,7 @@ impl Person {
             busy = true;
             match output {
                 Output::Event(api::Event::Failed { problem, .. }) => self.failures.push(format!("{problem:?}")),
+                Output::Event(api::Event::LinkCode { code, .. }) => self.code = Some(code),
                 Output::Event(_) => {}
                 Output::WakeAt(at) => self.wake = Some(at),
                 Output::Connect { route, wanted: true } => {
@@ -179,7 +186,11 @@ impl Person {
                     self.feed(town.now, Input::Response { id, result })?;
                 }
                 Output::Transfer { id, job, .. } => {
-                    let state = TransferState::Done(block_on(moved(town, job))?);
+                    let state = match block_on(moved(town, job)) {
+                        Ok(bytes) => TransferState::Done(bytes),
+                        Err(error) if error.code == Code::NotFound => TransferState::Failed(TransferFailure::NotFound),
+                        Err(error) => return Err(io::Error::other(error.detail)),
+                    };
                     self.feed(town.now, Input::Transfer { id, state })?;
                 }
             }
@@ -226,19 +237,21 @@ impl Person {
     }
 }
 
-async fn moved(town: &Town, job: Job) -> io::Result<Bytes> {
-    let refused = |error: wire::Error| io::Error::other(error.detail);
+async fn moved(town: &Town, job: Job) -> Result<Bytes, wire::Error> {
     match job {
         Job::Upload { blob, secret, bytes } => {
             let write = BlobWrite { id: blob, secret, offset: 0, total: bytes.len() as u64, bytes };
-            town.relay.put_blob(town.now, PEER, write).await.map_err(refused)?;
+            town.relay.put_blob(town.now, PEER, write).await?;
             Ok(Bytes::new())
         }
         Job::Download { blob, .. } => {
-            let state = town.relay.blob(blob).await.map_err(refused)?;
+            let state = town.relay.blob(blob).await?;
+            if !state.complete {
+                return Err(wire::Error::new(Code::NotFound, "the blob is not complete"));
+            }
             let mut bytes = Vec::new();
             while (bytes.len() as u64) < state.length {
-                let piece = town.relay.get_blob(blob, bytes.len() as u64, 1 << 20).await.map_err(refused)?;
+                let piece = town.relay.get_blob(blob, bytes.len() as u64, 1 << 20).await?;
                 bytes.extend_from_slice(&piece);
             }
             Ok(bytes.into())
