@@ -438,7 +438,8 @@ impl State {
             self.system_message(turn, &conversation, &format!("{} added you.", row.sender))?;
         }
         self.joined_in(turn, conversation, invitation.incarnation.as_ref().map(|bytes| bytes.as_slice()))?;
-        if before.is_some() && row.accepted {
+        // Whoever invites may not know of a device that was linked meanwhile.
+        if row.accepted {
             self.own_devices_follow(turn, id)?;
         }
         self.report_caught_up(turn)
