@@ -15,9 +15,9 @@ pub use command::{Command, FOREVER, Query};
 pub use event::{Envelope, Event};
 pub use problem::{Kind, Problem};
 pub use view::{
-    Account, Confirmation, Contact, Conversation, ConversationKind, Device, HistoryState, HistoryTransfer, Invitation, InviteLink, JoinRequest,
-    LinkPreview, Location, Member, Message, MessageKind, MessageStatus, Person, Poll, PollOption, Preview, Quote,
-    Reaction, Revision, Role, SafetyNumber, Settings, Standing, View,
+    Account, Confirmation, Contact, Conversation, ConversationKind, Device, HistoryState, HistoryTransfer, Invitation,
+    InviteLink, JoinRequest, LinkPreview, Location, Member, Message, MessageKind, MessageStatus, Person, Poll,
+    PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber, Settings, Standing, View,
 };
 pub use who::{Reader, ReaderDevice, Stalest, Who, WhoChange};
 

@@ -129,6 +129,9 @@ pub(crate) enum Item {
     /// What the person saw when they last looked at who can read a conversation: conversation, time, people.
     #[n(7)]
     Looked(#[n(0)] ByteVec, #[n(1)] u64, #[n(2)] String),
+    /// Whether others hear what was read, where the person has chosen.
+    #[n(8)]
+    ReadReceipts(#[n(0)] bool),
 }
 
 /// An account, with the key that is pinned for it.
@@ -153,6 +156,9 @@ pub(crate) struct Contact {
     pub blocked: bool,
     #[n(8)]
     pub changed: u64,
+    /// What the own account calls it.
+    #[n(9)]
+    pub name: String,
 }
 
 /// A conversation's outline. Its keys come by an invitation, never by an archive.

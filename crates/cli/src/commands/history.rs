@@ -17,7 +17,7 @@ pub fn list(session: &mut Session<'_>) -> Result<(), Problem> {
         transfers.iter().for_each(|transfer| terminal.object(transfer));
         return Ok(());
     }
-    let lines = Lines::new(terminal, &account.address);
+    let lines = Lines::new(terminal, &account.address, Default::default());
     for transfer in &transfers {
         let device = terminal.paint(Paint::Strong, short_id(&transfer.device));
         let way = if transfer.sending { format!("to {device}") } else { format!("from {device}") };

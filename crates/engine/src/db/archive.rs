@@ -7,7 +7,8 @@
 //! | `contacts`: pins, confirmations, blocks | `meta`, `key_packages`, MLS tables: keys of this device |
 //! | `conversations`, `members`: outlines | `seen`, `heads`, `held`, `heals`, `forks`, `relays`, `rejoins`, `leaves`: where this device stands in its logs |
 //! | `messages`, `acts`, `hidden`, `receipts` | `outbox`, `receipts_due`, `intents`, `pending_commits`, `uploads`, `deposits`, `invitations`: on their way |
-//! | `arrangements`, `looked` | `messages_text`, `messages_indexed`: made anew; `own_records`: the relay has the newest; `history` |
+//! | | `invite_secrets`, `join_requests`, `joins`: of this device; `invite_links`: from the conversation's state |
+//! | `arrangements`, `looked`, the choice of receipts in `meta` | `messages_text`, `messages_indexed`: made anew; `own_records`: the relay has the newest; `history` |
 //!
 //! What opens once and what has vanished stays where it is, with all that was done to it. A walk begins with what is newest and ends, once
 //! the other device is in every conversation, with what has come since it began: who takes it in counts ids, so nothing shows twice.
@@ -166,12 +167,18 @@ fn weight(item: &Item) -> usize {
         Item::Conversation(c) => c.members.len() * 96,
         Item::Arrangement(a) => a.draft.len(),
         Item::Looked(_, _, people) => people.len(),
-        Item::Hidden(..) | Item::Ticks(_) => 0,
+        Item::Hidden(..) | Item::Ticks(_) | Item::ReadReceipts(_) => 0,
     }
 }
 
 /// A page of a step's rows. True if there may be more.
 fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, budget: usize) -> rusqlite::Result<bool> {
+    if place.step == Step::Contacts
+        && place.at == 0
+        && let Some(on) = super::meta::<bool>(db, crate::sync::READ_RECEIPTS)?
+    {
+        items.push(Item::ReadReceipts(on));
+    }
     let before = items.len();
     match place.step {
         Step::Messages => return messages(db, place, now, items, budget),
@@ -191,7 +198,7 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
         }
         Step::Contacts | Step::LateContacts => {
             let mut rows = db.prepare_cached(
-                "SELECT address, account_key, record, version, confirmation, other_key, known, blocked, changed FROM contacts \
+                "SELECT address, account_key, record, version, confirmation, other_key, known, blocked, changed, name FROM contacts \
                  ORDER BY address LIMIT ?1 OFFSET ?2",
             )?;
             let rows = rows.query_map(params![PAGE, place.at], |row| {
@@ -205,6 +212,7 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
                     known: row.get(6)?,
                     blocked: row.get(7)?,
                     changed: uint(row, 8)?,
+                    name: row.get(9)?,
                 }))
             })?;
             for row in rows {
@@ -485,6 +493,11 @@ pub(crate) fn take_in(db: &Connection, items: &[Item], own: &str, now: u64) -> r
             Item::Conversation(conversation) => take_conversation(db, conversation)?,
             Item::Hidden(log, message) => take_hidden(db, log, message)?,
             Item::Ticks(ticks) => take_ticks(db, ticks)?,
+            Item::ReadReceipts(on) => {
+                if super::meta::<bool>(db, crate::sync::READ_RECEIPTS)?.is_none() {
+                    super::set_meta(db, crate::sync::READ_RECEIPTS, on)?;
+                }
+            }
             Item::Arrangement(a) => {
                 if a.conversation.len() == 16 {
                     db.prepare_cached("INSERT OR IGNORE INTO arrangements VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
@@ -628,8 +641,10 @@ fn take_contact(db: &Connection, c: &Contact, own: &str) -> rusqlite::Result<()>
         known: c.known,
         blocked: c.blocked,
         changed: c.changed,
+        name: c.name.clone(),
     };
     let Some(ours) = contacts::get(db, &theirs.address)? else { return contacts::put(db, &theirs) };
+    let name = if ours.name.is_empty() { theirs.name.clone() } else { ours.name.clone() };
     let (known, blocked) = (ours.known || theirs.known, ours.blocked || theirs.blocked);
     let mut merged = if ours.account_key == theirs.account_key {
         // Of the same key the surer word counts; a contradiction that either has seen stays one until the person has looked at it.
@@ -653,7 +668,7 @@ fn take_contact(db: &Connection, c: &Contact, own: &str) -> rusqlite::Result<()>
     } else {
         contacts::Contact { confirmation: Confirmation::Conflict, other_key: Some(ours.account_key), ..theirs }
     };
-    (merged.known, merged.blocked) = (known, blocked);
+    (merged.known, merged.blocked, merged.name) = (known, blocked, name);
     contacts::put(db, &merged)
 }
 

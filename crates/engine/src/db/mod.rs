@@ -11,8 +11,8 @@ pub(crate) mod conversations;
 pub(crate) mod expiry;
 pub(crate) mod heads;
 pub(crate) mod held;
-pub(crate) mod joins;
 pub(crate) mod history;
+pub(crate) mod joins;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod keyfile;
 pub(crate) mod leaves;

@@ -42,7 +42,7 @@ use crate::mls::{Derive, Group};
 use crate::{EngineError, OpenError, Options};
 
 pub(crate) use bodies::{message_view, pins, revisions};
-pub(crate) use receipts::are_on as receipts_are_on;
+pub(crate) use receipts::{READ_RECEIPTS, are_on as receipts_are_on};
 pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
 pub(crate) use restored::keep_record;
 pub(crate) use turn::Turn;

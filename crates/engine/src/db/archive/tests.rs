@@ -91,6 +91,7 @@ fn rule_15_pins_come_along_and_are_never_lost() {
         known: false,
         blocked: false,
         changed: 5,
+        name: String::new(),
     };
     use Confirmation::{Confirmed, Conflict, NotConfirmedYet, Verified};
     // There, here; what is pinned then, how sure, and what contradicts it.
