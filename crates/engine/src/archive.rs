@@ -132,6 +132,23 @@ pub(crate) enum Item {
     /// Whether others hear what was read, where the person has chosen.
     #[n(8)]
     ReadReceipts(#[n(0)] bool),
+    /// Where a message of the first pass stands by now.
+    #[n(9)]
+    Place(#[n(0)] Place),
+}
+
+/// Where a message stands in its log.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Place {
+    #[n(0)]
+    pub conversation: ByteVec,
+    #[n(1)]
+    pub message: ByteVec,
+    #[n(2)]
+    pub seq: u64,
+    #[n(3)]
+    pub time: u64,
 }
 
 /// An account, with the key that is pinned for it.

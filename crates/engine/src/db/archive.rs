@@ -31,6 +31,10 @@ const PAGE: u32 = 256;
 /// Ticks of messages that everybody has read are of no use to anybody after this time.
 const TICKS_MS: u64 = 7 * 86_400_000;
 
+/// How far clocks may be apart. What stands at another place than when the first pass came by (behind a restore some things are said
+/// again) has the time of that place, and whoever comes in after that hears of it from the archive or never.
+const APART_MS: u64 = 86_400_000;
+
 /// How far a walk has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
@@ -43,8 +47,7 @@ pub(crate) struct Place {
     /// Messages and acts that had no place in the log yet.
     late_messages: Vec<i64>,
     late_acts: Vec<i64>,
-    /// What may have moved meanwhile is among them.
-    messages_again: bool,
+    /// Acts that may have moved meanwhile are among them.
     acts_again: bool,
     /// When the walk began.
     begun: u64,
@@ -63,6 +66,7 @@ pub(crate) enum Step {
     /// The other device is not in every conversation yet: what is written there now it can't read otherwise.
     Wait,
     LateMessages,
+    Places,
     LateActs,
     Ticks,
     Hidden,
@@ -71,7 +75,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ORDER: [Self; 13] = [
+    const ORDER: [Self; 14] = [
         Self::Contacts,
         Self::Conversations,
         Self::Arrangements,
@@ -80,6 +84,7 @@ impl Step {
         Self::Acts,
         Self::Wait,
         Self::LateMessages,
+        Self::Places,
         Self::LateActs,
         Self::Ticks,
         Self::Hidden,
@@ -170,7 +175,7 @@ fn weight(item: &Item) -> usize {
         Item::Conversation(c) => c.members.len() * 96,
         Item::Arrangement(a) => a.draft.len(),
         Item::Looked(_, _, people) => people.len(),
-        Item::Hidden(..) | Item::Ticks(_) | Item::ReadReceipts(_) => 0,
+        Item::Hidden(..) | Item::Ticks(_) | Item::ReadReceipts(_) | Item::Place(_) => 0,
     }
 }
 
@@ -187,23 +192,36 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
         Step::Messages => return messages(db, place, now, items, budget),
         Step::Acts => return acts(db, place, now, items, budget),
         Step::LateMessages => {
-            if !std::mem::replace(&mut place.messages_again, true) {
-                place.late_messages.extend(recent(db, "messages", place.messages_to, place.begun)?);
-            }
-            let mut size = 0;
-            while let Some(n) = place.late_messages.pop() {
-                let found = message(db, n, now)?.and_then(Numbered::item);
-                size += found.as_ref().map_or(0, weight);
-                items.extend(found);
-                if size >= budget {
-                    return Ok(true);
-                }
+            for n in std::mem::take(&mut place.late_messages) {
+                items.extend(message(db, n, now)?.and_then(Numbered::item));
             }
             return messages(db, place, now, items, budget);
         }
+        Step::Places => {
+            let mut rows = db.prepare_cached(
+                "SELECT conversation, id, seq, time FROM messages WHERE n <= ?3 AND time >= ?4 AND hidden = 0 AND seq != 0 \
+                 ORDER BY n LIMIT ?1 OFFSET ?2",
+            )?;
+            let since = int(place.begun.saturating_sub(APART_MS));
+            let rows = rows.query_map(params![PAGE, place.at, place.messages_to, since], |row| {
+                Ok(Item::Place(crate::archive::Place {
+                    conversation: row.get::<_, Vec<u8>>(0)?.into(),
+                    message: row.get::<_, Vec<u8>>(1)?.into(),
+                    seq: super::held::shown(uint(row, 2)?),
+                    time: uint(row, 3)?,
+                }))
+            })?;
+            for row in rows {
+                items.push(row?);
+            }
+        }
         Step::LateActs => {
             if !std::mem::replace(&mut place.acts_again, true) {
-                place.late_acts.extend(recent(db, "acts", place.acts_to, place.begun)?);
+                let since = int(place.begun.saturating_sub(APART_MS));
+                let mut recent = db.prepare_cached("SELECT n FROM acts WHERE n <= ?1 AND time >= ?2")?;
+                for n in recent.query_map(params![place.acts_to, since], |row| row.get(0))? {
+                    place.late_acts.push(n?);
+                }
             }
             let mut size = 0;
             while let Some(n) = place.late_acts.pop() {
@@ -340,16 +358,6 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
     let found = items.len() - before;
     place.at += found as i64;
     Ok(found as u32 == PAGE)
-}
-
-/// Rows of the first pass that may stand at another place by now: behind a restore some are said again, and whoever comes in after that
-/// hears of it here or nowhere. They have the time of their last place.
-fn recent(db: &Connection, table: &str, to: i64, begun: u64) -> rusqlite::Result<Vec<i64>> {
-    /// How far clocks may be apart.
-    const DAY: u64 = 86_400_000;
-    db.prepare_cached(&format!("SELECT n FROM {table} WHERE n <= ?1 AND time >= ?2"))?
-        .query_map(params![to, int(begun.saturating_sub(DAY))], |row| row.get(0))?
-        .collect()
 }
 
 /// A row with its number, and what became of it.
@@ -523,6 +531,7 @@ pub(crate) fn take_in(db: &Connection, items: &[Item], own: &str, now: u64) -> r
             Item::Contact(contact) => take_contact(db, contact, own)?,
             Item::Conversation(conversation) => take_conversation(db, conversation)?,
             Item::Hidden(log, message) => take_hidden(db, log, message)?,
+            Item::Place(place) => take_place(db, place, &mut taken)?,
             Item::Ticks(ticks) => take_ticks(db, ticks)?,
             Item::ReadReceipts(on) => {
                 if super::meta::<bool>(db, crate::sync::READ_RECEIPTS)?.is_none() {
@@ -596,12 +605,6 @@ fn take_message(db: &Connection, m: &Message, now: u64, taken: &mut Taken) -> ru
             int(m.expires)
         ])?;
     if inserted == 0 {
-        let seq = super::held::shown(m.seq);
-        let before = super::messages::get(db, LogId(log), &id)?;
-        if before.is_some_and(|before| before.seq < seq) && super::messages::move_to(db, LogId(log), &id, seq, m.time)?
-        {
-            taken.done_to.insert((LogId(log), id));
-        }
         return Ok(());
     }
     taken.messages += 1;
@@ -633,7 +636,7 @@ fn take_act(db: &Connection, a: &Act, taken: &mut Taken) -> rusqlite::Result<()>
             // What was said again stands where it came last.
             "INSERT INTO acts (conversation, orphan, id, part, target, kind, sender, own, power, sent, time, seq, value, content, \
              evidence) VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
-             ON CONFLICT DO UPDATE SET seq = excluded.seq, time = excluded.time, power = excluded.power WHERE seq < excluded.seq",
+             ON CONFLICT DO UPDATE SET seq = excluded.seq, time = excluded.time, power = excluded.power WHERE time < excluded.time",
         )?
         .execute(params![
             log,
@@ -743,6 +746,22 @@ fn take_conversation(db: &Connection, c: &Conversation) -> rusqlite::Result<()> 
             member.role,
             member.devices
         ])?;
+    }
+    Ok(())
+}
+
+/// What stands at another place behind a restore has that place's time: the later one counts.
+fn take_place(db: &Connection, p: &crate::archive::Place, taken: &mut Taken) -> rusqlite::Result<()> {
+    let (Ok(log), Ok(id)) =
+        (<[u8; 16]>::try_from(p.conversation.as_slice()), <[u8; 32]>::try_from(p.message.as_slice()))
+    else {
+        return Ok(());
+    };
+    let before = super::messages::get(db, LogId(log), &id)?;
+    if before.is_some_and(|before| before.seq != 0 && before.time < p.time)
+        && super::messages::move_to(db, LogId(log), &id, p.seq, p.time)?
+    {
+        taken.done_to.insert((LogId(log), id));
     }
     Ok(())
 }

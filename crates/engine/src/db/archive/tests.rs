@@ -80,6 +80,21 @@ fn rule_15_a_walk_leaves_out_what_is_gone_and_nothing_else() {
 }
 
 #[test]
+fn rule_15_what_has_moved_meanwhile_stands_where_it_came_last() {
+    let (from, to) = (fresh("moved-from"), fresh("moved-to"));
+    (1..=3).for_each(|number| say(&from, number, |_| ()));
+    let mut place = Place::begin(&from, NOW).unwrap();
+    take_in(&to, &walked(&from, &mut place), "me@relay.example", NOW).unwrap();
+    // The first goes behind the others; the second has moved there already, as the other device knows by itself.
+    assert!(messages::move_to(&from, ROOM, &[1; 32], 8, 300).unwrap());
+    assert!(messages::move_to(&to, ROOM, &[2; 32], 9, 400).unwrap());
+    let late = take_in(&to, &walked(&from, &mut place), "me@relay.example", NOW).unwrap();
+    assert_eq!((late.messages, late.done_to.len()), (0, 1));
+    let seq = |number: u8| messages::get(&to, ROOM, &[number; 32]).unwrap().unwrap().seq;
+    assert_eq!([seq(1), seq(2), seq(3)], [8, 9, 3]);
+}
+
+#[test]
 fn rule_15_pins_come_along_and_are_never_lost() {
     let contact = |key: u8, confirmation| contacts::Contact {
         address: "bob@relay.example".parse().unwrap(),
