@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Location, Preview, Role};
+use crate::{Binary, Location, Preview, Role};
 
 /// The last moment of the year 9999, in milliseconds since 1970: what lasts until then lasts for good.
 pub const FOREVER: u64 = 253_402_300_799_999;
@@ -165,6 +165,16 @@ pub enum Command {
     /// Sends all that this device knows (messages, contacts, how conversations are kept) to another own device; done when all of it is at
     /// the relay.
     SendHistory { device: String },
+    /// A fresh recovery key, which [`crate::Event::RecoveryKey`] shows once. Nothing is kept of it before [`Command::KeepRecoveryKey`].
+    MakeRecoveryKey,
+    /// The person has the recovery key that was shown: its last four characters. Backups are sealed to it from now on.
+    KeepRecoveryKey { last: String },
+    /// All that this device knows beside its keys, sealed to the recovery key: [`crate::Event::BackupPart`] brings the file, part by part.
+    Backup,
+    /// The last backup is safe on a disk.
+    BackupKept,
+    /// Takes a backup of this account in, all of it or nothing; [`crate::Event::Restored`] says how much it was.
+    Restore { key: String, file: Binary },
     /// Takes a device out of the account and of every conversation.
     RevokeDevice { device: String },
     /// The person has looked at who can read a conversation ([`Query::Who`]): what changes from now on is new to them.
@@ -206,6 +216,8 @@ pub enum Query {
     Devices,
     /// History on its way to and from own devices, the last begun first.
     History,
+    /// What is known of backups of this device ([`crate::View::Backup`]).
+    Backup,
     /// The 60 digits to compare with somebody.
     SafetyNumber { address: String },
     /// Who can read a conversation, and what changed since the last [`Command::Look`].

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Conversation, HistoryTransfer, Invitation, JoinRequest, LinkPreview, Message, Problem};
+use crate::{Binary, Conversation, HistoryTransfer, Invitation, JoinRequest, LinkPreview, Message, Problem};
 
 /// An event as it is printed, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,18 @@ pub enum Event {
     },
     /// History on its way to or from another own device got further.
     History { transfer: Box<HistoryTransfer> },
+    /// The recovery key that [`crate::Command::MakeRecoveryKey`] made. It is told once.
+    RecoveryKey { command: u64, key: String },
+    /// The next bytes of a backup's file; the command's `Done` follows the last.
+    BackupPart {
+        command: u64,
+        bytes: Binary,
+        /// Messages so far, and in all, about.
+        messages: u64,
+        total: u64,
+    },
+    /// A backup was taken in: messages in it, and how many of them were not here.
+    Restored { command: u64, messages: u64, new: u64 },
     /// The account's devices changed.
     Devices,
     /// The connection to a relay came up or went down.

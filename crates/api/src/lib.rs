@@ -3,21 +3,23 @@
 //!
 //! What always holds: everything here is plain data, serialises to self-describing JSON, and only grows: fields and variants are
 //! added, never changed. Ids are lower-case hexadecimal, times are milliseconds since 1970, addresses are `name@relay`.
-//! Deliberately absent: keys, ciphertext, and anything of the wire.
+//! Deliberately absent: keys and ciphertext (but for the recovery key and backups, which are people's to keep), and anything of the wire.
 
+mod binary;
 mod command;
 mod event;
 mod problem;
 mod view;
 mod who;
 
+pub use binary::Binary;
 pub use command::{Command, FOREVER, Query};
 pub use event::{Envelope, Event};
 pub use problem::{Kind, Problem};
 pub use view::{
-    Account, Confirmation, Contact, Conversation, ConversationKind, Device, HistoryState, HistoryTransfer, Invitation,
-    InviteLink, JoinRequest, LinkPreview, Location, Member, Message, MessageKind, MessageStatus, Person, Poll,
-    PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber, Settings, Standing, View,
+    Account, BackupState, Confirmation, Contact, Conversation, ConversationKind, Device, HistoryState, HistoryTransfer,
+    Invitation, InviteLink, JoinRequest, LinkPreview, Location, Member, Message, MessageKind, MessageStatus, Person,
+    Poll, PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber, Settings, Standing, View,
 };
 pub use who::{Reader, ReaderDevice, Stalest, Who, WhoChange};
 

@@ -15,6 +15,7 @@ pub enum View {
     Devices(Vec<Device>),
     /// History on its way.
     History(Vec<HistoryTransfer>),
+    Backup(BackupState),
     SafetyNumber(SafetyNumber),
     Who(Box<crate::Who>),
     Message(Box<Message>),
@@ -215,6 +216,23 @@ pub struct HistoryTransfer {
     pub begun: u64,
     /// When it last got further.
     pub moved: u64,
+}
+
+/// What is known of backups of this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupState {
+    /// When the recovery key was made; `None` if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_made: Option<u64>,
+    /// When the last backup was made; `None` if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<u64>,
+    /// Messages in it.
+    #[serde(default)]
+    pub messages: u64,
+    /// Messages that are new since.
+    #[serde(default)]
+    pub since: u64,
 }
 
 /// How a transfer stands.

@@ -326,6 +326,14 @@ pub enum Command {
         /// Which
         address: String,
     },
+    /// Keep what was said in a file that only your recovery key opens
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Take a backup of your account in on this device; asks for the recovery key (or reads it from standard input)
+    Restore {
+        /// The backup's file
+        file: PathBuf,
+    },
     /// The devices of your account
     #[command(subcommand)]
     Devices(Devices),
@@ -544,6 +552,26 @@ impl From<Role> for api::Role {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Backup {
+    /// Make a recovery key, which opens the backups that are made from then on; it is shown once
+    Key {
+        /// Don't ask for its last group: it is kept as it is printed
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+    /// Write a backup: messages, contacts, and how conversations are kept; no keys
+    Create {
+        /// The file
+        file: PathBuf,
+        /// Replace the file if there is one
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Show when the last backup was made, and how much is new since
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Devices {
     /// List the devices of your account
     List,
@@ -632,6 +660,8 @@ impl Command {
             Self::Decline { .. } => "decline",
             Self::Block { .. } => "block",
             Self::Unblock { .. } => "unblock",
+            Self::Backup(_) => "backup",
+            Self::Restore { .. } => "restore",
             Self::Devices(_) => "devices",
             Self::Who { .. } => "who",
             Self::Verify { .. } => "verify",

@@ -283,6 +283,9 @@ impl<'a> Session<'a> {
                 let way = if transfer.sending { "sent" } else { "here" };
                 wait.now(&format!("{} of {} messages are {way}", transfer.messages, transfer.total));
             }
+            Event::BackupPart { messages, total, .. } => {
+                wait.now(&format!("{messages} of {total} messages are written"))
+            }
             Event::Notice { conversation: None, problem } if problem.kind == Kind::Offline => {
                 wait.now(problem.what.trim_end_matches('.'));
                 self.unreachable = Some(problem.clone());

@@ -23,6 +23,7 @@ macro_rules! planted {
 }
 
 mod archive;
+mod backup;
 mod db;
 mod env;
 mod formats;

@@ -2,6 +2,7 @@
 
 mod account;
 mod arrangements;
+mod backup;
 mod content;
 mod groups;
 mod history;
@@ -81,6 +82,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Decline { conversation } => groups::decline(session, conversation),
         Command::Block { address } => people::block(session, address, true),
         Command::Unblock { address } => people::block(session, address, false),
+        Command::Backup(backup) => backup::backup(session, backup),
+        Command::Restore { file } => backup::restore(session, file),
         Command::Devices(Devices::List) => account::devices(session),
         Command::Devices(Devices::Link { new: Some(relay), .. }) => account::begin_link(session, relay),
         Command::Devices(Devices::Link { code, yes, no_history, .. }) => {

@@ -310,29 +310,27 @@ impl Me {
 
     /// Opens what was sealed to this device's inbox.
     pub(crate) fn open_deposit(&self, sealed: &[u8]) -> Result<Vec<u8>, FormatError> {
-        const ENCAPSULATION: usize = 1120;
-        let (encapped, ciphertext) = sealed.split_at_checked(ENCAPSULATION).ok_or(FormatError)?;
-        let encapped = <XWing as Kem>::EncappedKey::from_bytes(encapped).map_err(|_| FormatError)?;
-        let (private, _) = XWing::derive_keypair(&self.stored.hpke_seed);
-        hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, XWing>(
-            &OpModeR::Base,
-            &private,
-            &encapped,
-            &deposit_info(self.inbox()),
-            ciphertext,
-            b"",
-        )
-        .map_err(|_| FormatError)
+        hpke_open(&self.stored.hpke_seed, &deposit_info(self.inbox()), sealed)
     }
 }
 
-/// Seals bytes to a device (HPKE base mode, RFC 9180, with X-Wing): encapsulated key, then ciphertext.
+/// Seals bytes to a device.
 pub(crate) fn seal_deposit(device: &Device, plain: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, FormatError> {
-    let public = <XWing as Kem>::PublicKey::from_bytes(&device.hpke_key).map_err(|_| FormatError)?;
+    hpke_seal(&device.hpke_key, &deposit_info(device.inbox), plain, rng)
+}
+
+/// Seals bytes to a public key (HPKE base mode, RFC 9180, with X-Wing): encapsulated key, then ciphertext.
+pub(crate) fn hpke_seal(
+    public: &[u8],
+    info: &[u8],
+    plain: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<u8>, FormatError> {
+    let public = <XWing as Kem>::PublicKey::from_bytes(public).map_err(|_| FormatError)?;
     let (encapped, ciphertext) = hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, XWing>(
         &OpModeS::Base,
         &public,
-        &deposit_info(device.inbox),
+        info,
         plain,
         b"",
         rng,
@@ -341,11 +339,29 @@ pub(crate) fn seal_deposit(device: &Device, plain: &[u8], rng: &mut impl CryptoR
     Ok([encapped.to_bytes().as_slice(), &ciphertext].concat())
 }
 
+/// Opens what was sealed to the public key of this seed.
+pub(crate) fn hpke_open(seed: &[u8], info: &[u8], sealed: &[u8]) -> Result<Vec<u8>, FormatError> {
+    const ENCAPSULATION: usize = 1120;
+    let (encapped, ciphertext) = sealed.split_at_checked(ENCAPSULATION).ok_or(FormatError)?;
+    let encapped = <XWing as Kem>::EncappedKey::from_bytes(encapped).map_err(|_| FormatError)?;
+    let (private, _) = XWing::derive_keypair(seed);
+    hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, XWing>(
+        &OpModeR::Base,
+        &private,
+        &encapped,
+        info,
+        ciphertext,
+        b"",
+    )
+    .map_err(|_| FormatError)
+}
+
 fn deposit_info(inbox: LogId) -> Vec<u8> {
     wire::signing_input("transom v1 deposit", &[&inbox.0])
 }
 
-fn hpke_public(seed: &[u8]) -> Bytes {
+/// The public key of a seed.
+pub(crate) fn hpke_public(seed: &[u8]) -> Bytes {
     let (_, public) = XWing::derive_keypair(seed);
     Bytes::copy_from_slice(&public.to_bytes())
 }

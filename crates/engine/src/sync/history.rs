@@ -343,11 +343,17 @@ impl State {
 
     /// Takes a chunk in; answers with the number of messages in it. Programs are not told of each.
     fn take_in(&mut self, turn: &mut Turn<'_>, chunk: &Chunk) -> Done<u64> {
+        self.take_items_in(turn, &chunk.items)?;
+        Ok(chunk.items.iter().filter(|item| matches!(item, archive::Item::Message(_))).count() as u64)
+    }
+
+    /// Takes items in; answers with the number of messages that were not here.
+    pub(super) fn take_items_in(&mut self, turn: &mut Turn<'_>, items: &[archive::Item]) -> Done<u64> {
         let own = self.me.as_ref().map(|me| me.address.to_string()).unwrap_or_default();
-        let taken = rows::take_in(turn.db, &chunk.items, &own, turn.now.0)?;
+        let taken = rows::take_in(turn.db, items, &own, turn.now.0)?;
         self.show_again_quietly(turn, &taken.done_to)?;
         self.something_vanishes();
-        Ok(chunk.items.iter().filter(|item| matches!(item, archive::Item::Message(_))).count() as u64)
+        Ok(taken.messages)
     }
 
     fn unreadable(&mut self, turn: &mut Turn<'_>, transfer: Transfer, error: ChunkError) -> Done {

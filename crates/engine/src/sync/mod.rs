@@ -7,6 +7,7 @@
 //! order, once; own ciphertext is sent again only as the same bytes, and encrypted again only after its epoch has ended without it.
 
 mod account;
+mod backup;
 mod bodies;
 mod commands;
 mod commits;
@@ -41,6 +42,7 @@ use crate::io::{Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route
 use crate::mls::{Derive, Group};
 use crate::{EngineError, OpenError, Options};
 
+pub(crate) use backup::state as backup_state;
 pub(crate) use bodies::{message_view, pins, revisions};
 pub(crate) use receipts::{READ_RECEIPTS, are_on as receipts_are_on};
 pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
@@ -68,6 +70,7 @@ pub(crate) struct State {
     gathers: HashMap<i64, gather::Gather>,
     linking: Option<linking::Linking>,
     history: history::HistoryRun,
+    backup: backup::BackupRun,
     waits: waits::Waits,
     account: account::AccountRun,
     next_number: u64,
@@ -211,6 +214,7 @@ impl State {
             gathers: HashMap::new(),
             linking: None,
             history: history::HistoryRun::load(db)?,
+            backup: backup::BackupRun::default(),
             waits: waits::Waits::default(),
             account: account::AccountRun::default(),
             next_number: 1,
@@ -253,6 +257,7 @@ impl State {
     /// What closes every turn: answers to those who wait, MLS state, the next time to wake.
     pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Done {
         self.drive_history(turn)?;
+        self.drive_backup(turn)?;
         self.tell_touched(turn)?;
         self.wake_to_vanish(turn)?;
         self.answer_waits(turn)?;

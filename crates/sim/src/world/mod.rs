@@ -50,6 +50,15 @@ struct Linking {
     by: DeviceId,
 }
 
+/// What a person keeps apart from a device: the recovery key, and the last backup as far as it was written.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    /// As it was shown.
+    pub key: String,
+    /// The file's bytes.
+    pub file: Vec<u8>,
+}
+
 /// How often the network misbehaves, in a thousand of its steps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Noise {
@@ -78,6 +87,8 @@ pub struct World {
     linking: Vec<Linking>,
     without_history: bool,
     backups: BTreeMap<RelayId, Disk>,
+    /// What is kept of each device.
+    pub kept: BTreeMap<DeviceId, Kept>,
     /// When anybody was last told anything of weight.
     news: UnixMillis,
     /// The bytes sent under each entry id.
@@ -141,6 +152,7 @@ impl World {
             trace,
             linking: Vec::new(),
             without_history: false,
+            kept: BTreeMap::new(),
             backups: BTreeMap::new(),
             news: now,
             sent: BTreeMap::new(),
@@ -216,6 +228,11 @@ impl World {
                 if let Some(disk) = self.net.backup(*relay) {
                     self.backups.insert(*relay, disk);
                 }
+            }
+            Transition::BackUp(device) => self.command(*device, Command::MakeRecoveryKey)?,
+            Transition::Restore { device, of } => {
+                let Kept { key, file } = self.kept.get(of).cloned().unwrap_or_default();
+                self.command(*device, Command::Restore { key, file: api::Binary(file) })?;
             }
             Transition::RestoreRelay(relay) => {
                 if let Some(disk) = self.backups.get(relay).cloned() {
@@ -335,6 +352,13 @@ impl World {
                         next.push((id, Command::ConfirmLink { code: preview.code, no_history: self.without_history }))
                     }
                     Event::Linked { .. } => self.linking.retain(|linking| linking.device != id),
+                    Event::RecoveryKey { key, .. } => {
+                        let last = key.rsplit('-').next().unwrap_or_default().to_owned();
+                        self.kept.insert(id, Kept { key, file: Vec::new() });
+                        next.push((id, Command::KeepRecoveryKey { last }));
+                        next.push((id, Command::Backup));
+                    }
+                    Event::BackupPart { bytes, .. } => self.kept.entry(id).or_default().file.extend(bytes.0),
                     _ => {}
                 }
             }

@@ -32,6 +32,15 @@ pub enum Transition {
     CrashRelay(usize),
     /// A relay is started.
     StartRelay(usize),
+    /// A person makes a recovery key on a device, keeps it, and writes a backup.
+    BackUp(DeviceId),
+    /// The last backup of a device is taken in on another one, or on itself.
+    Restore {
+        /// Where.
+        device: DeviceId,
+        /// Whose.
+        of: DeviceId,
+    },
     /// A backup is taken of a relay.
     BackUpRelay(usize),
     /// A relay is restored from its last backup.

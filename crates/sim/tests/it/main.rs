@@ -1,6 +1,7 @@
 //! The simulator's own tests: scenarios written by hand, the log as a removed member meets it, and the same run in two processes.
 
 mod arrangements;
+mod backups;
 mod content;
 mod found;
 mod groups;

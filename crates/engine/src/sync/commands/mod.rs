@@ -56,11 +56,16 @@ impl State {
         match command {
             Command::Register { address, invite } => self.register(turn, id, &address, &invite),
             Command::BeginLink { relay } => self.begin_link(turn, id, &relay),
+            Command::Restore { key, file } => self.restore(turn, id, &key, &file.0),
             _ if self.me.is_none() => Ok(Err(not_registered())),
             _ if self.me.as_ref().is_some_and(Me::revoked) => Ok(Err(revoked())),
             Command::InspectLink { code } => self.inspect_link(turn, id, &code, false, true),
             Command::ConfirmLink { code, no_history } => self.inspect_link(turn, id, &code, true, !no_history),
             Command::SendHistory { device } => self.send_history(turn, id, &device),
+            Command::MakeRecoveryKey => self.make_recovery_key(turn, id),
+            Command::KeepRecoveryKey { last } => self.keep_recovery_key(turn, id, &last),
+            Command::Backup => self.begin_backup(turn, id),
+            Command::BackupKept => self.backup_kept(turn, id),
             Command::RevokeDevice { device } => self.revoke(turn, id, &device),
             Command::Send { conversation, text, reply_to, preview, stays, view_once } => {
                 let beside = (reply_to.as_deref(), preview.as_ref(), stays, view_once);

@@ -1,0 +1,287 @@
+//! Backups: the recovery key, files that only it opens, and the way back.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::{BackupState, Command, Event, Kind, Problem, Query, View};
+use zeroize::Zeroizing;
+
+use super::account::done;
+use crate::args::Backup;
+use crate::lines::Lines;
+use crate::names::unexpected;
+use crate::session::Session;
+use crate::terminal::{Paint, clean};
+
+/// How long writing or reading a large backup may take.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// No backup is larger than this, in bytes; a longer file is not read into memory.
+const LARGEST: u64 = 4 << 30;
+
+/// `backup …`.
+pub fn backup(session: &mut Session<'_>, backup: &Backup) -> Result<(), Problem> {
+    session.account()?;
+    match backup {
+        Backup::Key { yes } => key(session, *yes),
+        Backup::Create { file, replace } => create(session, file, *replace),
+        Backup::Status => status(session),
+    }
+}
+
+fn key(session: &mut Session<'_>, yes: bool) -> Result<(), Problem> {
+    let terminal = session.terminal;
+    if !yes && (!io::stdin().is_terminal() || terminal.json) {
+        return Err(Problem::new(
+            Kind::Usage,
+            "This asks for the last group of the key, and there is no terminal to ask on.",
+            "",
+            "Say with --yes that the key is kept safe as it is printed.",
+        ));
+    }
+    let had_one = state(session)?.key_made.is_some();
+    let mut key = Zeroizing::new(String::new());
+    session.run_with("Making a recovery key", Command::MakeRecoveryKey, PATIENCE, |event| {
+        if let Event::RecoveryKey { key: shown, .. } = event {
+            key = Zeroizing::new(shown.clone());
+        }
+    })?;
+    if terminal.json {
+        terminal.event(Event::RecoveryKey { command: 0, key: key.to_string() });
+    } else {
+        terminal.line("Your recovery key. It is shown this once:");
+        terminal.line(format!("  {}", terminal.paint(Paint::Strong, key.as_str())));
+        terminal.line("Write it down and keep it apart from your backups: whoever has both reads all that is in them.");
+        terminal.line("Without it nobody can open them, you included.");
+        if had_one {
+            terminal.line("Backups that you have made so far open with the old key only.");
+        }
+    }
+    let last = match yes {
+        true => Zeroizing::new(key.rsplit('-').next().unwrap_or_default().to_owned()),
+        false => ask("To show that you have it, type its last four characters: ")?,
+    };
+    session.run("Keeping the key", Command::KeepRecoveryKey { last: last.to_string() })?;
+    if !terminal.json {
+        let made = terminal.paint(Paint::Good, "The key is in use.");
+        terminal.line(format!("{made} To make a backup: transom backup create FILE"));
+    }
+    Ok(())
+}
+
+fn create(session: &mut Session<'_>, path: &Path, replace: bool) -> Result<(), Problem> {
+    if !replace && fs::symlink_metadata(path).is_ok() {
+        return Err(Problem::new(
+            Kind::Conflict,
+            format!("There is a file {} already.", shown(path)),
+            "",
+            "Choose another name, or let it be replaced with --replace.",
+        ));
+    }
+    if state(session)?.key_made.is_none() {
+        return Err(Problem::new(
+            Kind::Usage,
+            "There is no recovery key yet.",
+            "A backup is sealed to it, and only it opens backups.",
+            "Make one, and write it down: transom backup key",
+        ));
+    }
+    session.freshen();
+    let mut file = Unfinished::begin(path).map_err(|error| not_written(path, &error))?;
+    let mut written = Ok(());
+    session.run_with("Writing the backup", Command::Backup, PATIENCE, |event| {
+        if let (Event::BackupPart { bytes, .. }, true) = (event, written.is_ok()) {
+            written = file.write(&bytes.0);
+        }
+    })?;
+    let bytes = written.and_then(|()| file.finish()).map_err(|error| not_written(path, &error))?;
+    session.run("Noting that", Command::BackupKept)?;
+    let made = state(session)?;
+    if session.terminal.json {
+        session.terminal.object(&made);
+    } else {
+        let good = session.terminal.paint(Paint::Good, "Backed up:");
+        let (messages, size) = (messages(made.messages), size(bytes));
+        session.terminal.line(format!("{good} {messages}, {size}, in {}.", shown(path)));
+    }
+    Ok(())
+}
+
+fn status(session: &mut Session<'_>) -> Result<(), Problem> {
+    let account = session.account()?;
+    let terminal = session.terminal;
+    let state = state(session)?;
+    if terminal.json {
+        terminal.object(&state);
+        return Ok(());
+    }
+    let lines = Lines::new(terminal, &account.address, Default::default());
+    match state.key_made {
+        Some(made) => terminal.line(format!("recovery key  made {}", lines.time(made))),
+        None => terminal.line("recovery key  none yet; make one: transom backup key"),
+    }
+    match state.made {
+        Some(made) => {
+            terminal.line(format!("last backup   {} · {}", lines.time(made), messages(state.messages)));
+            terminal.line(format!("since then    {}", messages(state.since)));
+        }
+        None => terminal.line("last backup   none yet"),
+    }
+    Ok(())
+}
+
+/// `restore FILE`.
+pub fn restore(session: &mut Session<'_>, path: &Path) -> Result<(), Problem> {
+    if session.account().is_err() {
+        return Err(Problem::new(
+            Kind::Usage,
+            "This profile has no account yet.",
+            "A backup holds what was said, not the account's key, so it can't make this a device of your account.",
+            "Link this device first, then restore: transom devices link --new RELAY",
+        ));
+    }
+    let unreadable = |error: &io::Error| {
+        Problem::new(
+            Kind::Local,
+            format!("The file {} can't be read.", shown(path)),
+            format!("{error}."),
+            "Check its name, and whether you may read it.",
+        )
+    };
+    let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(Problem::new(Kind::Usage, format!("The file {} is not a backup.", shown(path)), "", ""));
+    }
+    let file = fs::read(path).map_err(|error| unreadable(&error))?;
+    let key = ask("Recovery key: ")?;
+    let (mut messages_in_it, mut new_here) = (0, 0);
+    let command = Command::Restore { key: key.to_string(), file: api::Binary(file) };
+    session.run_with("Restoring", command, PATIENCE, |event| {
+        if let Event::Restored { messages, new, .. } = event {
+            (messages_in_it, new_here) = (*messages, *new);
+        }
+    })?;
+    let text = match (messages_in_it, new_here) {
+        (all, 0) if all > 0 => "Everything in the backup was here already.".into(),
+        (all, new) => format!("Restored: {} of {} were not here.", new, messages(all)),
+    };
+    if session.terminal.json {
+        session.terminal.event(Event::Restored { command: 0, messages: messages_in_it, new: new_here });
+    } else {
+        done(session, &text);
+    }
+    Ok(())
+}
+
+fn state(session: &Session<'_>) -> Result<BackupState, Problem> {
+    match session.query(Query::Backup)? {
+        View::Backup(state) => Ok(state),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A line of standard input; on a terminal it is asked for.
+fn ask(prompt: &str) -> Result<Zeroizing<String>, Problem> {
+    if io::stdin().is_terminal() {
+        let mut errors = io::stderr().lock();
+        let _ = write!(errors, "{prompt}");
+        let _ = errors.flush();
+    }
+    let mut line = Zeroizing::new(String::new());
+    match io::stdin().read_line(&mut line) {
+        Ok(length) if length > 0 => Ok(Zeroizing::new(line.trim().to_owned())),
+        _ => Err(Problem::new(
+            Kind::Usage,
+            "Nothing was typed.",
+            "",
+            "Type it when it is asked for, or give it on standard input.",
+        )),
+    }
+}
+
+/// A file beside the one that it becomes once it is whole and on the disk.
+struct Unfinished {
+    file: Option<File>,
+    beside: PathBuf,
+    path: PathBuf,
+    length: u64,
+}
+
+impl Unfinished {
+    fn begin(path: &Path) -> io::Result<Self> {
+        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        name.push(".part");
+        let beside = path.with_file_name(name);
+        // What a program that died has left behind.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = Some(options.open(&beside)?);
+        Ok(Self { file, beside, path: path.to_owned(), length: 0 })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.length += bytes.len() as u64;
+        match &mut self.file {
+            Some(file) => file.write_all(bytes),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Its length.
+    fn finish(mut self) -> io::Result<u64> {
+        if let Some(file) = &self.file {
+            file.sync_all()?;
+        }
+        fs::rename(&self.beside, &self.path)?;
+        self.file = None;
+        // The name is on the disk as well, where directories can be synced.
+        #[cfg(unix)]
+        if let Some(parent) = self.path.parent() {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(self.length)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            let _ = fs::remove_file(&self.beside);
+        }
+    }
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Problem {
+    Problem::new(
+        Kind::Local,
+        format!("The backup {} can't be written.", shown(path)),
+        format!("{error}."),
+        "Choose another place, with room enough.",
+    )
+}
+
+fn shown(path: &Path) -> String {
+    clean(&path.to_string_lossy()).into_owned()
+}
+
+fn messages(number: u64) -> String {
+    match number {
+        1 => "1 message".into(),
+        n => format!("{n} messages"),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

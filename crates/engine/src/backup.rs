@@ -1,0 +1,320 @@
+//! A backup's file and the recovery key that opens it.
+//!
+//! ```text
+//! "transom backup\n"  15 bytes
+//! version              1 byte
+//! name of the key      8 bytes: SHA-256(input("transom v1 backup", public key)), its beginning
+//! head                 length in 4 bytes, big endian; sealed to the recovery key: the archive's secret, whose it is, when it was made
+//! chunk 0, 1, 2, …     length in 4 bytes; a chunk as `crate::archive` seals it. The last one says that it is the last
+//! ```
+//!
+//! A device keeps the public half only: it writes backups without anything being typed, and a thief of the device can't open those that
+//! were made. What always holds: the clear part names neither account nor device; a file is read to its end before any of it counts;
+//! bytes from outside never panic a reader. Deliberately absent: files themselves, and which rows there are (`db::archive`).
+
+use hkdf::Hkdf;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use rand_core::CryptoRng;
+use sha2::Sha256;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::archive::{Chunk, ChunkError, MAX_CHUNK, Secret};
+use crate::formats::{self, FormatError};
+use crate::identity::{hpke_open, hpke_public, hpke_seal};
+
+/// The version of files that this program writes, and the highest that it reads.
+pub(crate) const VERSION: u8 = 1;
+const MAGIC: &[u8; 15] = b"transom backup\n";
+/// Magic, version, name of the key.
+const CLEAR: usize = 24;
+const CHECKSUM: usize = 3;
+/// Letters of a group of a recovery key as it is written.
+const GROUP: usize = 4;
+
+/// What opens backups: 32 random bytes that only the person has.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub(crate) struct RecoveryKey([u8; 32]);
+
+/// What was typed is not a recovery key: a letter is wrong or missing. The person's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a recovery key")]
+pub(crate) struct NotAKey;
+
+impl RecoveryKey {
+    /// A fresh one.
+    pub(crate) fn generate(rng: &mut dyn CryptoRng) -> Self {
+        let mut key = Self([0; 32]);
+        rng.fill_bytes(&mut key.0);
+        key
+    }
+
+    fn checksum(&self) -> [u8; CHECKSUM] {
+        let hash = formats::hash(&wire::signing_input("transom v1 recovery key", &[&self.0]));
+        [hash[0], hash[1], hash[2]]
+    }
+
+    /// Fourteen groups of four letters and digits, the checksum at the end.
+    pub(crate) fn text(&self) -> Zeroizing<String> {
+        let bytes = Zeroizing::new([self.0.as_slice(), &self.checksum()].concat());
+        let text = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase());
+        let groups: Vec<&str> = (0..text.len()).step_by(GROUP).map(|at| &text[at..at + GROUP]).collect();
+        Zeroizing::new(groups.join("-"))
+    }
+
+    /// The way back; capitals, spaces and other hyphens don't matter.
+    pub(crate) fn parse(text: &str) -> Result<Self, NotAKey> {
+        let letters = letters(text);
+        let bytes = Zeroizing::new(data_encoding::BASE32_NOPAD.decode(letters.as_bytes()).map_err(|_| NotAKey)?);
+        let (key, checksum) = bytes.split_at_checked(32).ok_or(NotAKey)?;
+        let key = Self(key.try_into().map_err(|_| NotAKey)?);
+        if key.checksum() == checksum { Ok(key) } else { Err(NotAKey) }
+    }
+
+    fn seed(&self) -> Zeroizing<[u8; 32]> {
+        let mut out = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(Some(b"transom v1 recovery key"), &self.0)
+            .expand(&wire::signing_input("backup", &[]), out.as_mut_slice())
+            .expect("32 bytes are not too many");
+        out
+    }
+
+    /// What backups are sealed to.
+    pub(crate) fn public(&self) -> Vec<u8> {
+        hpke_public(self.seed().as_slice()).to_vec()
+    }
+}
+
+/// The letters of a recovery key, or of a part of one, as they are compared.
+pub(crate) fn letters(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_uppercase())
+}
+
+/// What a backup says of itself to whoever has the recovery key.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Head {
+    /// The archive's.
+    #[n(0)]
+    pub secret: ByteVec,
+    #[n(1)]
+    pub address: String,
+    #[n(2)]
+    pub account_key: ByteVec,
+    /// The device that made it.
+    #[n(3)]
+    pub device: ByteVec,
+    #[n(4)]
+    pub made: u64,
+}
+
+/// Why a file can't be restored from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FileError {
+    /// It is something else. The person's fault.
+    #[error("this is not a backup")]
+    NotABackup,
+    /// A newer program wrote it.
+    #[error("a newer version wrote this backup")]
+    Newer,
+    /// It was sealed to another recovery key. The person's fault.
+    #[error("another recovery key opens this backup")]
+    OtherKey,
+    /// Its end is missing. The fault of whoever kept it.
+    #[error("the end of this backup is missing")]
+    Truncated,
+    /// It was altered. The fault of whoever kept it.
+    #[error("this backup is damaged")]
+    Damaged,
+}
+
+/// A backup, opened and checked to its end.
+pub(crate) struct Backup {
+    pub head: Head,
+    pub chunks: Vec<Chunk>,
+}
+
+fn clear(public: &[u8]) -> Vec<u8> {
+    let name = formats::hash(&wire::signing_input("transom v1 backup", &[public]));
+    [MAGIC.as_slice(), &[VERSION], &name[..8]].concat()
+}
+
+fn head_info(clear: &[u8]) -> Vec<u8> {
+    wire::signing_input("transom v1 backup", &[clear])
+}
+
+/// What a file begins with.
+pub(crate) fn begin(public: &[u8], head: &Head, rng: &mut impl CryptoRng) -> Result<Vec<u8>, FormatError> {
+    let clear = clear(public);
+    let plain = Zeroizing::new(formats::encode(head));
+    let sealed = hpke_seal(public, &head_info(&clear), &plain, rng)?;
+    Ok([clear, framed(&sealed)].concat())
+}
+
+/// A sealed part behind its length.
+pub(crate) fn framed(sealed: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(sealed.len()).expect("parts are far smaller than 4 GiB");
+    [length.to_be_bytes().as_slice(), sealed].concat()
+}
+
+/// Reads a file to its end.
+pub(crate) fn open(key: &RecoveryKey, file: &[u8]) -> Result<Backup, FileError> {
+    let begins_as_one = file.iter().zip(MAGIC).all(|(a, b)| a == b);
+    if !begins_as_one || file.is_empty() {
+        return Err(FileError::NotABackup);
+    }
+    match file.get(MAGIC.len()) {
+        Some(version) if *version > VERSION => return Err(FileError::Newer),
+        Some(0) => return Err(FileError::Damaged),
+        Some(_) => {}
+        None => return Err(FileError::Truncated),
+    }
+    let (begin, mut rest) = file.split_at_checked(CLEAR).ok_or(FileError::Truncated)?;
+    if begin != clear(&key.public()) {
+        return Err(FileError::OtherKey);
+    }
+    let sealed = part(&mut rest)?;
+    let plain = hpke_open(key.seed().as_slice(), &head_info(begin), sealed).map_err(|_| FileError::Damaged)?;
+    let plain = Zeroizing::new(plain);
+    let head: Head = formats::decode(&plain).map_err(|_| FileError::Damaged)?;
+    let secret = Secret(formats::array(&head.secret).map_err(|_| FileError::Damaged)?);
+    let mut chunks = Vec::new();
+    loop {
+        let sealed = part(&mut rest)?;
+        let chunk = secret.open(chunks.len() as u64, sealed).map_err(|error| match error {
+            ChunkError::Damaged => FileError::Damaged,
+            ChunkError::Newer(_) => FileError::Newer,
+        })?;
+        let is_last = chunk.last;
+        chunks.push(chunk);
+        if is_last {
+            break;
+        }
+    }
+    if rest.is_empty() { Ok(Backup { head, chunks }) } else { Err(FileError::Damaged) }
+}
+
+fn part<'f>(rest: &mut &'f [u8]) -> Result<&'f [u8], FileError> {
+    let (length, behind) = rest.split_at_checked(4).ok_or(FileError::Truncated)?;
+    let length = u32::from_be_bytes(length.try_into().map_err(|_| FileError::Damaged)?);
+    if u64::from(length) > MAX_CHUNK {
+        return Err(FileError::Damaged);
+    }
+    let (part, behind) = behind.split_at_checked(length as usize).ok_or(FileError::Truncated)?;
+    *rest = behind;
+    Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::archive::{self, Item};
+
+    fn key() -> RecoveryKey {
+        RecoveryKey([7; 32])
+    }
+
+    fn chunk(number: u64, last: bool) -> Chunk {
+        let items = vec![Item::Hidden(vec![1; 16].into(), vec![2; 32].into())];
+        Chunk { version: archive::VERSION, number, last, total: 0, items }
+    }
+
+    fn file(chunks: &[Chunk]) -> Vec<u8> {
+        let head = Head {
+            secret: vec![9; 32].into(),
+            address: "alice@a.example".into(),
+            account_key: vec![3; 32].into(),
+            device: vec![4; 16].into(),
+            made: 5,
+        };
+        let mut file = begin(&key().public(), &head, &mut ChaCha20Rng::from_seed([1; 32])).expect("a key of ours");
+        for chunk in chunks {
+            file.extend(framed(&Secret([9; 32]).seal(chunk)));
+        }
+        file
+    }
+
+    fn refused(key: &RecoveryKey, file: &[u8]) -> FileError {
+        open(key, file).err().expect("it must be refused")
+    }
+
+    #[test]
+    fn a_recovery_key_is_written_and_read_back() {
+        let text = key().text();
+        assert_eq!(text.as_str(), TEXT);
+        assert!(RecoveryKey::parse(&text).is_ok_and(|parsed| parsed.0 == key().0));
+        let shouted = text.to_uppercase().replace('-', " ");
+        assert!(RecoveryKey::parse(&shouted).is_ok_and(|parsed| parsed.0 == key().0));
+        // One letter changed anywhere, one missing, one more, none.
+        for (at, c) in text.char_indices().filter(|(_, c)| *c != '-') {
+            let mut typed = text.to_string();
+            typed.replace_range(at..=at, if c == 'b' { "c" } else { "b" });
+            assert!(RecoveryKey::parse(&typed).is_err(), "{typed}");
+        }
+        for typed in [&text[1..], &format!("{}a", text.as_str()), "", "-", "ä", "0189"] {
+            assert!(RecoveryKey::parse(typed).is_err(), "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_derived_from_a_recovery_key_has_its_vectors() {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let derived =
+            [hex(key().seed().as_slice()), hex(&formats::hash(&key().public())), hex(&clear(&key().public()))];
+        assert_eq!(derived, VECTORS);
+    }
+
+    const TEXT: &str = "a4dq-obyh-a4dq-obyh-a4dq-obyh-a4dq-obyh-a4dq-obyh-a4dq-obyh-a4d7-6wxt";
+    const VECTORS: [&str; 3] = [
+        "760cc279fa9e7cfe32edb22623dc4ef0bec42ea99472d942808257b4944ebd1d",
+        "e9baab29f2b492e4b012fb804f6dc9d2071e7a8265b3582f62217ce1c55d3d22",
+        "7472616e736f6d206261636b75700a01696571074632a5fc",
+    ];
+
+    #[test]
+    fn a_file_opens_with_its_key_only_and_says_whose_it_is_inside_only() {
+        let file = file(&[chunk(0, false), chunk(1, true)]);
+        let opened = open(&key(), &file).ok().expect("it is whole");
+        assert_eq!((opened.head.address.as_str(), opened.head.made, opened.chunks.len()), ("alice@a.example", 5, 2));
+        assert_eq!(refused(&RecoveryKey([8; 32]), &file), FileError::OtherKey);
+        assert!(!file.windows(5).any(|window| window == b"alice"));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_is_refused() {
+        let file = file(&[chunk(0, false), chunk(1, true)]);
+        for length in 1..file.len() {
+            assert_eq!(refused(&key(), &file[..length]), FileError::Truncated, "{length}");
+        }
+        assert_eq!(refused(&key(), b""), FileError::NotABackup);
+        assert_eq!(refused(&key(), b"a letter to somebody"), FileError::NotABackup);
+    }
+
+    #[test]
+    fn a_file_that_was_altered_anywhere_is_refused() {
+        let file = file(&[chunk(0, false), chunk(1, true)]);
+        for at in (0..file.len()).step_by(7) {
+            let mut altered = file.clone();
+            altered[at] ^= 1;
+            assert!(open(&key(), &altered).is_err(), "{at}");
+        }
+        assert_eq!(refused(&key(), &[file.as_slice(), b"x"].concat()), FileError::Damaged);
+        let swapped = self::file(&[chunk(1, true), chunk(0, false)]);
+        assert_eq!(refused(&key(), &swapped), FileError::Damaged);
+        let mut huge = file.clone();
+        huge[CLEAR..CLEAR + 4].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert_eq!(refused(&key(), &huge), FileError::Damaged);
+    }
+
+    #[test]
+    fn a_newer_file_is_told_from_a_damaged_one() {
+        let mut newer = file(&[chunk(0, true)]);
+        newer[MAGIC.len()] = VERSION + 1;
+        assert_eq!(refused(&key(), &newer), FileError::Newer);
+        let inside = file(&[Chunk { version: archive::VERSION + 1, ..chunk(0, true) }]);
+        assert_eq!(refused(&key(), &inside), FileError::Newer);
+    }
+}
