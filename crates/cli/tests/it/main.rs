@@ -33,6 +33,7 @@ macro_rules! transcripts {
 transcripts! {
     accounts,
     arrangements,
+    backups,
     content,
     conversation,
     devices,

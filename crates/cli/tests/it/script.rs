@@ -14,7 +14,7 @@
 //! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines. An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
 //! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed,
-//! `[link]` for the last invite link that a line consists of.
+//! `[link]` for the last invite link that a line consists of, `[recovery]` for the last recovery key, `[other]` for the one before it.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -39,6 +39,7 @@ pub fn run(name: &str) {
         device: String::new(),
         message: String::new(),
         link: String::new(),
+        keys: Vec::new(),
         environment: HashMap::new(),
     };
     let mut printed = String::new();
@@ -84,6 +85,7 @@ struct Stage {
     device: String,
     message: String,
     link: String,
+    keys: Vec<String>,
     environment: HashMap<String, Vec<(String, String)>>,
 }
 
@@ -108,7 +110,7 @@ impl Stage {
             };
             let mut process = self.start(who, command);
             if let Some(input) = input {
-                process.input(input);
+                process.input(&self.with_keys(input));
             }
             return self.ended(process.end());
         }
@@ -153,6 +155,11 @@ impl Stage {
         Transom::start(&self.home, who, &words, &settings)
     }
 
+    fn with_keys(&self, text: &str) -> String {
+        let key = |back| self.keys.len().checked_sub(back).and_then(|at| self.keys.get(at)).map_or("", String::as_str);
+        text.replace("[recovery]", key(1)).replace("[other]", key(2))
+    }
+
     fn ended(&mut self, ended: Ended) -> Vec<String> {
         let mut printed = self.print(&ended.out);
         printed.extend(self.print(&ended.errors));
@@ -173,6 +180,9 @@ impl Stage {
             if line.starts_with("  ") && word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit()) {
                 self.message = word.to_owned();
             }
+            if line.split('-').count() == 14 && line.trim().len() == 69 {
+                self.keys.push(line.trim().to_owned());
+            }
             if line.starts_with("https://") && line.contains("/join#") {
                 self.link = line.trim().to_owned();
             }
@@ -188,7 +198,8 @@ impl Stage {
     fn mask(&self, line: &str) -> String {
         let line = if self.code.is_empty() { line.to_owned() } else { line.replace(&self.code, "[code]") };
         let line = without_secret(&line).replace(&self.relay.name(), "[relay]");
-        let line = without_date(&line);
+        let line = without_date(&line).replace(&*self.home.to_string_lossy(), "[home]");
+        let line = self.keys.iter().fold(line, |line, key| line.replace(key, "[recovery]"));
         mask(line.replace(&format!("localhost:{}", self.relay.http), "localhost:[http]").trim_end())
     }
 }
