@@ -362,6 +362,11 @@ fn keeps(command: &Command) -> &'static str {
         Command::InspectLink { .. } | Command::ConfirmLink { .. } => {
             "Try again while the new device still shows its code."
         }
+        Command::Backup => "Nothing was written: run `transom backup create` again.",
+        Command::Restore { .. } => "Run `transom restore` again: what is here already is not taken in twice.",
+        Command::MakeRecoveryKey | Command::KeepRecoveryKey { .. } => {
+            "The key that was shown is not in use: run `transom backup key` again."
+        }
         _ => "What you asked for is kept and goes on by itself on the next run, for example `transom receive`.",
     }
 }

@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn a_file_opens_with_its_key_only_and_says_whose_it_is_inside_only() {
         let file = file(&[chunk(0, false), chunk(1, true)]);
-        let opened = open(&key(), &file).ok().expect("it is whole");
+        let opened = open(&key(), &file).expect("it is whole");
         assert_eq!((opened.head.address.as_str(), opened.head.made, opened.chunks.len()), ("alice@a.example", 5, 2));
         assert_eq!(refused(&RecoveryKey([8; 32]), &file), FileError::OtherKey);
         assert!(!file.windows(5).any(|window| window == b"alice"));
