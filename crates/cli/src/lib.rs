@@ -12,6 +12,7 @@ mod emphasis;
 mod lines;
 mod names;
 mod profile;
+mod qr;
 mod session;
 mod terminal;
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::args::Color;
+use crate::qr;
 
 /// Standard output and standard error of this run.
 pub struct Terminal {
@@ -136,6 +137,18 @@ impl Terminal {
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).ok()?;
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Draws `text` as a QR code. Where nobody looks, where there are no colours to draw with, or where it doesn't fit, nothing
+    /// is drawn, so the text itself has to stand beside it in any case.
+    pub fn qr(&self, text: &str) {
+        if self.json || !self.is_terminal || !self.color {
+            return;
+        }
+        let Some((terminal_size::Width(columns), _)) = terminal_size::terminal_size_of(io::stdout()) else { return };
+        for line in qr::draw(text, columns.into()).unwrap_or_default() {
+            self.line(line);
+        }
     }
 
     /// True if the result has colours.

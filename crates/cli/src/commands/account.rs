@@ -111,6 +111,7 @@ pub fn begin_link(session: &mut Session<'_>, relay: &str) -> Result<(), Problem>
             terminal.line(format!("The code of this device: {}", terminal.paint(Paint::Strong, code)));
             terminal.line("On the device that you have, type:");
             terminal.line(format!("  transom devices link {code}"));
+            terminal.qr(code);
         }
         Event::Linked { address: linked, history } => {
             address = Some(linked.clone());

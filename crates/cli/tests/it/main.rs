@@ -4,8 +4,10 @@
 //! `TRANSCRIPTS=overwrite` writes what was really printed, for a person to review in the diff. The relay's binary is the one that
 //! lies beside the test's own (`cargo build --workspace` makes it), or the one that `TRANSOMD` names.
 
+mod camera;
 mod processes;
 mod script;
+mod terminal;
 
 fn transcript(name: &str) {
     script::run(name);

@@ -1,12 +1,16 @@
 //! A relay and command-line processes, each ended with the test that started it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// No command of a transcript takes this long, on however slow a machine; one that does hangs.
 const HANGS: Duration = Duration::from_secs(180);
@@ -99,6 +103,13 @@ fn binary() -> PathBuf {
     path
 }
 
+/// Nothing of the machine's own settings: neither its user's profile nor their colours.
+fn transom(home: &Path, profile: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_transom"));
+    command.env_clear().env("TRANSOM_HOME", home).env("TRANSOM_PROFILE", profile).env("TZ", "UTC");
+    command
+}
+
 /// A `transom` process.
 pub struct Transom {
     child: Child,
@@ -122,22 +133,54 @@ pub struct Ended {
 
 impl Transom {
     pub fn start(home: &Path, profile: &str, words: &[String], environment: &[(String, String)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_transom"));
-        // Nothing of the machine's own settings: neither its user's profile nor their colours.
-        command.env_clear().env("TRANSOM_HOME", home).env("TRANSOM_PROFILE", profile).env("TZ", "UTC");
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
-        let mut child =
-            command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = transom(home, profile);
+        command.args(words).envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        Self::listen(child, out)
+    }
+
+    /// The same with a terminal of so many columns for its output.
+    pub fn on_terminal(home: &Path, profile: &str, words: &[&str], environment: &[(&str, &str)], columns: u16) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let size = Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&ours, size).unwrap();
+        let theirs = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let theirs = File::options().read(true).write(true).open(theirs).unwrap();
+        let mut command = transom(home, profile);
+        command.args(words).envs(environment.iter().copied());
+        let child = command.stdin(Stdio::piped()).stdout(theirs).stderr(Stdio::piped()).spawn().unwrap();
+        // Its end of the terminal has to be closed here, so that the last line is seen to be the last.
+        drop(command);
+        Self::listen(child, File::from(ours))
+    }
+
+    fn listen(mut child: Child, out: impl Read + Send + 'static) -> Self {
         let (sender, lines) = mpsc::channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
+        let out = BufReader::new(out);
         let errors = BufReader::new(child.stderr.take().unwrap());
         let error_sender = sender.clone();
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(Line::Out(line))));
+        // A terminal ends its lines with a carriage return, too, and its reader's last answer is an error.
+        let line = |line: String| line.trim_end_matches('\r').to_owned();
+        std::thread::spawn(move || {
+            out.lines().map_while(Result::ok).try_for_each(|text| sender.send(Line::Out(line(text))))
+        });
         std::thread::spawn(move || {
             errors.lines().map_while(Result::ok).try_for_each(|line| error_sender.send(Line::Error(line)))
         });
         let stdin = child.stdin.take();
         Self { child, stdin, lines, out: Vec::new(), errors: Vec::new() }
+    }
+
+    /// The next line of output.
+    pub fn next(&mut self) -> String {
+        loop {
+            if let Some(line) = self.until("").pop() {
+                return line;
+            }
+        }
     }
 
     pub fn input(&mut self, text: &str) {
