@@ -5,6 +5,7 @@ use std::fmt;
 use crate::kinds::{self, Contact, Location, Poll, Preview};
 use crate::markdown::from_gfm_mimi;
 use crate::mimi::{Disposition, ExternalPart, NestedPart, Part, PartSemantics};
+use crate::own_state::{self, MAX_OWN_STATE};
 use crate::receipts::{self, Receipts};
 use crate::text::{bounded, reorders};
 use crate::{MessageId, MimiContent};
@@ -56,6 +57,8 @@ pub enum Body {
     PollClosed { poll: MessageId },
     /// A message is to be found quickly, or no longer.
     Pin { message: MessageId, pinned: bool },
+    /// Nothing to show: what another own device tells, at most [`MAX_OWN_STATE`] bytes.
+    OwnState(Vec<u8>),
 }
 
 /// Says what kind it is (I10).
@@ -74,6 +77,7 @@ impl fmt::Debug for Body {
             Self::Vote { .. } => f.write_str("Vote"),
             Self::PollClosed { .. } => f.write_str("PollClosed"),
             Self::Pin { .. } => f.write_str("Pin"),
+            Self::OwnState(bytes) => write!(f, "OwnState({} bytes)", bytes.len()),
         }
     }
 }
@@ -122,6 +126,7 @@ fn own_body(own: Own, in_reply_to: Option<MessageId>) -> Option<Body> {
         Own::Vote(choices) => Body::Vote { poll: in_reply_to?, choices },
         Own::Closed => Body::PollClosed { poll: in_reply_to? },
         Own::Pin(pinned) => Body::Pin { message: in_reply_to?, pinned },
+        Own::State(bytes) => Body::OwnState(bytes),
     })
 }
 
@@ -140,6 +145,7 @@ enum Own {
     Vote(Vec<u32>),
     Closed,
     Pin(bool),
+    State(Vec<u8>),
 }
 
 /// What this version can do with a part, all of it: None if any of what the part's semantics require is not understood.
@@ -185,6 +191,7 @@ fn own(kind: &str, content: &[u8]) -> Option<Own> {
         kinds::VOTE => kinds::decode_vote(content).map(Own::Vote),
         kinds::POLL_CLOSED => kinds::is_closed(content).then_some(Own::Closed),
         kinds::PIN => kinds::decode_pin(content).map(Own::Pin),
+        own_state::CONTENT_TYPE => (content.len() <= MAX_OWN_STATE).then(|| Own::State(content.to_vec())),
         _ => None,
     }
 }
@@ -293,7 +300,7 @@ fn readable(kind: MediaType, content: &[u8]) -> Option<String> {
 }
 
 /// The types that are ours.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     receipts::CONTENT_TYPE,
     kinds::POLL,
     kinds::VOTE,
@@ -302,6 +309,7 @@ const OWN: [&str; 8] = [
     kinds::CONTACT,
     kinds::LOCATION,
     kinds::PREVIEW,
+    own_state::CONTENT_TYPE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod make;
 mod markdown;
 mod mentions;
 pub mod mimi;
+mod own_state;
 pub mod padding;
 mod receipts;
 mod text;
@@ -27,10 +28,11 @@ pub use body::{Body, MAX_EMOJI, MAX_TEXT_BYTES, UNKNOWN_CONTENT, fallback, inter
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES};
 pub use kinds::{Contact, Location, MAX_OPTIONS, Poll, Preview};
 pub use make::{
-    contact, delete, edit, forwarded, is_forwarded, is_view_once, location, pin, poll, poll_closed, reaction, receipts,
-    text, text_with_preview, unreaction, view_once, vote,
+    contact, delete, edit, forwarded, is_forwarded, is_view_once, location, own_state, pin, poll, poll_closed,
+    reaction, receipts, text, text_with_preview, unreaction, view_once, vote,
 };
 pub use mentions::{MAX_MENTIONS, Piece, account_of, account_uri, in_plain, link_mentions, mentions, pieces};
 pub use mimi::{ContentError, Expiration, MAX_CONTENT_BYTES, MessageId, MimiContent, message_id};
+pub use own_state::MAX_OWN_STATE;
 pub use receipts::{MAX_RANGES, Receipts};
 pub use text::line;

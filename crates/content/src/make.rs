@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::kinds::{self, Contact, Location, Poll, Preview};
 use crate::markdown::to_gfm_mimi;
 use crate::mimi::{Disposition, ExtensionKey, ExtensionValue, NestedPart, Part, PartSemantics};
+use crate::own_state::CONTENT_TYPE as OWN_STATE;
 use crate::receipts::{self, Receipts};
 use crate::{MessageId, MimiContent};
 
@@ -122,6 +123,11 @@ fn has_flag(content: &MimiContent, flag: &str) -> bool {
 /// A batch of receipts, which is sorted and merged (see [`Receipts::normalize`]).
 pub fn receipts(salt: [u8; 16], receipts: &Receipts) -> MimiContent {
     content(salt, None, single(Disposition::UNSPECIFIED, receipts::CONTENT_TYPE, receipts.encode()))
+}
+
+/// What the own devices tell one another; at most [`MAX_OWN_STATE`] bytes are read.
+pub fn own_state(salt: [u8; 16], bytes: &[u8]) -> MimiContent {
+    content(salt, None, single(Disposition::UNSPECIFIED, OWN_STATE, bytes.to_vec()))
 }
 
 fn content(salt: [u8; 16], in_reply_to: Option<MessageId>, part: NestedPart) -> MimiContent {

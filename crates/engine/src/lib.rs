@@ -34,6 +34,7 @@ pub mod mls;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 mod options;
+mod own_state;
 mod state;
 mod sync;
 mod view;

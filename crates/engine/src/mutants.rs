@@ -53,6 +53,8 @@ pub enum Mutant {
     HistoryEndsEarly,
     /// What opens once and what has vanished travels with history.
     HistoryTakesAll,
+    /// Of what own devices tell one another the word heard last counts, not the one said last.
+    LastHeardCounts,
 }
 
 /// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.

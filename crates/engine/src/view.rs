@@ -42,6 +42,9 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
         Query::Conversations => {
             let mut views = Vec::new();
             for row in conversations::all(db).map_err(database)? {
+                if is_out_of_sight(db, &row).map_err(database)? {
+                    continue;
+                }
                 let pinned = arrangements::get(db, row.id).map_err(database)?.pinned;
                 views.push((pinned, conversation(db, me, &row).map_err(database)?));
             }
@@ -153,6 +156,11 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
             View::Messages(pins(db, row.id).map_err(database)?)
         }
     })
+}
+
+/// Notes that nobody has written into: the own devices talk there, which is nothing to look at.
+pub(crate) fn is_out_of_sight(db: &Connection, conversation: &conversations::Conversation) -> rusqlite::Result<bool> {
+    Ok(conversation.kind == api::ConversationKind::Note && messages::is_unwritten(db, conversation.id)?)
 }
 
 fn find(db: &Connection, me: &Me, target: &str) -> Result<conversations::Conversation, Problem> {

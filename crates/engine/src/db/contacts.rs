@@ -6,6 +6,9 @@ use wire::{AccountRecord, Address, Signed};
 use super::{fixed, fixed_opt, int, uint};
 use api::Confirmation;
 
+/// Bytes of what the person calls somebody.
+pub(crate) const MAX_NAME: usize = 100;
+
 /// One account.
 #[derive(Debug, Clone)]
 pub(crate) struct Contact {
@@ -110,6 +113,19 @@ pub(crate) fn put(db: &Connection, contact: &Contact) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// True for what somebody can be called, with nothing and with a name: nobody must take it for an address.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME && !name.contains('@') && content::line(name, usize::MAX) == name
+}
+
+/// The person does not want to hear of this account, whether it was seen here or only on another own device.
+pub(crate) fn is_blocked(db: &Connection, address: &Address) -> rusqlite::Result<bool> {
+    match get(db, address)? {
+        Some(contact) => Ok(contact.blocked),
+        None => Ok(super::own_state::of_contact(db, address)?.1.unwrap_or_default()),
+    }
+}
+
 /// What seeing an account's key tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -125,6 +141,8 @@ pub(crate) enum Seen {
 /// A key was seen for an address, inside a group. Pins it if it is the first one.
 pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32], now: u64) -> rusqlite::Result<Seen> {
     let Some(mut contact) = get(db, address)? else {
+        // The person may have spoken of it on another device.
+        let (name, blocked) = super::own_state::of_contact(db, address)?;
         put(
             db,
             &Contact {
@@ -135,9 +153,9 @@ pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32], no
                 confirmation: Confirmation::NotConfirmedYet,
                 other_key: None,
                 known: false,
-                blocked: false,
+                blocked: blocked.unwrap_or_default(),
                 changed: now,
-                name: String::new(),
+                name: name.filter(|name| is_name(name)).unwrap_or_default(),
             },
         )?;
         return Ok(Seen::Expected);

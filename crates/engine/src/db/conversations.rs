@@ -113,6 +113,16 @@ pub(crate) fn get(db: &Connection, id: LogId) -> rusqlite::Result<Option<Convers
         .optional()
 }
 
+/// The notes to oneself that are in use: the first is the one to write into.
+pub(crate) fn notes(db: &Connection) -> rusqlite::Result<Vec<LogId>> {
+    let mut notes: Vec<LogId> = db
+        .prepare_cached("SELECT id FROM conversations WHERE kind = 2 AND standing IN (0, 2)")?
+        .query_map([], |row| Ok(LogId(fixed(row, 0)?)))?
+        .collect::<Result<_, _>>()?;
+    notes.sort_by_key(|id| crate::formats::hash(&id.0));
+    Ok(notes)
+}
+
 /// All of them, the latest first.
 pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Conversation>> {
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM conversations ORDER BY touched DESC, id"))?
@@ -266,6 +276,7 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "join_requests",
         "joins",
     ];
+    super::own_state::forget(db, id)?;
     for table in tables {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([id.0])?;
     }

@@ -367,6 +367,22 @@ pub(crate) fn set_evidence(
     Ok(())
 }
 
+/// The last message with a place up to `seq`.
+pub(crate) fn last_up_to(db: &Connection, conversation: LogId, seq: u64) -> rusqlite::Result<Option<Message>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND seq BETWEEN 1 AND ?2 AND kind != 2 ORDER BY seq DESC LIMIT 1"
+    ))?
+    .query_row(params![conversation.0, int(seq)], from_row)
+    .optional()
+}
+
+/// Nobody has written anything here; what only says what happened does not count.
+pub(crate) fn is_unwritten(db: &Connection, conversation: LogId) -> rusqlite::Result<bool> {
+    Ok(!db
+        .prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND kind != 2 LIMIT 1")?
+        .exists([conversation.0])?)
+}
+
 pub(crate) fn unread(db: &Connection, conversation: LogId) -> rusqlite::Result<u32> {
     db.prepare_cached("SELECT count(*) FROM messages WHERE conversation = ?1 AND status = 5")?
         .query_row([conversation.0], |row| row.get(0))

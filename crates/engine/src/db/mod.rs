@@ -18,6 +18,7 @@ pub(crate) mod keyfile;
 pub(crate) mod leaves;
 pub(crate) mod messages;
 pub(crate) mod outbox;
+pub(crate) mod own_state;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::Serialize;

@@ -299,7 +299,10 @@ impl State {
         };
         conversation.epoch = Epoch(epoch);
         conversation.timer = state.timer;
-        self.renew_leaves(turn, &mut conversation, &leaves)?;
+        let own_came = self.renew_leaves(turn, &mut conversation, &leaves)?;
+        if own_came && conversation.kind == ConversationKind::Note {
+            self.own_device_came(turn)?;
+        }
         let mut members: BTreeMap<String, conversations::Member> = BTreeMap::new();
         for (leaf, _) in &leaves {
             let (address, account_key) = (leaf.certificate.address.clone(), leaf.certificate.account_key);
@@ -348,9 +351,16 @@ impl State {
         self.conversation_changed(turn, id)
     }
 
-    /// Notes since when each device is in the conversation and when its keys were last renewed, by the log's time.
-    fn renew_leaves(&self, turn: &Turn<'_>, conversation: &mut Conversation, leaves: &[(Member, [u8; 32])]) -> Done {
-        let Some(me) = &self.me else { return Ok(()) };
+    /// Notes since when each device is in the conversation and when its keys were last renewed, by the log's time. True if another own
+    /// device is there that was not.
+    fn renew_leaves(
+        &self,
+        turn: &Turn<'_>,
+        conversation: &mut Conversation,
+        leaves: &[(Member, [u8; 32])],
+    ) -> Done<bool> {
+        let Some(me) = &self.me else { return Ok(false) };
+        let mut own_came = false;
         let known = leaves::list(turn.db, conversation.id)?;
         let at = turn.entry_time.unwrap_or(turn.now).0;
         let now = leaves.iter().map(|(member, key)| {
@@ -368,6 +378,7 @@ impl State {
                 None if known.is_empty() && !own => (0, 0),
                 None => (at, at),
             };
+            own_came |= was.is_none() && !own && certificate.account_key == me.account_key();
             if own && was.is_none_or(|leaf| leaf.key != *key) {
                 conversation.updated = turn.now.0;
                 conversation.own_messages = 0;
@@ -382,12 +393,16 @@ impl State {
             }
         });
         let now: Vec<Leaf> = now.collect();
-        Ok(leaves::replace(turn.db, conversation.id, &known, &now)?)
+        leaves::replace(turn.db, conversation.id, &known, &now)?;
+        Ok(own_came)
     }
 
     /// Tells programs about a conversation.
     pub(super) fn conversation_changed(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         if let (Some(me), Some(conversation)) = (&self.me, conversations::get(turn.db, id)?) {
+            if crate::view::is_out_of_sight(turn.db, &conversation)? {
+                return Ok(());
+            }
             let view = crate::view::conversation(turn.db, me, &conversation)?;
             turn.event(Event::Conversation { conversation: Box::new(view) });
         }

@@ -352,6 +352,7 @@ impl State {
         let own = self.me.as_ref().map(|me| me.address.to_string()).unwrap_or_default();
         let taken = rows::take_in(turn.db, items, &own, turn.now.0)?;
         self.show_again_quietly(turn, &taken.done_to)?;
+        self.apply_again(turn)?;
         self.something_vanishes();
         Ok(taken.messages)
     }

@@ -187,7 +187,7 @@ impl State {
             return Ok(());
         }
         let contact = contacts::get(turn.db, &record.address)?;
-        if contact.as_ref().is_some_and(|contact| contact.blocked) {
+        if contacts::is_blocked(turn.db, &record.address)? {
             return Ok(());
         }
         if contact.as_ref().is_some_and(|contact| contact.account_key != record.account_key) {

@@ -22,6 +22,7 @@ mod linking;
 mod links;
 mod outbox;
 mod outline;
+mod own_state;
 mod receipts;
 mod rejoin;
 mod resolve;
@@ -85,6 +86,7 @@ pub(crate) struct State {
     healing: BTreeMap<LogId, Option<UnixMillis>>,
     /// Members whose history differs from ours, as the person was told: said once until theirs agrees again.
     forks_told: BTreeSet<(LogId, String)>,
+    own_state: own_state::OwnRun,
 }
 
 /// A connection that is up.
@@ -224,6 +226,7 @@ impl State {
             touched: BTreeSet::new(),
             healing: crate::db::held::healing(db)?.into_iter().map(|id| (id, None)).collect(),
             forks_told: BTreeSet::new(),
+            own_state: own_state::OwnRun::default(),
         })
     }
 
@@ -256,6 +259,7 @@ impl State {
 
     /// What closes every turn: answers to those who wait, MLS state, the next time to wake.
     pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Done {
+        self.drive_own_state(turn)?;
         self.drive_history(turn)?;
         self.drive_backup(turn)?;
         self.tell_touched(turn)?;

@@ -63,6 +63,7 @@ impl State {
                 messages::owe_receipt(turn.db, id, seq, 2)?;
             }
         }
+        self.chose_read(turn, id, seq)?;
         self.something_vanishes();
         self.looked_at(turn, id, false)?;
         self.conversation_changed(turn, id)?;

@@ -42,3 +42,11 @@ CREATE TABLE history (
   place TEXT NOT NULL, offered INTEGER NOT NULL, messages INTEGER NOT NULL, total INTEGER NOT NULL, begun INTEGER NOT NULL, moved INTEGER NOT NULL,
   state INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- State in step (protocol rule 17).
+-- What the person has chosen on any own device, by kind and by what it is about: the last word counts. `time` orders words; `word` is the
+-- choice (CBOR of `own_state::Change`); `untold`: the other own devices are still to hear of it.
+CREATE TABLE own_state (
+  kind INTEGER NOT NULL, about BLOB NOT NULL, time INTEGER NOT NULL, word BLOB NOT NULL, untold INTEGER NOT NULL, PRIMARY KEY (kind, about)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX own_state_untold ON own_state (time) WHERE untold = 1;

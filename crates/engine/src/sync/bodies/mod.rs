@@ -59,6 +59,10 @@ impl State {
             self.receipts_received(turn, conversation, &arrived.sender, arrived.own, receipts)?;
             return Ok(false);
         }
+        if let Body::OwnState(bytes) = &body {
+            self.own_state_received(turn, conversation, &arrived, bytes)?;
+            return Ok(false);
+        }
         if self.ignores(turn, conversation, &arrived.sender)? {
             return Ok(false);
         }
@@ -143,7 +147,8 @@ impl State {
         let view = message_view(turn.db, message)?;
         turn.event(Event::Message { message: Box::new(view) });
         if !message.own {
-            self.unarchive(turn, message.conversation)?;
+            self.unarchive(turn, message.conversation, message.time)?;
+            self.spoken_of(turn, message)?;
         }
         Ok(true)
     }

@@ -44,7 +44,8 @@ pub(crate) fn shown(content: &MimiContent, body: &Body, me: Option<&Address>) ->
         | Body::Reaction { .. }
         | Body::Vote { .. }
         | Body::PollClosed { .. }
-        | Body::Pin { .. } => return None,
+        | Body::Pin { .. }
+        | Body::OwnState(_) => return None,
     };
     Some((kind, more))
 }

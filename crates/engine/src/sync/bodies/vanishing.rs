@@ -10,6 +10,7 @@ use crate::db::conversations::Conversation;
 use crate::db::messages::Message;
 use crate::db::{acts, expiry, messages};
 use crate::io::CommandId;
+use crate::own_state::Change;
 use crate::sync::resolve;
 
 /// How long a message stays after it was seen, in ms, 0 for good; and when it goes in any case, in ms since the epoch, 0 if its sender did not say.
@@ -45,7 +46,7 @@ impl State {
             Ok(conversation) => conversation,
             Err(problem) => return Ok(Err(problem)),
         };
-        let mut message = match resolve::message(turn.db, conversation.id, message)? {
+        let message = match resolve::message(turn.db, conversation.id, message)? {
             Ok(message) => message,
             Err(problem) => return Ok(Err(problem)),
         };
@@ -58,14 +59,20 @@ impl State {
             return Ok(Err(Problem::new(Kind::Forbidden, "There is nothing to look at any more.", why, "")));
         };
         let id = message.id;
-        messages::purge(turn.db, conversation.id, &id)?;
-        message.kind = MessageKind::ViewOnce { opened: true };
-        messages::set_shown(turn.db, &message)?;
-        self.message_changed(turn, conversation.id, &id)?;
+        self.set_opened(turn, message)?;
+        self.chose(turn, &Change::Opened(conversation.id.0.to_vec().into(), id.to_vec().into()))?;
         let message = data_encoding::HEXLOWER.encode(&id);
         turn.event(Event::Opened { command, message: message.clone(), text });
         turn.event(Event::Done { command, conversation: Some(conversation.id.to_string()), message: Some(message) });
         Ok(Ok(()))
+    }
+
+    /// Overwrites a message that opens once, here or on another own device.
+    pub(in crate::sync) fn set_opened(&mut self, turn: &mut Turn<'_>, mut message: Message) -> Done {
+        messages::purge(turn.db, message.conversation, &message.id)?;
+        message.kind = MessageKind::ViewOnce { opened: true };
+        messages::set_shown(turn.db, &message)?;
+        self.message_changed(turn, message.conversation, &message.id)
     }
 
     /// Everybody has an own message that is shown once: nothing needs its words here any more.

@@ -82,20 +82,23 @@ impl State {
             Ok(conversation) => conversation,
             Err(problem) => return Ok(Err(problem)),
         };
-        let mut kept = arrangements::get(turn.db, conversation.id)?;
+        let before = arrangements::get(turn.db, conversation.id)?;
+        let mut kept = before.clone();
         change(&mut kept);
         arrangements::put(turn.db, conversation.id, &kept)?;
+        self.chose_arrangement(turn, conversation.id, &before, &kept)?;
         self.conversation_changed(turn, conversation.id)?;
         self.done(turn, command, Some(conversation.id));
         Ok(Ok(()))
     }
 
-    /// Somebody has written: an archived conversation is back in the list, unless it is muted.
-    pub(in crate::sync) fn unarchive(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
-        let mut kept = arrangements::get(turn.db, id)?;
-        if kept.archived && kept.muted_until <= turn.now.0 {
-            kept.archived = false;
+    /// Somebody has written at this time: an archived conversation is back in the list, unless it is muted or was archived since.
+    pub(in crate::sync) fn unarchive(&mut self, turn: &mut Turn<'_>, id: LogId, time: u64) -> Done {
+        let before = arrangements::get(turn.db, id)?;
+        if before.archived && before.muted_until <= turn.now.0 && !self.archived_since(turn, id, time)? {
+            let kept = Arrangement { archived: false, ..before.clone() };
             arrangements::put(turn.db, id, &kept)?;
+            self.chose_arrangement(turn, id, &before, &kept)?;
             self.conversation_changed(turn, id)?;
         }
         Ok(())
@@ -112,6 +115,7 @@ impl State {
         }
         if kept != before {
             arrangements::put(turn.db, id, &kept)?;
+            self.chose_arrangement(turn, id, &before, &kept)?;
             self.conversation_changed(turn, id)?;
         }
         Ok(())

@@ -10,6 +10,7 @@ use crate::db::acts::{self, Act, ActKind};
 use crate::db::conversations::Conversation;
 use crate::db::messages::Message;
 use crate::io::CommandId;
+use crate::own_state::Change;
 use crate::sync::Done;
 use crate::sync::bodies::{self, MAX_EDITS, MAX_EMOJI_OF_ONE};
 use crate::sync::waits::WaitFor;
@@ -134,7 +135,9 @@ impl State {
                 Ok(message) => message,
                 Err(problem) => return Ok(Err(problem)),
             };
-            self.hide_message(turn, conversation.id, &message.id)?;
+            if self.hide_message(turn, conversation.id, &message.id)? {
+                self.chose(turn, &Change::Hidden(conversation.id.0.to_vec().into(), message.id.to_vec().into()))?;
+            }
             self.done(turn, command, Some(conversation.id));
             return Ok(Ok(()));
         }

@@ -14,7 +14,7 @@ use crate::sync::waits::WaitFor;
 
 impl State {
     /// A 1:1 conversation with an account, or the notes to oneself; its intent.
-    pub(super) fn start_direct(&mut self, turn: &mut Turn<'_>, address: &Address) -> Done<(LogId, i64)> {
+    pub(in crate::sync) fn start_direct(&mut self, turn: &mut Turn<'_>, address: &Address) -> Done<(LogId, i64)> {
         let own = self.me_ref()?.address == *address;
         let state = ConversationState::new(GroupKind::Direct, "", Vec::new());
         let id = self.new_conversation(turn, &state, |conversation| {

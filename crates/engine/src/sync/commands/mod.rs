@@ -20,6 +20,7 @@ use crate::db::conversations::{self, Conversation};
 use crate::db::{self, contacts};
 use crate::identity::Me;
 use crate::io::CommandId;
+use crate::own_state::Change;
 
 pub(super) use devices::change_on_its_way;
 
@@ -167,6 +168,7 @@ impl State {
             Command::NameContact { address, name } => self.name_contact(turn, id, &address, &name),
             Command::ReadReceipts { on } => {
                 db::set_meta(turn.db, READ_RECEIPTS, &on)?;
+                self.chose(turn, &Change::ReadReceipts(on))?;
                 self.done(turn, id, None);
                 Ok(Ok(()))
             }

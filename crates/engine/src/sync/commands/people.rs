@@ -1,16 +1,15 @@
 //! Invitations from strangers, blocks, and who is who.
 
 use api::{Kind, MessageStatus, Problem, Standing};
-use wire::LogId;
+use wire::{Address, LogId};
 
 use super::{State, Tried, Turn, never_seen};
+use crate::db::contacts::MAX_NAME;
 use crate::db::conversations::{self, Conversation};
 use crate::db::{contacts, messages};
 use crate::io::CommandId;
+use crate::own_state::Change;
 use crate::sync::Done;
-
-/// Bytes of what the person calls somebody.
-const MAX_NAME: usize = 100;
 
 impl State {
     pub(super) fn accept(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str) -> Tried {
@@ -95,21 +94,33 @@ impl State {
             Ok(address) => address,
             Err(problem) => return Ok(Err(problem)),
         };
-        let Some(mut contact) = contacts::get(turn.db, &address)? else { return Ok(Err(never_seen(&address))) };
-        contact.blocked = blocked;
-        contacts::put(turn.db, &contact)?;
-        if blocked {
-            turn.db.prepare_cached("DELETE FROM invitations WHERE sender = ?1")?.execute([address.as_str()])?;
-            let problem = Problem::new(Kind::Conflict, format!("You have blocked {address}."), "", "");
-            for conversation in conversations::all(turn.db)? {
-                if conversation.standing == Standing::Requested && conversation.inviter == address.as_str() {
-                    self.end_conversation(turn, conversation.id, &problem)?;
-                    conversations::forget(turn.db, conversation.id)?;
-                }
-            }
+        if contacts::get(turn.db, &address)?.is_none() {
+            return Ok(Err(never_seen(&address)));
         }
+        self.set_blocked(turn, &address, blocked)?;
+        self.chose(turn, &Change::Blocked(address.to_string(), blocked))?;
         self.done(turn, command, None);
         Ok(Ok(()))
+    }
+
+    /// Nothing of somebody who is blocked waits any more.
+    pub(in crate::sync) fn set_blocked(&mut self, turn: &mut Turn<'_>, address: &Address, blocked: bool) -> Done {
+        if let Some(mut contact) = contacts::get(turn.db, address)? {
+            contact.blocked = blocked;
+            contacts::put(turn.db, &contact)?;
+        }
+        if !blocked {
+            return Ok(());
+        }
+        turn.db.prepare_cached("DELETE FROM invitations WHERE sender = ?1")?.execute([address.as_str()])?;
+        let problem = Problem::new(Kind::Conflict, format!("You have blocked {address}."), "", "");
+        for conversation in conversations::all(turn.db)? {
+            if conversation.standing == Standing::Requested && conversation.inviter == address.as_str() {
+                self.end_conversation(turn, conversation.id, &problem)?;
+                conversations::forget(turn.db, conversation.id)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the person calls somebody.
@@ -137,6 +148,7 @@ impl State {
         }
         contact.name = name;
         contacts::put(turn.db, &contact)?;
+        self.chose(turn, &Change::Named(address.to_string(), contact.name))?;
         self.done(turn, command, None);
         Ok(Ok(()))
     }
