@@ -126,7 +126,7 @@ pub struct Conversation {
     /// The person wants to look at it again, whatever `unread` says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub marked_unread: bool,
-    /// What was begun here and not sent.
+    /// What was begun on any own device and not sent.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub draft: String,
     /// Messages vanish so many milliseconds after they were seen (by their writer: after they were sent); 0 if they stay.

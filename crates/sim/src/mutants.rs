@@ -51,11 +51,13 @@ pub enum Mutant {
     HistoryEndsEarly,
     /// What opens once and what has vanished travels with history.
     HistoryTakesAll,
+    /// Of what own devices tell one another the word heard last counts, not the one said last.
+    LastHeardCounts,
 }
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -75,6 +77,7 @@ impl Mutant {
         Self::HeadsOfBefore,
         Self::AnyMemberTransfers,
         Self::RevokedLinkWorks,
+        Self::LastHeardCounts,
     ];
 
     /// Its name on the command line.
@@ -103,6 +106,7 @@ impl Mutant {
             Self::HistorySkipsAChunk => "history-skips-a-chunk",
             Self::HistoryEndsEarly => "history-ends-early",
             Self::HistoryTakesAll => "history-takes-all",
+            Self::LastHeardCounts => "last-heard-counts",
         }
     }
 
@@ -123,6 +127,7 @@ impl Mutant {
                 | Self::HistorySkipsAChunk
                 | Self::HistoryEndsEarly
                 | Self::HistoryTakesAll
+                | Self::LastHeardCounts
         )
     }
 
@@ -164,6 +169,7 @@ impl Mutant {
             Self::HistorySkipsAChunk => Mutant::HistorySkipsAChunk,
             Self::HistoryEndsEarly => Mutant::HistoryEndsEarly,
             Self::HistoryTakesAll => Mutant::HistoryTakesAll,
+            Self::LastHeardCounts => Mutant::LastHeardCounts,
         })
     }
 

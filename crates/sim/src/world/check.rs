@@ -154,7 +154,7 @@ fn same_looks(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
     for (device, what) in shown {
         for (id, (conversation, messages)) in &what.conversations {
             let stay = model.stays.get(&(*device, id.clone())).copied().unwrap_or_default();
-            let stayed = stay.active && !stay.interrupted;
+            let stayed = stay.active && !model.was_outside(*device, id);
             // Who has blocked somebody doesn't see what he does.
             let blocks = conversation.kind == api::ConversationKind::Direct && !model.blocks.is_empty();
             if !stayed || blocks {

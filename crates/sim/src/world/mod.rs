@@ -4,6 +4,7 @@
 mod check;
 mod device;
 mod home;
+mod in_step;
 mod model;
 mod seeded;
 mod transition;
@@ -266,7 +267,8 @@ impl World {
     pub fn check(&mut self) -> Result<(), Violation> {
         #[cfg(feature = "mutants")]
         self.keys_are_fresh()?;
-        check::check(&self.devices, &mut self.model, self.now)
+        check::check(&self.devices, &mut self.model, self.now)?;
+        in_step::check(&self.devices, &self.model)
     }
 
     /// I5: no key seals two messages, whatever was lost in between. What a ciphertext hides the engine tells here.

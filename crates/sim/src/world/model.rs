@@ -180,6 +180,15 @@ impl Model {
         stay.interrupted |= !matches!(standing, Standing::Starting | Standing::Requested | Standing::Active);
     }
 
+    /// True if this device, or one whose history it may have got, was outside of the conversation after it had been inside.
+    pub fn was_outside(&self, device: DeviceId, conversation: &str) -> bool {
+        let account = self.accounts.get(&device);
+        let of_account = |other: &DeviceId| account.is_some() && self.accounts.get(other) == account;
+        self.stays.iter().any(|((other, id), stay)| {
+            id == conversation && stay.interrupted && (*other == device || of_account(other))
+        })
+    }
+
     /// A program died: what it had not answered nobody will.
     pub fn crashed(&mut self, device: DeviceId) {
         for ((owner, _), given) in &mut self.given {

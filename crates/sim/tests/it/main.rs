@@ -8,6 +8,7 @@ mod groups;
 mod history;
 mod keys;
 mod links;
+mod own_devices;
 mod people;
 mod power;
 mod receipts;

@@ -1,5 +1,6 @@
 //! Seeded runs: who does what next is drawn by chance from what people see on their screens.
 
+mod arrange;
 mod content;
 mod groups;
 mod links;
@@ -150,7 +151,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -235,6 +236,7 @@ impl Run {
             }
             19 => self.content(world, device, &conversations),
             20 => self.links(world, device, &groups),
+            21 => self.arrange(world),
             _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
         }
     }

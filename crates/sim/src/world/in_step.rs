@@ -1,0 +1,105 @@
+//! Rule 17: the devices of one account show the same of how it keeps its conversations and whom it knows.
+
+use std::collections::BTreeMap;
+
+use api::{Conversation, Message, MessageStatus, Query, Standing, View};
+
+use super::device::Device;
+use super::model::Model;
+use super::transition::DeviceId;
+use crate::violation::{Violation, ensure};
+
+/// Checks it for all devices that can tell one another.
+pub fn check(devices: &[Device], model: &Model) -> Result<(), Violation> {
+    let mut firsts: BTreeMap<(&String, String), DeviceId> = BTreeMap::new();
+    for (id, account) in &model.accounts {
+        let Some(device) = devices.get(*id).filter(|device| is_listed(device)) else { continue };
+        let Some(notes) = notes(device, account) else { continue };
+        let first = *firsts.entry((account, notes)).or_insert(*id);
+        if first != *id {
+            same(devices, model, (first, *id))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the devices of an account talk: `None` if this one is not there.
+fn notes(device: &Device, account: &str) -> Option<String> {
+    match device.view(&Query::Conversation { conversation: account.to_owned() }) {
+        Some(View::Conversation(notes)) => (notes.standing == Standing::Active).then_some(notes.id),
+        _ => None,
+    }
+}
+
+/// It was not taken out of its account.
+fn is_listed(device: &Device) -> bool {
+    match device.view(&Query::Devices) {
+        Some(View::Devices(devices)) => devices.iter().any(|listed| listed.this && listed.revoked.is_none()),
+        _ => false,
+    }
+}
+
+fn same(devices: &[Device], model: &Model, (one, other): (DeviceId, DeviceId)) -> Result<(), Violation> {
+    let (Some(here), Some(there)) = (devices.get(one), devices.get(other)) else { return Ok(()) };
+    let (mine, theirs) = (conversations(here), conversations(there));
+    for (id, conversation) in &mine {
+        let both = theirs.get(id).filter(|c| c.standing == Standing::Active && conversation.standing == c.standing);
+        let Some(shown) = both.filter(|_| !model.was_outside(one, id) && !model.was_outside(other, id)) else {
+            continue;
+        };
+        let (mine, theirs) = (arrangement(conversation), arrangement(shown));
+        ensure!(mine == theirs, "17", "devices {one} and {other} keep {id} so: {mine:?}, and so: {theirs:?}");
+        same_unread(here, there, id, (one, other))?;
+    }
+    let (mine, theirs) = (people(here), people(there));
+    for (address, person) in &mine {
+        // Whom one of them has never seen it can't show.
+        let Some(shown) = theirs.get(address) else { continue };
+        ensure!(person == shown, "17", "devices {one} and {other} show {address} as {person:?} and {shown:?}");
+    }
+    Ok(())
+}
+
+/// What was read on one device is read on the other.
+fn same_unread(here: &Device, there: &Device, id: &str, (one, other): (DeviceId, DeviceId)) -> Result<(), Violation> {
+    let theirs: BTreeMap<String, Message> = messages(there, id).into_iter().map(|m| (m.id.clone(), m)).collect();
+    for message in messages(here, id).iter().filter(|message| !message.own) {
+        let Some(shown) = theirs.get(&message.id) else { continue };
+        let unread = |message: &Message| message.status == MessageStatus::Received;
+        ensure!(
+            unread(message) == unread(shown),
+            "17",
+            "devices {one} and {other} show what stands at {} of {id} as {:?} and {:?}",
+            message.seq,
+            message.status,
+            shown.status
+        );
+    }
+    Ok(())
+}
+
+fn arrangement(c: &Conversation) -> (u64, bool, bool, bool, &str) {
+    (c.muted_until, c.archived, c.pinned_to_top, c.marked_unread, &c.draft)
+}
+
+fn conversations(device: &Device) -> BTreeMap<String, Conversation> {
+    match device.view(&Query::Conversations) {
+        Some(View::Conversations(conversations)) => conversations.into_iter().map(|c| (c.id.clone(), c)).collect(),
+        _ => BTreeMap::new(),
+    }
+}
+
+fn messages(device: &Device, id: &str) -> Vec<Message> {
+    let query = Query::Messages { conversation: id.to_owned(), before: None, limit: 1_000_000 };
+    match device.view(&query) {
+        Some(View::Messages(messages)) => messages,
+        _ => Vec::new(),
+    }
+}
+
+fn people(device: &Device) -> BTreeMap<String, (String, bool)> {
+    match device.view(&Query::Contacts) {
+        Some(View::Contacts(people)) => people.into_iter().map(|p| (p.address, (p.name, p.blocked))).collect(),
+        _ => BTreeMap::new(),
+    }
+}
