@@ -137,6 +137,13 @@ pub(crate) enum Item {
     Place(#[n(0)] Place),
 }
 
+impl Item {
+    /// A message that somebody wrote, as people count them; what only says what happened is none.
+    pub(crate) fn is_written(&self) -> bool {
+        matches!(self, Self::Message(message) if message.kind != 2)
+    }
+}
+
 /// Where a message stands in its log.
 #[derive(Clone, Encode, Decode)]
 #[cbor(map)]

@@ -137,7 +137,7 @@ impl Place {
 
 /// Messages that a walk will come by, about.
 pub(crate) fn count(db: &Connection) -> rusqlite::Result<u64> {
-    db.query_row("SELECT count(*) FROM messages WHERE hidden = 0", [], |row| uint(row, 0))
+    db.query_row("SELECT count(*) FROM messages WHERE hidden = 0 AND kind != 2", [], |row| uint(row, 0))
 }
 
 /// A device is in every conversation that this one writes in.
@@ -607,7 +607,7 @@ fn take_message(db: &Connection, m: &Message, now: u64, taken: &mut Taken) -> ru
     if inserted == 0 {
         return Ok(());
     }
-    taken.messages += 1;
+    taken.messages += u64::from(m.kind != 2);
     // Something that has come by the log waited for it.
     if db
         .prepare_cached("SELECT 1 FROM acts WHERE conversation = ?1 AND target = ?2 LIMIT 1")?

@@ -164,7 +164,7 @@ impl State {
         }
         // Ticks hang on places, which may be others by the day of a restore; how far a message has got is part of the message.
         items.retain(|item| !matches!(item, Item::Ticks(_)));
-        writing.last.messages += items.iter().filter(|item| matches!(item, Item::Message(_))).count() as u64;
+        writing.last.messages += items.iter().filter(|item| item.is_written()).count() as u64;
         let last = writing.place.is_over();
         let chunk = Chunk { version: archive::VERSION, number: writing.next, last, total: writing.total, items };
         writing.next += 1;
@@ -234,7 +234,7 @@ impl State {
         };
         let (mut messages, mut new) = (0, 0);
         for chunk in &opened.chunks {
-            messages += chunk.items.iter().filter(|item| matches!(item, Item::Message(_))).count() as u64;
+            messages += chunk.items.iter().filter(|item| item.is_written()).count() as u64;
             new += self.take_items_in(turn, &chunk.items)?;
         }
         for conversation in conversations::all(turn.db)? {

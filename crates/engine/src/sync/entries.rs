@@ -228,6 +228,7 @@ impl State {
         if verify(&certificate.signature_key, Label::Message, &parts, &envelope.signature).is_err() {
             return Ok(false);
         }
+        self.learn_chain(turn, conversation, entry, (envelope.head_seq, &envelope.head_hash))?;
         self.compare_heads(turn, conversation, envelope.head_seq, &envelope.head_hash, certificate.address.as_str())?;
         let Ok(content) = MimiContent::decode(&envelope.content) else { return Ok(false) };
         let address = certificate.address.clone();
@@ -250,6 +251,24 @@ impl State {
     pub(super) fn ignores(&self, turn: &Turn<'_>, conversation: &Conversation, address: &wire::Address) -> Done<bool> {
         Ok(conversation.kind == api::ConversationKind::Direct
             && crate::db::contacts::get(turn.db, address)?.is_some_and(|contact| contact.blocked))
+    }
+
+    /// Where this device has lost the thread, it takes it up again from a member that had processed the entry before this one.
+    fn learn_chain(
+        &self,
+        turn: &Turn<'_>,
+        conversation: &Conversation,
+        entry: &Entry,
+        (seq, hash): (u64, &[u8]),
+    ) -> Done {
+        let Ok(hash) = hash.try_into() else { return Ok(()) };
+        let unsettled = self.head_is_of_before(turn, conversation.id, seq)?;
+        if conversation.chain_known || seq == 0 || seq != entry.prev.0 || unsettled {
+            return Ok(());
+        }
+        let chain = ChainHash(hash).after(entry);
+        conversations::advance(turn.db, &Conversation { chain, chain_known: true, ..conversation.clone() })?;
+        Ok(())
     }
 
     /// Compares the history that another member had seen with ours (protocol rule 8).

@@ -67,7 +67,8 @@ impl State {
         let (id, relay) = (conversation.id, conversation.relay.clone());
         match (read_in.and_then(|bytes| bytes.try_into().ok()), held::known_incarnation(turn.db, &relay)?) {
             (Some(read_in), Some(known)) if read_in != known && !planted!(RestoreUnnoticed) => {
-                self.begin_heal(turn, conversation)?;
+                // The head in the invitation is of the lost history, and what stood before it can't be read.
+                self.begin_heal(turn, Conversation { chain_known: false, ..conversation })?;
             }
             // This device has not met the relay yet: its greeting will tell.
             (Some(read_in), None) => {

@@ -204,7 +204,7 @@ impl State {
             history::put(turn.db, &transfer)?;
             return if rows::is_in_all(turn.db, transfer.device)? { self.send_on(turn, transfer) } else { Ok(()) };
         }
-        transfer.messages += items.iter().filter(|item| matches!(item, archive::Item::Message(_))).count() as u64;
+        transfer.messages += items.iter().filter(|item| item.is_written()).count() as u64;
         let chunk = Chunk {
             version: archive::VERSION,
             number: transfer.next,
@@ -344,7 +344,7 @@ impl State {
     /// Takes a chunk in; answers with the number of messages in it. Programs are not told of each.
     fn take_in(&mut self, turn: &mut Turn<'_>, chunk: &Chunk) -> Done<u64> {
         self.take_items_in(turn, &chunk.items)?;
-        Ok(chunk.items.iter().filter(|item| matches!(item, archive::Item::Message(_))).count() as u64)
+        Ok(chunk.items.iter().filter(|item| item.is_written()).count() as u64)
     }
 
     /// Takes items in; answers with the number of messages that were not here.

@@ -71,7 +71,7 @@ impl State {
             relay: conversation.relay.to_string(),
             log: conversation.id.0.to_vec().into(),
             seq: conversation.cursor.0,
-            head: conversation.chain.0.to_vec().into(),
+            head: if conversation.chain_known { conversation.chain.0 } else { [0; 32] }.to_vec().into(),
             welcome: invite.welcome.clone(),
             tree: tree.0.to_vec().into(),
             tree_key: tree_key.as_bytes().to_vec().into(),
@@ -387,6 +387,8 @@ impl State {
             GroupKind::Direct => ConversationKind::Note,
         };
         let (Ok(relay), Ok(head)) = (invitation.relay.parse(), formats::array(&invitation.head)) else { return Ok(()) };
+        // The inviter may not know its place in the log's history: then this device doesn't either.
+        let chain_known = invitation.seq == 0 || head != [0; 32];
         let conversation = Conversation {
             id,
             relay,
@@ -400,7 +402,7 @@ impl State {
             epoch: Epoch(group.epoch()),
             cursor: Seq(invitation.seq),
             chain: ChainHash(head),
-            chain_known: true,
+            chain_known,
             created: before.as_ref().map_or(turn.now.0, |before| before.created),
             touched: row.time,
             updated: turn.now.0,
