@@ -233,6 +233,12 @@ pub struct BackupState {
     /// Messages that are new since.
     #[serde(default)]
     pub since: u64,
+    /// The last backup holds the account's key: it brings the account back where no device is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_account: Option<bool>,
+    /// This device's backups do: it is the one that certifies the others. Those of another device hold what was said only.
+    #[serde(default)]
+    pub can_hold_account: bool,
 }
 
 /// How a transfer stands.

@@ -8,6 +8,9 @@
 //! chunk 0, 1, 2, …     length in 4 bytes; a chunk as `crate::archive` seals it. The last one says that it is the last
 //! ```
 //!
+//! The head of a backup by the device that certifies others holds the account's key as well: file and recovery key bring the account back
+//! where no device is left. A device that does not hold it makes backups that give history back to a device, and no more.
+//!
 //! A device keeps the public half only: it writes backups without anything being typed, and a thief of the device can't open those that
 //! were made. What always holds: the clear part names neither account nor device; a file is read to its end before any of it counts;
 //! bytes from outside never panic a reader. Deliberately absent: files themselves, and which rows there are (`db::archive`).
@@ -17,6 +20,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
 use sha2::Sha256;
+use wire::SigningKey;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::archive::{Chunk, ChunkError, MAX_CHUNK, Secret};
@@ -24,7 +28,7 @@ use crate::formats::{self, FormatError};
 use crate::identity::{hpke_open, hpke_public, hpke_seal};
 
 /// The version of files that this program writes, and the highest that it reads.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 const MAGIC: &[u8; 15] = b"transom backup\n";
 /// Magic, version, name of the key.
 const CLEAR: usize = 24;
@@ -90,7 +94,7 @@ pub(crate) fn letters(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_uppercase())
 }
 
-/// What a backup says of itself to whoever has the recovery key.
+/// What a backup says of itself to whoever has the recovery key. Version 1 ends with `made`.
 #[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Head {
@@ -106,6 +110,32 @@ pub(crate) struct Head {
     pub device: ByteVec,
     #[n(4)]
     pub made: u64,
+    /// The seed of the account's key (Ed25519, RFC 8032), by a device that holds it.
+    #[n(5)]
+    pub account_seed: Option<ByteVec>,
+    /// Versions of the account's record, the oldest first, without a gap up to the newest that the device knew; beside the seed only.
+    #[n(6)]
+    pub records: Option<Vec<ByteVec>>,
+}
+
+impl Head {
+    /// The account's key, if the backup holds it. `Damaged` if it is another one than the head names.
+    pub(crate) fn account(&self) -> Result<Option<SigningKey>, FileError> {
+        let Some(seed) = &self.account_seed else { return Ok(None) };
+        let seed = Zeroizing::new(formats::array::<32>(seed).map_err(|_| FileError::Damaged)?);
+        let key = SigningKey::from_bytes(&seed);
+        let is_named = key.verifying_key().to_bytes().as_slice() == self.account_key.as_slice();
+        if is_named { Ok(Some(key)) } else { Err(FileError::Damaged) }
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+        if let Some(seed) = &mut self.account_seed {
+            seed.zeroize();
+        }
+    }
 }
 
 /// Why a file can't be restored from.
@@ -134,9 +164,9 @@ pub(crate) struct Backup {
     pub chunks: Vec<Chunk>,
 }
 
-fn clear(public: &[u8]) -> Vec<u8> {
+fn clear(version: u8, public: &[u8]) -> Vec<u8> {
     let name = formats::hash(&wire::signing_input("transom v1 backup", &[public]));
-    [MAGIC.as_slice(), &[VERSION], &name[..8]].concat()
+    [MAGIC.as_slice(), &[version], &name[..8]].concat()
 }
 
 fn head_info(clear: &[u8]) -> Vec<u8> {
@@ -145,8 +175,11 @@ fn head_info(clear: &[u8]) -> Vec<u8> {
 
 /// What a file begins with.
 pub(crate) fn begin(public: &[u8], head: &Head, rng: &mut impl CryptoRng) -> Result<Vec<u8>, FormatError> {
-    let clear = clear(public);
-    let plain = Zeroizing::new(formats::encode(head));
+    let clear = clear(VERSION, public);
+    // Room for all of it, so that no copy of it stays behind where the vector grew.
+    let records = head.records.iter().flatten().map(|record| record.len() + 16).sum::<usize>();
+    let mut plain = Zeroizing::new(Vec::with_capacity(1_024 + records));
+    minicbor::encode(head, &mut *plain).map_err(|_| FormatError)?;
     let sealed = hpke_seal(public, &head_info(&clear), &plain, rng)?;
     Ok([clear, framed(&sealed)].concat())
 }
@@ -163,14 +196,14 @@ pub(crate) fn open(key: &RecoveryKey, file: &[u8]) -> Result<Backup, FileError> 
     if !begins_as_one || file.is_empty() {
         return Err(FileError::NotABackup);
     }
-    match file.get(MAGIC.len()) {
+    let version = match file.get(MAGIC.len()) {
         Some(version) if *version > VERSION => return Err(FileError::Newer),
         Some(0) => return Err(FileError::Damaged),
-        Some(_) => {}
+        Some(version) => *version,
         None => return Err(FileError::Truncated),
-    }
+    };
     let (begin, mut rest) = file.split_at_checked(CLEAR).ok_or(FileError::Truncated)?;
-    if begin != clear(&key.public()) {
+    if begin != clear(version, &key.public()) {
         return Err(FileError::OtherKey);
     }
     let sealed = part(&mut rest)?;
@@ -229,8 +262,14 @@ mod tests {
             account_key: vec![3; 32].into(),
             device: vec![4; 16].into(),
             made: 5,
+            account_seed: None,
+            records: None,
         };
-        let mut file = begin(&key().public(), &head, &mut ChaCha20Rng::from_seed([1; 32])).expect("a key of ours");
+        file_of(&head, chunks)
+    }
+
+    fn file_of(head: &Head, chunks: &[Chunk]) -> Vec<u8> {
+        let mut file = begin(&key().public(), head, &mut ChaCha20Rng::from_seed([1; 32])).expect("a key of ours");
         for chunk in chunks {
             file.extend(framed(&Secret([9; 32]).seal(chunk)));
         }
@@ -263,7 +302,7 @@ mod tests {
     fn what_is_derived_from_a_recovery_key_has_its_vectors() {
         let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
         let derived =
-            [hex(key().seed().as_slice()), hex(&formats::hash(&key().public())), hex(&clear(&key().public()))];
+            [hex(key().seed().as_slice()), hex(&formats::hash(&key().public())), hex(&clear(VERSION, &key().public()))];
         assert_eq!(derived, VECTORS);
     }
 
@@ -271,7 +310,7 @@ mod tests {
     const VECTORS: [&str; 3] = [
         "760cc279fa9e7cfe32edb22623dc4ef0bec42ea99472d942808257b4944ebd1d",
         "e9baab29f2b492e4b012fb804f6dc9d2071e7a8265b3582f62217ce1c55d3d22",
-        "7472616e736f6d206261636b75700a01696571074632a5fc",
+        "7472616e736f6d206261636b75700a02696571074632a5fc",
     ];
 
     #[test]
@@ -307,6 +346,49 @@ mod tests {
         let mut huge = file.clone();
         huge[CLEAR..CLEAR + 4].copy_from_slice(&u32::MAX.to_be_bytes());
         assert_eq!(refused(&key(), &huge), FileError::Damaged);
+    }
+
+    #[test]
+    fn a_head_has_these_bytes_and_those_of_version_1_still_read() {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let mut head = Head {
+            secret: vec![9; 4].into(),
+            address: "a@b".into(),
+            account_key: vec![3; 4].into(),
+            device: vec![4; 4].into(),
+            made: 5,
+            account_seed: Some(vec![6; 4].into()),
+            records: Some(vec![vec![7; 2].into()]),
+        };
+        let bytes = formats::encode(&head);
+        assert_eq!(
+            hex(&bytes),
+            "a70044090909090163614062024403030303034404040404040505440606060606814 20707".replace(' ', "")
+        );
+        (head.account_seed, head.records) = (None, None);
+        let first = "a50044090909090163614062024403030303034404040404 0405".replace(' ', "");
+        let old: Head =
+            formats::decode(&data_encoding::HEXLOWER.decode(first.as_bytes()).expect("hex")).expect("reads");
+        assert!(old.made == 5 && old.account_seed.is_none() && old.account() == Ok(None));
+    }
+
+    #[test]
+    fn the_accounts_key_comes_back_and_another_one_than_the_head_names_is_refused() {
+        let seed = [6; 32];
+        let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+        let head = |account_key: [u8; 32], account_seed: &[u8]| Head {
+            secret: vec![9; 32].into(),
+            address: "alice@a.example".into(),
+            account_key: account_key.to_vec().into(),
+            device: vec![4; 16].into(),
+            made: 5,
+            account_seed: Some(account_seed.to_vec().into()),
+            records: None,
+        };
+        let opened = open(&key(), &file_of(&head(public, &seed), &[chunk(0, true)])).expect("it is whole");
+        assert!(opened.head.account().is_ok_and(|key| key.is_some_and(|key| key.to_bytes() == seed)));
+        assert!(head([1; 32], &seed).account() == Err(FileError::Damaged));
+        assert!(head(public, &seed[1..]).account() == Err(FileError::Damaged));
     }
 
     #[test]

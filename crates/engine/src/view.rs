@@ -101,7 +101,7 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
         Query::History => {
             View::History(crate::db::history::all(db).map_err(database)?.iter().map(crate::db::history::view).collect())
         }
-        Query::Backup => View::Backup(crate::sync::backup_state(db).map_err(database)?),
+        Query::Backup => View::Backup(crate::sync::backup_state(db, me).map_err(database)?),
         Query::SafetyNumber { address } => {
             let address = contact_address(db, me, address)?;
             let Some(contact) = contacts::get(db, &address).map_err(database)? else {

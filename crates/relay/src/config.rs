@@ -268,6 +268,8 @@ struct RatesSection {
     registrations_per_range: Option<Rate>,
     rendezvous_per_range: Option<Rate>,
     failed_proofs_per_range: Option<Rate>,
+    account_proofs_per_range: Option<Rate>,
+    account_proofs_per_account: Option<Rate>,
     bytes_per_log: Option<u64>,
 }
 
@@ -396,6 +398,8 @@ fn rates(file: RatesSection) -> Result<Rates, ConfigError> {
         ("rates.registrations_per_range", &mut rates.registrations_per_range, file.registrations_per_range),
         ("rates.rendezvous_per_range", &mut rates.rendezvous_per_range, file.rendezvous_per_range),
         ("rates.failed_proofs_per_range", &mut rates.failed_proofs_per_range, file.failed_proofs_per_range),
+        ("rates.account_proofs_per_range", &mut rates.account_proofs_per_range, file.account_proofs_per_range),
+        ("rates.account_proofs_per_account", &mut rates.account_proofs_per_account, file.account_proofs_per_account),
     ] {
         match rate {
             None => {}
@@ -508,6 +512,8 @@ impl fmt::Display for Settings {
             writeln!(f, "registrations_per_range = {}", rate(&rates.registrations_per_range))?;
             writeln!(f, "rendezvous_per_range = {}", rate(&rates.rendezvous_per_range))?;
             writeln!(f, "failed_proofs_per_range = {}", rate(&rates.failed_proofs_per_range))?;
+            writeln!(f, "account_proofs_per_range = {}", rate(&rates.account_proofs_per_range))?;
+            writeln!(f, "account_proofs_per_account = {}", rate(&rates.account_proofs_per_account))?;
             writeln!(f, "bytes_per_log = {}\n", rates.bytes_per_log)?;
         }
         let connections = &self.connections;

@@ -104,7 +104,10 @@ fn request_to_proto(request: &Request) -> client_frame::Request {
         Request::Register { record, invite } => {
             P::Register(proto::Register { record: record.clone(), invite: invite.clone() })
         }
-        Request::PutRecord { record } => P::PutRecord(proto::PutRecord { record: record.clone() }),
+        Request::PutRecord { record, account_proof } => P::PutRecord(proto::PutRecord {
+            record: record.clone(),
+            account_proof: account_proof.as_ref().map(|proof| copied(proof)).unwrap_or_default(),
+        }),
         Request::PutKeyPackages { packages, last_resort, replace } => P::PutKeyPackages(proto::PutKeyPackages {
             packages: packages.clone(),
             last_resort: last_resort.clone().unwrap_or_default(),
@@ -190,7 +193,13 @@ fn request_from_proto(request: client_frame::Request) -> Result<Request> {
             signature: fixed(&authenticate.signature, "signature")?,
         },
         P::Register(register) => Request::Register { record: register.record, invite: register.invite },
-        P::PutRecord(put) => Request::PutRecord { record: put.record },
+        P::PutRecord(put) => Request::PutRecord {
+            record: put.record,
+            account_proof: match put.account_proof.is_empty() {
+                true => None,
+                false => Some(fixed(&put.account_proof, "account_proof")?),
+            },
+        },
         P::PutKeyPackages(put) => Request::PutKeyPackages {
             packages: put.packages,
             last_resort: (!put.last_resort.is_empty()).then_some(put.last_resort),

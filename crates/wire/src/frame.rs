@@ -68,8 +68,9 @@ pub enum Request {
     Authenticate { address: Address, device: DeviceId, signature: [u8; 64] },
     /// A new account; the record is version 1. The same bytes again are no error. Answer: `Done`.
     Register { record: Bytes, invite: String },
-    /// The next version of the own record. The same bytes again are no error. Answer: `Done`.
-    PutRecord { record: Bytes },
+    /// The next version of the own record, by an authenticated device, or by whoever proves the account key
+    /// ([`crate::sign_put_record`]) and needs no device for it. The same bytes again are no error. Answer: `Done`.
+    PutRecord { record: Bytes, account_proof: Option<[u8; 64]> },
     /// Key packages for the own device. `replace` drops those that are there. Answer: `KeyPackageCount`.
     PutKeyPackages { packages: Vec<Bytes>, last_resort: Option<Bytes>, replace: bool },
     /// How many are left for the own device. Answer: `KeyPackageCount`.

@@ -30,7 +30,9 @@ pub use frame::{
     Subscription, WireError,
 };
 pub use ids::{BlobId, BlobSecret, DeviceId, EntryId, Epoch, IdError, Incarnation, LogId, Nonce, Seq, UnixMillis};
-pub use proof::{EpochKey, EpochPublicKey, authenticate_input, verify_authenticate};
+pub use proof::{
+    EpochKey, EpochPublicKey, authenticate_input, sign_put_record, verify_authenticate, verify_put_record,
+};
 pub use record::{
     AccountRecord, Device, DeviceCertificate, HPKE_KEY_BYTES, OfferedKeyPackage, RecordError, RecordHash,
 };

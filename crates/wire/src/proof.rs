@@ -1,12 +1,12 @@
-//! What a connection proves: the key of an epoch for logs, the device key for the account lane.
+//! What a connection proves: the key of an epoch for logs, the device key for the account lane, the account key for one record.
 //!
-//! Both signatures cover the relay's nonce of this connection and the name that the client dialled, so that neither can be
+//! All of these signatures cover the relay's nonce of this connection and the name that the client dialled, so that neither can be
 //! used on another connection, nor be passed on by a relay to another relay.
 
 use ed25519_dalek::SigningKey;
 
 use crate::signed::{SignatureError, sign, signing_input, verify};
-use crate::{Address, DeviceId, Epoch, Label, LogId, Nonce, RelayName};
+use crate::{Address, DeviceId, Epoch, Label, LogId, Nonce, RecordHash, RelayName};
 
 /// The public half of an epoch's key pair: all that a relay keeps of it, so that a seized disk opens nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +76,38 @@ pub fn verify_authenticate(
     verify(device_key, Label::Authenticate, &authenticate_parts(nonce, relay, address, device), signature)
 }
 
+fn put_record_parts<'a>(
+    nonce: &'a Nonce,
+    relay: &'a RelayName,
+    address: &'a Address,
+    record: &'a RecordHash,
+) -> [&'a [u8]; 4] {
+    [&nonce.0, relay.as_str().as_bytes(), address.as_str().as_bytes(), &record.0]
+}
+
+/// The account key proves itself for one record on one connection: what a restore does where no device is left.
+pub fn sign_put_record(
+    account: &SigningKey,
+    nonce: &Nonce,
+    relay: &RelayName,
+    address: &Address,
+    record: &RecordHash,
+) -> [u8; 64] {
+    sign(account, Label::PutRecord, &put_record_parts(nonce, relay, address, record))
+}
+
+/// Checks what [`sign_put_record`] made.
+pub fn verify_put_record(
+    account_key: &[u8; 32],
+    nonce: &Nonce,
+    relay: &RelayName,
+    address: &Address,
+    record: &RecordHash,
+    signature: &[u8; 64],
+) -> Result<(), SignatureError> {
+    verify(account_key, Label::PutRecord, &put_record_parts(nonce, relay, address, record), signature)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +126,22 @@ mod tests {
         assert!(public.verify_open(&nonce, &relay, LogId([9; 16]), epoch, &signature).is_err());
         assert!(public.verify_open(&nonce, &relay, log, Epoch(5), &signature).is_err());
         assert!(EpochKey::from_seed(&[8; 32]).public().verify_open(&nonce, &relay, log, epoch, &signature).is_err());
+    }
+
+    #[test]
+    fn a_proof_of_the_account_key_is_bound_to_connection_relay_address_and_record() {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let public = key.verifying_key().to_bytes();
+        let (nonce, record) = (Nonce([2; 32]), RecordHash([3; 32]));
+        let (relay, other): (RelayName, RelayName) = ("a.example".parse().unwrap(), "b.example".parse().unwrap());
+        let (alice, bob): (Address, Address) = ("alice@a.example".parse().unwrap(), "bob@a.example".parse().unwrap());
+        let signature = sign_put_record(&key, &nonce, &relay, &alice, &record);
+        assert!(verify_put_record(&public, &nonce, &relay, &alice, &record, &signature).is_ok());
+        assert!(verify_put_record(&public, &Nonce([9; 32]), &relay, &alice, &record, &signature).is_err());
+        assert!(verify_put_record(&public, &nonce, &other, &alice, &record, &signature).is_err());
+        assert!(verify_put_record(&public, &nonce, &relay, &bob, &record, &signature).is_err());
+        assert!(verify_put_record(&public, &nonce, &relay, &alice, &RecordHash([9; 32]), &signature).is_err());
+        let stranger = SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
+        assert!(verify_put_record(&stranger, &nonce, &relay, &alice, &record, &signature).is_err());
     }
 }

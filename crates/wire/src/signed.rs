@@ -34,11 +34,13 @@ pub enum Label {
     AskToJoin,
     /// The device key signs that it sends history to another device of its account.
     History,
+    /// The account key signs that it puts a record at a relay, where no device of the account is left to do so.
+    PutRecord,
 }
 
 impl Label {
     /// Every label, for the table of vectors.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::DeviceCertificate,
         Self::AccountRecord,
         Self::Authenticate,
@@ -51,6 +53,7 @@ impl Label {
         Self::InviteLink,
         Self::AskToJoin,
         Self::History,
+        Self::PutRecord,
     ];
 
     /// The label as it is signed.
@@ -68,6 +71,7 @@ impl Label {
             Self::InviteLink => "transom v1 invite link",
             Self::AskToJoin => "transom v1 ask to join",
             Self::History => "transom v1 history",
+            Self::PutRecord => "transom v1 put record",
         }
     }
 }

@@ -104,6 +104,17 @@ fn create(session: &mut Session<'_>, path: &Path, replace: bool) -> Result<(), P
         let good = session.terminal.paint(Paint::Good, "Backed up:");
         let (messages, size) = (messages(made.messages), size(bytes));
         session.terminal.line(format!("{good} {messages}, {size}, in {}.", shown(path)));
+        match made.holds_account {
+            Some(true) => {
+                session.terminal.line("It brings your account back as well, if you lose all of your devices.")
+            }
+            _ => {
+                session
+                    .terminal
+                    .line("It holds what was said, not your account's key: it can't bring your account back.");
+                session.terminal.line("A backup of the device that certifies your others can: transom devices");
+            }
+        }
     }
     Ok(())
 }
@@ -128,6 +139,10 @@ fn status(session: &mut Session<'_>) -> Result<(), Problem> {
         }
         None => terminal.line("last backup   none yet"),
     }
+    terminal.line(match state.holds_account.unwrap_or(state.can_hold_account) {
+        true => "brings back   your account, without any device left, and what was said",
+        false => "brings back   what was said, to a device of your account; only a backup of the device that certifies brings the account back",
+    });
     Ok(())
 }
 

@@ -240,6 +240,11 @@ impl Me {
         self.record.device(self.device()).is_none_or(|device| device.revoked.is_some())
     }
 
+    /// The seed of the account's key, on the device that certifies; for a backup.
+    pub(crate) fn account_seed(&self) -> Option<&[u8; 32]> {
+        self.stored.account_seed.as_ref()
+    }
+
     fn account(&self) -> Option<SigningKey> {
         self.stored.account_seed.as_ref().map(SigningKey::from_bytes)
     }

@@ -222,7 +222,7 @@ impl State {
         if self.account.authenticated && !me.published() && !self.account.put_in_flight {
             self.account.put_in_flight = true;
             let version = me.record.version;
-            let request = Request::PutRecord { record: me.record.bytes().clone() };
+            let request = Request::PutRecord { record: me.record.bytes().clone(), account_proof: None };
             self.ask(turn, route, request, Ask::PutRecord { version });
         }
     }

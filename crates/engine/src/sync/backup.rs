@@ -3,8 +3,8 @@
 //!
 //! What always holds: nothing of a recovery key is kept before the person has shown that they have it, and then its public half only; a
 //! file is checked to its end, and against the account, before anything of it is taken in, and it is taken in in one transaction. A backup
-//! under way lives in memory: a program that dies begins anew. Deliberately absent: the account's key, so a backup gives an account's
-//! history back to a device of that account, and does not make one.
+//! under way lives in memory: a program that dies begins anew. The account's key goes into the backups of the device that holds it, and of
+//! no other.
 
 use api::{BackupState, Binary, Event, Kind, Problem};
 use rusqlite::Connection;
@@ -36,6 +36,9 @@ struct Last {
     messages: u64,
     /// The number of the newest row of messages then.
     to: i64,
+    /// The account's key is in it.
+    #[serde(default)]
+    account: bool,
 }
 
 /// What is known in memory of backups.
@@ -58,7 +61,7 @@ struct Writing {
 }
 
 /// What is known of backups.
-pub(crate) fn state(db: &Connection) -> rusqlite::Result<BackupState> {
+pub(crate) fn state(db: &Connection, me: &Me) -> rusqlite::Result<BackupState> {
     let (key, last): (Option<Key>, Option<Last>) = (db::meta(db, KEY)?, db::meta(db, LAST)?);
     // What a restore or another device's history has brought stands before the first row.
     let since = db.query_row(
@@ -69,8 +72,10 @@ pub(crate) fn state(db: &Connection) -> rusqlite::Result<BackupState> {
     Ok(BackupState {
         key_made: key.map(|key| key.made),
         made: last.as_ref().map(|last| last.made),
-        messages: last.map_or(0, |last| last.messages),
+        messages: last.as_ref().map_or(0, |last| last.messages),
         since,
+        holds_account: last.map(|last| last.account),
+        can_hold_account: me.certifies(),
     })
 }
 
@@ -136,7 +141,10 @@ impl State {
             account_key: me.account_key().to_vec().into(),
             device: me.device().0.to_vec().into(),
             made: turn.now.0,
+            account_seed: me.account_seed().map(|seed| seed.to_vec().into()),
+            records: me.certifies().then(|| super::restored::own_records(turn.db)).transpose()?,
         };
+        let account = me.certifies();
         let bytes = backup::begin(&key.public, &head, &mut turn.rng)
             .map_err(|_| crate::EngineError::Inconsistent("recovery key"))?;
         let total = rows::count(turn.db)?;
@@ -148,7 +156,7 @@ impl State {
             place: Place::begin(turn.db, turn.now.0)?,
             next: 0,
             total,
-            last: Last { made: turn.now.0, messages: 0, to },
+            last: Last { made: turn.now.0, messages: 0, to, account },
         });
         self.wait(command, super::waits::WaitFor { by_hand: true, ..Default::default() });
         Ok(Ok(()))
@@ -220,6 +228,8 @@ impl State {
                 )));
             }
         };
+        // A head that names another account than its key belongs to is nobody's honest making.
+        let opened = opened.and_then(|opened| opened.head.account().map(|_| opened));
         let opened = match opened {
             Ok(opened) if is_of(&opened.head, me) => opened,
             Ok(_) => {

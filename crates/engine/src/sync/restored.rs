@@ -57,7 +57,8 @@ impl State {
         let (Some(record), Some(route)) = (own_record(turn, current.saturating_add(1))?, self.account_route()) else {
             return Ok(false);
         };
-        self.ask(turn, route, Request::PutRecord { record }, Ask::PutRecord { version: current.saturating_add(1) });
+        let request = Request::PutRecord { record, account_proof: None };
+        self.ask(turn, route, request, Ask::PutRecord { version: current.saturating_add(1) });
         Ok(true)
     }
 }
@@ -67,6 +68,24 @@ pub(crate) fn keep_record(db: &rusqlite::Connection, version: u64, record: &[u8]
     db.prepare_cached("INSERT OR IGNORE INTO own_records VALUES (?1, ?2)")?
         .execute(rusqlite::params![int(version), record])?;
     Ok(())
+}
+
+/// The newest versions of the own record, the oldest of them first, as many as go into the head of a backup.
+pub(super) fn own_records(db: &rusqlite::Connection) -> rusqlite::Result<Vec<minicbor::bytes::ByteVec>> {
+    const BYTES: usize = 4 * 1024 * 1024;
+    let mut rows = db.prepare_cached("SELECT record FROM own_records ORDER BY version DESC")?;
+    let mut records: Vec<minicbor::bytes::ByteVec> = Vec::new();
+    let mut size = 0;
+    for row in rows.query_map([], |row| row.get::<_, Vec<u8>>(0))? {
+        let record = row?;
+        size += record.len();
+        if size > BYTES && !records.is_empty() {
+            break;
+        }
+        records.push(record.into());
+    }
+    records.reverse();
+    Ok(records)
 }
 
 fn own_record(turn: &Turn<'_>, version: u64) -> Done<Option<Bytes>> {

@@ -1,7 +1,7 @@
 //! Accounts: authentication of devices, registration, records version by version.
 //!
 //! What always holds: a stored record is signed by the account key of version 1, is exactly one more than its predecessor and names
-//! its hash; no device disappears from it or comes back once revoked; an inbox has one owner for ever. A revoked device is shut out
+//! its hash, whether a listed device brings it or somebody who proves the account key itself (a restore without any device left); no device disappears from it or comes back once revoked; an inbox has one owner for ever. A revoked device is shut out
 //! at its next request, whatever its connection has proven before. Deliberately absent: any list of an account's conversations.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use store::{Expect, Store, StoreError};
 use wire::{
     AccountRecord, Address, Code, Device, DeviceId, Error, LogId, RecordError, RecordHash, Response, Signed,
-    UnixMillis, verify_authenticate,
+    UnixMillis, verify_authenticate, verify_put_record,
 };
 
 use super::connections::{Connection, at_most};
@@ -151,11 +151,24 @@ impl<S: Store> Relay<S> {
         now: UnixMillis,
         conn: &Connection,
         record: Bytes,
+        account_proof: Option<[u8; 64]>,
     ) -> Result<Response, Error> {
-        let Authenticated { address, record: current, .. } = self.authenticated(conn).await?;
-        let record = parse(&record)?;
+        let (address, record, current) = match account_proof {
+            None => {
+                let Authenticated { address, record: current, .. } = self.authenticated(conn).await?;
+                (address, parse(&record)?, current)
+            }
+            Some(proof) => {
+                let record = parse(&record)?;
+                let current = self.account_proven(now, conn, &record, &proof).await?;
+                (record.address.clone(), record, current)
+            }
+        };
         if record.bytes() == current.bytes() {
             return Ok(Response::Done);
+        }
+        if account_proof.is_some() {
+            self.spend_account_proof(now, conn, &address)?;
         }
         if record.address != address || record.account_key != current.account_key {
             return Err(Error::new(
@@ -195,6 +208,50 @@ impl<S: Store> Relay<S> {
             }
         }
         Ok(Response::Done)
+    }
+
+    /// The account whose key this connection has proven for this record. An account that is not here and a key that is another one are
+    /// the same refusal after the same work: whether an address exists only `LookUp` tells, which is paid for as an errand.
+    async fn account_proven(
+        &self,
+        now: UnixMillis,
+        conn: &Connection,
+        record: &Signed<AccountRecord>,
+        proof: &[u8; 64],
+    ) -> Result<Signed<AccountRecord>, Error> {
+        let range = conn.peer.range;
+        let quota = self.config.rates.failed_proofs_per_range;
+        self.failed_proofs
+            .has_one(&range, quota, now)
+            .map_err(|wait| limited("failed proofs from this network", wait))?;
+        self.own_address(&record.address)?;
+        let is_proven = self.verify_named(conn, |name| {
+            let (key, address, hash) = (&record.account_key, &record.address, &record.hash());
+            verify_put_record(key, &conn.nonce, name, address, hash, proof).is_ok()
+        });
+        let current = self.account(&record.address).await?;
+        match current.filter(|current| is_proven && current.account_key == record.account_key) {
+            Some(current) => Ok(current),
+            None => {
+                let _spent = self.failed_proofs.spend(range, quota, now);
+                Err(Error::new(
+                    Code::BadProof,
+                    "the account key does not verify; sign this connection's nonce, the name that was dialled and this record with \
+                     the key of the account",
+                ))
+            }
+        }
+    }
+
+    /// What the account key alone may do is seldom needed.
+    fn spend_account_proof(&self, now: UnixMillis, conn: &Connection, address: &Address) -> Result<(), Error> {
+        let rates = &self.config.rates;
+        self.account_proofs
+            .spend(conn.peer.range, rates.account_proofs_per_range, now)
+            .map_err(|wait| limited("restored accounts from this network", wait))?;
+        self.account_proofs_of
+            .spend(keys::account(address), rates.account_proofs_per_account, now)
+            .map_err(|wait| limited("restores of this account", wait))
     }
 
     pub(super) async fn look_up(

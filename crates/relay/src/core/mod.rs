@@ -170,6 +170,8 @@ pub struct Relay<S> {
     registrations: Meters<[u8; 8]>,
     rendezvous_rate: Meters<[u8; 8]>,
     failed_proofs: Meters<[u8; 8]>,
+    account_proofs: Meters<[u8; 8]>,
+    account_proofs_of: Meters<Vec<u8>>,
     claims: Meters<Vec<u8>>,
     /// Rendezvous logs and when they expire.
     rendezvous: Mutex<BTreeMap<LogId, UnixMillis>>,
@@ -205,6 +207,8 @@ impl<S: Store> Relay<S> {
             registrations: Meters::new(),
             rendezvous_rate: Meters::new(),
             failed_proofs: Meters::new(),
+            account_proofs: Meters::new(),
+            account_proofs_of: Meters::new(),
             claims: Meters::new(),
             rendezvous: Mutex::default(),
             paced: Mutex::default(),
@@ -262,7 +266,7 @@ impl<S: Store> Relay<S> {
                 self.authenticate(now, conn, address, device, signature).await
             }
             Request::Register { record, invite } => self.register(now, conn, record, &invite).await,
-            Request::PutRecord { record } => self.put_account(now, conn, record).await,
+            Request::PutRecord { record, account_proof } => self.put_account(now, conn, record, account_proof).await,
             Request::PutKeyPackages { packages, last_resort, replace } => {
                 self.put_key_packages(now, conn, packages, last_resort, replace).await
             }
@@ -311,7 +315,8 @@ impl<S: Store> Relay<S> {
         self.live.clean(turn, now);
         self.errands.clean(turn, now);
         self.claims.clean(turn, now);
-        for meters in [&self.registrations, &self.rendezvous_rate, &self.failed_proofs] {
+        self.account_proofs_of.clean(turn, now);
+        for meters in [&self.registrations, &self.rendezvous_rate, &self.failed_proofs, &self.account_proofs] {
             meters.clean(turn, now);
         }
     }

@@ -55,6 +55,10 @@ pub struct Rates {
     pub rendezvous_per_range: Quota,
     /// Proofs of logs or devices from one address range that did not verify.
     pub failed_proofs_per_range: Quota,
+    /// Records put by the account key alone, from one address range.
+    pub account_proofs_per_range: Quota,
+    /// The same, of one account.
+    pub account_proofs_per_account: Quota,
     /// Bytes of bodies kept of one log.
     pub bytes_per_log: u64,
 }
@@ -72,6 +76,8 @@ impl Default for Rates {
             registrations_per_range: Quota::per_hour(200, 100),
             rendezvous_per_range: Quota::per_hour(60, 60),
             failed_proofs_per_range: Quota::per_second(500, 1),
+            account_proofs_per_range: Quota::per_hour(30, 30),
+            account_proofs_per_account: Quota::per_hour(10, 2),
             bytes_per_log: 1 << 30,
         }
     }
@@ -89,6 +95,8 @@ impl Rates {
         registrations_per_range: Quota::UNLIMITED,
         rendezvous_per_range: Quota::UNLIMITED,
         failed_proofs_per_range: Quota::UNLIMITED,
+        account_proofs_per_range: Quota::UNLIMITED,
+        account_proofs_per_account: Quota::UNLIMITED,
         bytes_per_log: u64::MAX,
     };
 }

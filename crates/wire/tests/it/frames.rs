@@ -93,7 +93,8 @@ fn requests() -> impl Strategy<Value = Request> {
             signature
         }),
         (bodies(), ".{0,20}").prop_map(|(record, invite)| Request::Register { record, invite }),
-        bodies().prop_map(|record| Request::PutRecord { record }),
+        (bodies(), option::of(signatures()))
+            .prop_map(|(record, account_proof)| Request::PutRecord { record, account_proof }),
         (vec(bodies(), 0..4), option::of(vec(any::<u8>(), 1..50)), any::<bool>()).prop_map(
             |(packages, last_resort, replace)| Request::PutKeyPackages {
                 packages,

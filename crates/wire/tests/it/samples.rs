@@ -27,7 +27,8 @@ pub fn request_name(request: &Request) -> &'static str {
         Request::Signal { .. } => "signal",
         Request::Authenticate { .. } => "authenticate",
         Request::Register { .. } => "register",
-        Request::PutRecord { .. } => "put-record",
+        Request::PutRecord { account_proof: None, .. } => "put-record",
+        Request::PutRecord { account_proof: Some(_), .. } => "put-record-by-account",
         Request::PutKeyPackages { .. } => "put-key-packages",
         Request::CountKeyPackages => "count-key-packages",
         Request::ReadInbox { .. } => "read-inbox",
@@ -41,7 +42,7 @@ pub fn request_name(request: &Request) -> &'static str {
 }
 
 /// How many names [`request_name`] knows.
-pub const REQUESTS: usize = 19;
+pub const REQUESTS: usize = 20;
 
 /// A name for each kind of frame that a relay sends.
 pub fn server_frame_name(frame: &ServerFrame) -> &'static str {
@@ -103,7 +104,8 @@ pub fn requests() -> Vec<Request> {
         Request::Signal { log: LOG, epoch: Epoch(3), body: bytes("sealed") },
         Request::Authenticate { address: address(), device: DEVICE, signature: [0x51; 64] },
         Request::Register { record: bytes("signed record"), invite: "invite".into() },
-        Request::PutRecord { record: bytes("signed record") },
+        Request::PutRecord { record: bytes("signed record"), account_proof: None },
+        Request::PutRecord { record: bytes("signed record"), account_proof: Some([0xac; 64]) },
         Request::PutKeyPackages {
             packages: vec![bytes("one"), bytes("two")],
             last_resort: Some(bytes("last")),

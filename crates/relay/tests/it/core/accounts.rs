@@ -13,7 +13,7 @@ fn register(record: Bytes) -> Request {
 }
 
 fn put(record: Bytes) -> Request {
-    Request::PutRecord { record }
+    Request::PutRecord { record, account_proof: None }
 }
 
 fn look_up() -> Request {
@@ -110,6 +110,74 @@ fn a_record_is_followed_by_its_successor_only() {
     // The new device is one from now on.
     let linked = rig.connect();
     assert_eq!(linked.ask(rig.now, alice.authenticate(linked.nonce, 2)), Ok(Response::Done));
+}
+
+/// All devices are lost, and the account's key is not: it puts a record that lists a new device and revokes the old one.
+#[test]
+fn rule_16_the_account_key_alone_puts_a_record_and_only_its_own() {
+    let mut rig = Rig::new();
+    let alice = alice();
+    let old = rig.registered(&alice);
+    let first = alice.record(&[1]);
+    let revoked = wire::Device { revoked: Some(rig.now), ..alice.device(1) };
+    let second = alice.successor(&first, vec![revoked, alice.device(2)]);
+    let client = rig.connect();
+    let put = |record: &wire::Signed<wire::AccountRecord>, by: &Account, nonce| by.put_record(record, nonce);
+    // Another connection's proof, another record's, another account's key, a record of another account, an address that nobody has.
+    let other = rig.connect();
+    assert_eq!(code(client.ask(rig.now, put(&second, &alice, other.nonce))), Code::BadProof);
+    let Request::PutRecord { account_proof, .. } = put(&first, &alice, client.nonce) else { panic!() };
+    let moved = Request::PutRecord { record: second.bytes().clone(), account_proof };
+    assert_eq!(code(client.ask(rig.now, moved)), Code::BadProof);
+    let usurper = Account::new("alice@relay.example", 66);
+    let usurped = usurper.successor(&first, vec![usurper.device(1)]);
+    let taken = client.ask(rig.now, put(&usurped, &usurper, client.nonce)).unwrap_err();
+    let nobody = Account::new("nobody@relay.example", 67);
+    let absent = client.ask(rig.now, put(&nobody.record(&[1]), &nobody, client.nonce)).unwrap_err();
+    assert_eq!((taken.code, &taken.detail), (Code::BadProof, &absent.detail), "whether an address exists is not told");
+    assert_eq!(absent.code, Code::BadProof);
+    assert_eq!(rig.connect().ask(rig.now, look_up()), Ok(Response::Record(first.bytes().clone())));
+    // Compare-and-swap holds as always.
+    let skipping = alice.sign(3, first.hash(), vec![alice.device(1), alice.device(2)]);
+    let refusal = client.ask(rig.now, put(&skipping, &alice, client.nonce)).unwrap_err();
+    assert_eq!((refusal.code, refusal.current), (Code::Conflict, 1));
+    let dropped = alice.successor(&first, vec![alice.device(2)]);
+    assert_eq!(code(client.ask(rig.now, put(&dropped, &alice, client.nonce))), Code::Refused);
+    assert_eq!(client.ask(rig.now, put(&second, &alice, client.nonce)), Ok(Response::Done));
+    assert_eq!(client.ask(rig.now, put(&second, &alice, client.nonce)), Ok(Response::Done));
+    let rival = alice.successor(&first, vec![alice.device(1), alice.device(3)]);
+    let refusal = other.ask(rig.now, put(&rival, &alice, other.nonce)).unwrap_err();
+    assert_eq!((refusal.code, refusal.current), (Code::Conflict, 2));
+    // The proof makes no device of this connection, the old device is out, and the new one is in.
+    assert_eq!(code(client.ask(rig.now, Request::CountKeyPackages)), Code::NotAuthenticated);
+    assert_eq!(code(old.ask(rig.now, Request::CountKeyPackages)), Code::Refused);
+    assert_eq!(client.ask(rig.now, alice.authenticate(client.nonce, 2)), Ok(Response::Done));
+}
+
+#[test]
+fn rule_16_what_the_account_key_alone_does_has_a_small_quota() {
+    let mut configured = config();
+    configured.rates.account_proofs_per_account = relay::core::Quota::per_hour(2, 1);
+    configured.rates.account_proofs_per_range = relay::core::Quota::per_hour(3, 1);
+    let mut rig = Rig::with(configured);
+    let alice = alice();
+    rig.registered(&alice);
+    let mut current = alice.record(&[1]);
+    let mut devices = vec![alice.device(1)];
+    let client = rig.connect();
+    for device in 2..4 {
+        devices.push(alice.device(device));
+        current = alice.successor(&current, devices.clone());
+        assert_eq!(client.ask(rig.now, alice.put_record(&current, client.nonce)), Ok(Response::Done));
+    }
+    // The same again costs nothing.
+    assert_eq!(client.ask(rig.now, alice.put_record(&current, client.nonce)), Ok(Response::Done));
+    devices.push(alice.device(4));
+    let next = alice.successor(&current, devices);
+    let refusal = client.ask(rig.now, alice.put_record(&next, client.nonce)).unwrap_err();
+    assert!(refusal.code == Code::RateLimited && refusal.retry_after_ms > 0, "{refusal}");
+    let later = rig.now.plus(refusal.retry_after_ms);
+    assert_eq!(client.ask(later, alice.put_record(&next, client.nonce)), Ok(Response::Done));
 }
 
 #[test]

@@ -50,7 +50,10 @@ fn every_code_is_given_where_it_belongs() {
     let long = Request::Signal { log: LOG, epoch: Epoch(0), body: vec![0; 70_000].into() };
     seen.add(Code::TooLarge, alice.ask(now, long));
     let forged = account.sign(3, wire::RecordHash([1; 32]), vec![account.device(1)]);
-    seen.add(Code::Conflict, device.ask(now, Request::PutRecord { record: forged.bytes().clone() }));
+    seen.add(
+        Code::Conflict,
+        device.ask(now, Request::PutRecord { record: forged.bytes().clone(), account_proof: None }),
+    );
     let stranger = rig.connect();
     seen.add(Code::BadProof, stranger.ask(now, account.authenticate(alice.nonce, 1)));
     seen.add(Code::NotAuthenticated, stranger.ask(now, Request::ReadInbox { from: Seq(1), max_bytes: 1 }));

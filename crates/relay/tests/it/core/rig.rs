@@ -13,6 +13,7 @@ use wire::{
     AccountRecord, Bytes, Code, Device, DeviceCertificate, DeviceId, Entry, EntryId, Epoch, EpochKey, Error,
     HPKE_KEY_BYTES, Incarnation, Label, LogId, LogState, Nonce, OfferedKeyPackage, OpenLog, Push, RecordHash,
     RelayName, Request, Response, Seq, ServerFrame, Signed, SigningKey, Subscription, UnixMillis, sign,
+    sign_put_record,
 };
 
 use super::store::Tricky;
@@ -329,6 +330,13 @@ impl Account {
         // The same bytes as `wire::authenticate_input`, through the label's own signing function.
         let signature = sign(&self.device_key(device), Label::Authenticate, &parts);
         Request::Authenticate { address, device: id, signature }
+    }
+
+    /// The account key itself puts a record.
+    pub fn put_record(&self, record: &Signed<AccountRecord>, nonce: Nonce) -> Request {
+        let address = self.address.parse().unwrap();
+        let proof = sign_put_record(&self.key, &nonce, &name(), &address, &record.hash());
+        Request::PutRecord { record: record.bytes().clone(), account_proof: Some(proof) }
     }
 
     pub fn key_package(&self, device: u8, content: u8, expires: UnixMillis) -> Bytes {

@@ -78,7 +78,7 @@ async fn provoke(code: Code) -> Answer {
         Code::Conflict => {
             let account = Account::new("alice@localhost:8443").registered(client).await;
             let skipped = account.record(3, RecordHash(random()));
-            let refused = client.ask(Request::PutRecord { record: skipped.bytes().clone() }).await;
+            let refused = client.ask(Request::PutRecord { record: skipped.bytes().clone(), account_proof: None }).await;
             assert_eq!(refused.as_ref().unwrap_err().current, 1);
             refused
         }
@@ -133,6 +133,28 @@ async fn every_code_is_provoked_and_says_what_to_do() {
         assert!(words >= 5, "{code:?} says too little: {:?}", refused.detail);
         assert!(!refused.detail.contains("alice") && !refused.detail.contains("nobody"), "{}", refused.detail);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_16_a_record_by_the_account_key_needs_that_key_on_this_connection() {
+    let served = Served::start().await;
+    let account = Account::new("alice@localhost:8443").registered(&mut served.client().await).await;
+    let mut client = served.client().await;
+    let first = account.record(1, RecordHash::default());
+    let second = account.record(2, first.hash());
+    let stolen = account.put_record(&second, &served.client().await.hello);
+    assert_eq!(client.ask(stolen).await.unwrap_err().code, Code::BadProof);
+    let other = Account::new("alice@localhost:8443");
+    let theirs = other.put_record(&other.record(2, first.hash()), &client.hello);
+    assert_eq!(client.ask(theirs).await.unwrap_err().code, Code::BadProof);
+    let nobody = Account::new("nobody@localhost:8443");
+    let absent = nobody.put_record(&nobody.record(1, RecordHash::default()), &client.hello);
+    assert_eq!(client.ask(absent).await.unwrap_err().code, Code::BadProof);
+    let skipping = account.put_record(&account.record(3, first.hash()), &client.hello);
+    let refused = client.ask(skipping).await.unwrap_err();
+    assert_eq!((refused.code, refused.current), (Code::Conflict, 1));
+    let request = account.put_record(&second, &client.hello);
+    assert_eq!(client.ask(request).await, Ok(Response::Done));
 }
 
 /// Malformed fields and what else the core refuses under the same codes, one by one.

@@ -314,6 +314,12 @@ impl Account {
         Request::Authenticate { address: self.address.clone(), device: self.device, signature }
     }
 
+    /// The account key itself puts a record.
+    pub fn put_record(&self, record: &Signed<AccountRecord>, hello: &Hello) -> Request {
+        let proof = wire::sign_put_record(&self.key, &hello.nonce, &hello.server_name, &self.address, &record.hash());
+        Request::PutRecord { record: record.bytes().clone(), account_proof: Some(proof) }
+    }
+
     pub async fn registered<T: AsyncRead + AsyncWrite + Unpin>(self, client: &mut Client<T>) -> Self {
         assert_eq!(client.ask(self.register()).await, Ok(Response::Done));
         let request = self.authenticate(&client.hello);
