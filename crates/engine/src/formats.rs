@@ -6,7 +6,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
-use wire::{EntryId, Epoch, EpochPublicKey, LogId, RelayName, Seq, signing_input};
+use wire::{EntryId, Epoch, EpochPublicKey, Label, LogId, RelayName, Seq, SigningKey, sign, signing_input, verify};
 
 /// Bytes of another member's making can't be read. The peer's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,32 +18,68 @@ pub(crate) struct FormatError;
 #[cbor(map)]
 pub(crate) struct CommitEnvelope {
     #[n(0)]
-    pub version: u8,
+    version: u8,
     /// The author's leaf.
     #[n(1)]
     pub leaf: u32,
-    /// The MLS commit, a PrivateMessage.
+    /// A [`CommitBody`], as its author wrote it.
     #[n(2)]
+    pub body: ByteVec,
+    /// The author's device signs (relay, header, hash of the body).
+    #[n(3)]
+    pub signature: ByteVec,
+}
+
+/// What the author of a commit says, all of it signed: nobody can seal a part of it anew and have the rest look like the author's.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct CommitBody {
+    /// The MLS commit, a PrivateMessage.
+    #[n(0)]
     pub commit: ByteVec,
     /// The author's clock.
-    #[n(3)]
+    #[n(1)]
     pub sent: u64,
-    /// The author's device signs (relay, header, hash of the commit).
-    #[n(4)]
-    pub signature: ByteVec,
     /// The last entry that the author had processed (protocol rule 8).
-    #[n(5)]
+    #[n(2)]
     pub head_seq: u64,
-    #[n(6)]
+    #[n(3)]
     pub head: ByteVec,
     /// The account record that explains a change of devices.
-    #[n(7)]
+    #[n(4)]
     pub record: Option<ByteVec>,
     /// What a device that is added again has asked for (a [`Rejoin`]), and the inbox that it had asked in.
-    #[n(8)]
+    #[n(5)]
     pub asked: Option<ByteVec>,
-    #[n(9)]
+    #[n(6)]
     pub asked_in: Option<ByteVec>,
+}
+
+impl CommitEnvelope {
+    /// The version that this program writes and reads. In the first one only the commit was signed.
+    const VERSION: u8 = 2;
+
+    /// Puts a body into an envelope that the device of this leaf signs.
+    pub(crate) fn sign(
+        leaf: u32,
+        body: &CommitBody,
+        (relay, header): (&RelayName, &[u8]),
+        signer: &SigningKey,
+    ) -> Self {
+        let body = encode(body);
+        let signature = sign(signer, Label::CommitEnvelope, &commit_parts(relay, header, &hash(&body)));
+        Self { version: Self::VERSION, leaf, body: body.into(), signature: signature.to_vec().into() }
+    }
+
+    /// The body, if the device of this key has signed it for this entry of this relay.
+    pub(crate) fn open(&self, (relay, header): (&RelayName, &[u8]), key: &[u8; 32]) -> Result<CommitBody, FormatError> {
+        let hash = hash(&self.body);
+        let signed = verify(key, Label::CommitEnvelope, &commit_parts(relay, header, &hash), &self.signature);
+        if self.version != Self::VERSION || signed.is_err() {
+            return Err(FormatError);
+        }
+        decode(&self.body)
+    }
 }
 
 /// The clear header of a commit entry; associated data of its envelope.
@@ -52,8 +88,8 @@ pub(crate) fn commit_header(log: LogId, epoch: Epoch, id: EntryId, next: &EpochP
 }
 
 /// What the author of a commit signs.
-pub(crate) fn commit_parts<'a>(relay: &'a RelayName, header: &'a [u8], commit_hash: &'a [u8; 32]) -> [&'a [u8]; 3] {
-    [relay.as_str().as_bytes(), header, commit_hash]
+fn commit_parts<'a>(relay: &'a RelayName, header: &'a [u8], body_hash: &'a [u8; 32]) -> [&'a [u8]; 3] {
+    [relay.as_str().as_bytes(), header, body_hash]
 }
 
 pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
@@ -289,4 +325,66 @@ pub(crate) fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], FormatError
 pub(crate) struct Head {
     pub seq: Seq,
     pub hash: wire::ChainHash,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body() -> CommitBody {
+        CommitBody {
+            commit: vec![1; 4].into(),
+            sent: 5,
+            head_seq: 6,
+            head: vec![2; 32].into(),
+            record: Some(vec![3].into()),
+            asked: Some(vec![4].into()),
+            asked_in: Some(vec![5; 16].into()),
+        }
+    }
+
+    #[test]
+    fn a_commit_envelope_has_these_bytes() {
+        let (relay, signer) = ("a.example".parse().unwrap(), SigningKey::from_bytes(&[7; 32]));
+        let envelope = CommitEnvelope::sign(3, &body(), (&relay, b"header"), &signer);
+        let (head, inbox) = ("02".repeat(32), "05".repeat(16));
+        let expected = format!("a7004401010101010502060358 20{head}04410305410406 50{inbox}").replace(' ', "");
+        assert_eq!(data_encoding::HEXLOWER.encode(&envelope.body), expected);
+        let signature = data_encoding::HEXLOWER.encode(&envelope.signature);
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&encode(&envelope)),
+            format!("a400020103025846{expected}035840{signature}")
+        );
+        assert_eq!(signature, SIGNATURE);
+    }
+
+    const SIGNATURE: &str = "6bb3784b871b8281ece7f623f9a740af8f3db81b47e37a7b4db2e5bec2d6c07f64bfb8c041d9b00697940ba4e1db7ac8a756c8e9a9ce96479427faae1bf1140c";
+
+    /// Whoever can seal for the epoch, with the relay's help, can put no word into an author's mouth and take none out.
+    #[test]
+    fn rule_7_no_part_of_what_an_author_says_can_be_altered_or_left_out() {
+        let (relay, signer) = ("a.example".parse().unwrap(), SigningKey::from_bytes(&[7; 32]));
+        let key = signer.verifying_key().to_bytes();
+        let envelope = CommitEnvelope::sign(3, &body(), (&relay, b"header"), &signer);
+        assert!(envelope.open((&relay, b"header"), &key).is_ok());
+        let altered = [
+            CommitBody { record: None, ..body() },
+            CommitBody { asked: None, asked_in: None, ..body() },
+            CommitBody { asked_in: Some(vec![6; 16].into()), ..body() },
+            CommitBody { head: vec![9; 32].into(), ..body() },
+            CommitBody { head_seq: 7, ..body() },
+            CommitBody { sent: 6, ..body() },
+            CommitBody { commit: vec![1; 5].into(), ..body() },
+        ];
+        for body in altered {
+            let forged = CommitEnvelope { body: encode(&body).into(), ..envelope.clone() };
+            assert!(forged.open((&relay, b"header"), &key).is_err());
+        }
+        // For another entry, another relay, by another device, as another version.
+        assert!(envelope.open((&relay, b"other"), &key).is_err());
+        assert!(envelope.open((&"b.example".parse().unwrap(), b"header"), &key).is_err());
+        let mallory = SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
+        assert!(envelope.open((&relay, b"header"), &mallory).is_err());
+        assert!(CommitEnvelope { version: 1, ..envelope }.open((&relay, b"header"), &key).is_err());
+    }
 }

@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 
 use api::{ConversationKind, Event, Kind, Problem, Standing};
 use rusqlite::params;
-use wire::{AccountRecord, Bytes, DeviceCertificate, Entry, EntryId, Epoch, Label, LogId, Signed, sign, verify};
+use wire::{AccountRecord, Bytes, DeviceCertificate, Entry, EntryId, Epoch, LogId, Signed};
 
 use super::outline::Grounds;
 use super::story::{heirs, story};
-use super::validity::{Fault, Proposed, judge, same_device};
+use super::validity::{Proposed, judge, same_device};
 use super::{Done, LogRun, State, Turn};
 use crate::db::contacts::{self, Seen};
 use crate::db::conversations::{self, Conversation};
 use crate::db::leaves::{self, Leaf};
 use crate::db::{joins, messages, outbox};
-use crate::formats::{self, CommitEnvelope};
+use crate::formats::{self, CommitBody, CommitEnvelope};
 use crate::mls::{self, Derive, Group, Member, MlsError, ProcessError};
 use crate::state::{ConversationState, GroupKind};
 
@@ -125,18 +125,17 @@ impl State {
         let Some(author) = group.member(envelope.leaf).map(|member| member.certificate.clone()) else {
             return Ok(Err(Refusal::Junk));
         };
-        let hash = formats::hash(&envelope.commit);
-        let parts = formats::commit_parts(&conversation.relay, &header, &hash);
-        if verify(&author.signature_key, Label::CommitEnvelope, &parts, &envelope.signature).is_err() {
+        let Ok(body) = envelope.open((&conversation.relay, &header), &author.signature_key) else {
             return Ok(Err(Refusal::Junk));
-        }
+        };
         // From here on the author is known, whatever comes.
-        self.compare_heads(turn, conversation, envelope.head_seq, &envelope.head, author.address.as_str())?;
-        self.heal_commit(turn, conversation, entry.epoch, envelope.head_seq, &envelope.head)?;
+        self.learn_chain(turn, conversation, entry, (body.head_seq, &body.head))?;
+        self.compare_heads(turn, conversation, body.head_seq, &body.head, author.address.as_str())?;
+        self.heal_commit(turn, conversation, entry.epoch, body.head_seq, &body.head)?;
         if planted!(CantFollow) {
             return Ok(Err(Refusal::OnlyMe));
         }
-        let incoming = match group.process(&turn.mls, &envelope.commit) {
+        let incoming = match group.process(&turn.mls, &body.commit) {
             Ok(incoming) => incoming,
             Err(ProcessError::Storage(error)) => return Err(MlsError::from(error).into()),
             Err(ProcessError::OnlyMe(_)) => return Ok(Err(Refusal::OnlyMe)),
@@ -155,19 +154,17 @@ impl State {
             ))));
         }
         let record =
-            envelope.record.as_deref().and_then(|r| Signed::<AccountRecord>::parse(Bytes::copy_from_slice(r)).ok());
+            body.record.as_deref().and_then(|r| Signed::<AccountRecord>::parse(Bytes::copy_from_slice(r)).ok());
         let proposed = Proposed {
             author: incoming.author,
             added: &incoming.added,
             removed: &incoming.removed,
             left: &incoming.left,
             state: incoming.state.as_deref(),
-            asked: super::rejoin::asked(&envelope, conversation, &incoming.packages),
+            asked: super::rejoin::asked(&body, conversation, &incoming.packages),
         };
-        match judge(&group.state(), &group.members(), &proposed, record.as_ref()) {
-            Ok(()) => {}
-            Err(Fault::OfCommit(why)) => return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address)))),
-            Err(Fault::OfGrounds(why)) => return Ok(Err(Refusal::Unproven(format!("{why}.")))),
+        if let Err(why) = judge(&group.state(), &group.members(), &proposed, record.as_ref()) {
+            return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address))));
         }
         let me = self.me.as_ref().and_then(|me| me.certificate()).cloned();
         let comes_back =
@@ -187,7 +184,7 @@ impl State {
         if !incoming.removes_self {
             group.merge(&turn.mls, incoming)?;
         }
-        if let Some(bytes) = envelope.record.as_deref() {
+        if let Some(bytes) = body.record.as_deref() {
             self.see_record(turn, bytes, false)?;
         }
         self.forget_readds(turn, conversation.id, &readded, entry.time)?;
@@ -209,21 +206,17 @@ impl State {
     ) -> Done<Option<Vec<u8>>> {
         let Some(me) = &self.me else { return Ok(None) };
         let header = formats::commit_header(conversation.id, conversation.epoch, entry, &staged.next);
-        let hash = formats::hash(&staged.commit);
-        let parts = formats::commit_parts(&conversation.relay, &header, &hash);
         let head = conversation.head();
-        let envelope = CommitEnvelope {
-            version: 1,
-            leaf: group.own_leaf(),
+        let body = CommitBody {
             commit: staged.commit.clone().into(),
             sent: turn.now.0,
-            signature: sign(&me.signer, Label::CommitEnvelope, &parts).to_vec().into(),
             head_seq: if conversation.chain_known { head.seq.0 } else { 0 },
             head: head.hash.0.to_vec().into(),
             record: grounds.record.map(Into::into),
             asked_in: grounds.asked.as_ref().map(|(_, inbox)| inbox.0.to_vec().into()),
             asked: grounds.asked.map(|(request, _)| request.into()),
         };
+        let envelope = CommitEnvelope::sign(group.own_leaf(), &body, (&conversation.relay, &header), &me.signer);
         let key = group.secret(&turn.mls, Derive::Envelope, &conversation.relay)?;
         let nonce = turn.random();
         Ok(formats::seal(&key, nonce, &header, &formats::encode(&envelope)).ok())

@@ -254,7 +254,7 @@ impl State {
     }
 
     /// Where this device has lost the thread, it takes it up again from a member that had processed the entry before this one.
-    fn learn_chain(
+    pub(super) fn learn_chain(
         &self,
         turn: &Turn<'_>,
         conversation: &Conversation,

@@ -17,7 +17,7 @@ use super::{Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit};
 use crate::db::{self, contacts, int, uint};
-use crate::formats::{self, CommitEnvelope, Deposit, Rejoin};
+use crate::formats::{self, CommitBody, Deposit, Rejoin};
 use crate::identity::seal_deposit;
 use crate::mls;
 
@@ -221,12 +221,12 @@ impl State {
 /// The device whose request came along with a commit that adds it with the key package of that very request. Whom it had asked is not
 /// looked at: the request proves that it wants to start anew.
 pub(super) fn asked(
-    envelope: &CommitEnvelope,
+    body: &CommitBody,
     conversation: &Conversation,
     packages: &[Vec<u8>],
 ) -> Option<Signed<DeviceCertificate>> {
-    let request = formats::decode::<Rejoin>(envelope.asked.as_deref()?).ok()?;
-    let inbox = LogId(formats::array(envelope.asked_in.as_deref()?).ok()?);
+    let request = formats::decode::<Rejoin>(body.asked.as_deref()?).ok()?;
+    let inbox = LogId(formats::array(body.asked_in.as_deref()?).ok()?);
     let device = super::gather::rejoining(&request)?;
     let here = request.relay == conversation.relay.as_str() && request.log.as_slice() == conversation.id.0;
     let adds = packages.iter().any(|package| package.as_slice() == request.package.as_slice());
