@@ -39,6 +39,24 @@ pub enum Command {
         #[serde(default)]
         view_once: bool,
     },
+    /// A text that is sent at a time, in milliseconds since 1970 by this device's clock, at most a year from now. It waits on this device only;
+    /// a device that is off then sends it when it is on again, and says so. Otherwise as [`Command::Send`]. [`crate::Event::Scheduled`] tells
+    /// its id.
+    Schedule {
+        at: u64,
+        conversation: String,
+        text: String,
+        #[serde(default)]
+        reply_to: Option<String>,
+        #[serde(default)]
+        preview: Option<Preview>,
+        #[serde(default)]
+        stays: u64,
+        #[serde(default)]
+        view_once: bool,
+    },
+    /// Takes back what was to be sent later, or throws away what could not be sent: its id, or a unique prefix of at least four characters.
+    Unschedule { scheduled: String },
     /// Looks at a message that is shown once; [`crate::Event::Opened`] tells what it says, then it is gone.
     Open { conversation: String, message: String },
     /// A reaction to a message, or (`remove`) no longer.
@@ -202,6 +220,11 @@ pub enum Query {
         #[serde(default)]
         before: Option<String>,
         limit: u32,
+    },
+    /// What is to be sent later, and what could not be sent when its time came, by time; of one conversation, or of all.
+    Scheduled {
+        #[serde(default)]
+        conversation: Option<String>,
     },
     /// Invitations from strangers.
     Invitations,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Binary, Conversation, HistoryTransfer, Invitation, JoinRequest, LinkPreview, Message, Problem};
+use crate::{Binary, Conversation, HistoryTransfer, Invitation, JoinRequest, LinkPreview, Message, Problem, Scheduled};
 
 /// An event as it is printed, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,14 @@ pub enum Event {
     Message { message: Box<Message> },
     /// A message's status or text changed.
     MessageChanged { message: Box<Message> },
+    /// A message is to be sent later, or (it has a problem) could not be sent when its time came.
+    Scheduled { scheduled: Box<Scheduled> },
+    /// What was to be sent later no longer waits: it is on its way as this message, or was taken back.
+    Unscheduled {
+        scheduled: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
     /// What a message says that is shown once. It is gone from the database by now, so this is the only time that it is told.
     Opened { command: u64, message: String, text: String },
     /// A message is no longer here: it has vanished, or the person has taken it out of sight.

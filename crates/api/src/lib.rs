@@ -19,7 +19,7 @@ pub use problem::{Kind, Problem};
 pub use view::{
     Account, BackupState, Confirmation, Contact, Conversation, ConversationKind, Device, HistoryState, HistoryTransfer,
     Invitation, InviteLink, JoinRequest, LinkPreview, Location, Member, Message, MessageKind, MessageStatus, Person,
-    Poll, PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber, Settings, Standing, View,
+    Poll, PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber, Scheduled, Settings, Standing, View,
 };
 pub use who::{Reader, ReaderDevice, Stalest, Who, WhoChange};
 

@@ -24,6 +24,38 @@ pub enum View {
     Settings(Settings),
     InviteLinks(Vec<InviteLink>),
     JoinRequests(Vec<JoinRequest>),
+    Scheduled(Vec<Scheduled>),
+}
+
+/// A message that is to be sent later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// Its id.
+    pub id: String,
+    /// The conversation; `None` if it is only begun then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
+    /// The conversation's name, which is the other's address if it is not a group.
+    pub to: String,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// What it says.
+    pub text: String,
+    /// The message that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// Of a link that the text holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+    /// It vanishes so many milliseconds after it was seen; 0 for as the conversation's timer says.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stays: u64,
+    /// Everybody can look at it once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub view_once: bool,
+    /// Why it could not be sent when its time came. It is kept and not tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<crate::Problem>,
 }
 
 /// An account that the person is in touch with, has named or has blocked.

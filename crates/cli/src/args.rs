@@ -100,6 +100,14 @@ pub enum Command {
         /// Let everybody look at it once
         #[arg(long)]
         view_once: bool,
+        /// Send it later, by this machine's clock: 18:30, "tomorrow 9:00", "2026-12-01 9:00" or "in 2h"
+        #[arg(long, value_name = "WHEN")]
+        at: Option<String>,
+    },
+    /// List what is to be sent later (transom send --at), or take it back
+    Scheduled {
+        #[command(subcommand)]
+        change: Option<Scheduled>,
     },
     /// Look at a message that is shown once
     Open {
@@ -377,6 +385,16 @@ pub enum Contacts {
     },
 }
 
+/// What is changed about what is to be sent later.
+#[derive(Debug, clap::Subcommand)]
+pub enum Scheduled {
+    /// Take a message back before it is sent, or throw away one that could not be sent
+    Cancel {
+        /// The first characters of its id
+        id: String,
+    },
+}
+
 /// Yes or no.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum Choice {
@@ -626,6 +644,7 @@ impl Command {
             Self::Register { .. } => "register",
             Self::Whoami => "whoami",
             Self::Send { .. } => "send",
+            Self::Scheduled { .. } => "scheduled",
             Self::Open { .. } => "open",
             Self::React { .. } => "react",
             Self::Edit { .. } => "edit",
@@ -677,13 +696,13 @@ fn degrees(text: &str) -> Result<i64, String> {
     if degrees.abs() <= 180.0 { Ok((degrees * 1e7).round() as i64) } else { Err("that is not on Earth".to_owned()) }
 }
 
-/// A number of minutes, hours, days or weeks.
 /// A length of time, or zero for "off".
 fn timer(text: &str) -> Result<Duration, String> {
     if text == "off" { Ok(Duration::ZERO) } else { length(text).map_err(|wanted| format!("{wanted}, or off")) }
 }
 
-fn length(text: &str) -> Result<Duration, String> {
+/// A number of seconds, minutes, hours, days or weeks.
+pub fn length(text: &str) -> Result<Duration, String> {
     let wanted = || "a number with s, m, h, d or w is wanted, for example 8h".to_owned();
     let unit = match text.chars().last() {
         Some('s') => 1,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use api::{
-    Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, Revision, Role, Standing,
+    Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, Revision, Role, Scheduled,
+    Standing,
 };
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -178,6 +179,29 @@ impl<'a> Lines<'a> {
         for line in bubble::lines(self, self.terminal, message, ids) {
             self.terminal.line(line);
         }
+    }
+
+    /// What is to be sent later, and where to, unless that is clear.
+    pub fn scheduled(&self, message: &Scheduled, to: Option<&str>) {
+        let id = self.terminal.paint(Paint::Faint, short_id(&message.id));
+        let time = self.terminal.paint(Paint::Faint, self.time(message.at));
+        let to = to.map(|to| format!("to {to}: ")).unwrap_or_default();
+        let mut marks = String::new();
+        for (mark, set) in [
+            ("a reply".to_owned(), message.reply_to.is_some()),
+            (format!("vanishes {} after it was seen", span(message.stays)), message.stays != 0),
+            ("to look at once".to_owned(), message.view_once),
+        ] {
+            if set {
+                marks.push_str(&format!("  ({mark})"));
+            }
+        }
+        let state = match &message.problem {
+            None => self.terminal.paint(Paint::Faint, "  (scheduled)"),
+            Some(problem) => self.terminal.paint(Paint::Bad, format!("  (not sent: {})", clean(&problem.what))),
+        };
+        let text = isolate(&clean(&message.text).replace('\n', "\n      ")).into_owned();
+        self.terminal.line(format!("  {id}  {time}  {to}{text}{}{state}", self.terminal.paint(Paint::Faint, marks)));
     }
 
     /// What a message has said since some time.

@@ -43,6 +43,8 @@ pub enum Mutant {
     OwnActsLast,
     /// What was to vanish stays.
     NothingVanishes,
+    /// A message that was to be sent later waits on, now and then, when it has been sent.
+    ScheduledTwice,
     /// Any member gives roles, and the group to whom he likes.
     AnyMemberTransfers,
     /// A link that was taken back, has ended or is used up lets in whoever asks.

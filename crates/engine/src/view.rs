@@ -9,7 +9,7 @@ use crate::db::{arrangements, contacts, conversations, joins, messages};
 use crate::identity::{Me, fingerprint, safety_number};
 use crate::invite_link;
 use crate::sync::{
-    contact_address, message_view, named_message, pins, receipts_are_on, resolve_conversation, revisions,
+    contact_address, message_view, named_message, pins, receipts_are_on, resolve_conversation, revisions, scheduled,
 };
 
 /// Messages that one page holds at most.
@@ -65,6 +65,10 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
             };
             let page = messages::page(db, row.id, before.as_ref(), (*limit).min(MAX_PAGE)).map_err(database)?;
             View::Messages(views(db, &page).map_err(database)?)
+        }
+        Query::Scheduled { conversation: target } => {
+            let row = target.as_deref().map(|target| find(db, me, target)).transpose()?;
+            View::Scheduled(scheduled(db, row.as_ref()).map_err(database)?)
         }
         Query::Invitations => View::Invitations(invitations(db).map_err(database)?),
         Query::InviteLinks { conversation: target } => {

@@ -41,6 +41,8 @@ pub enum Mutant {
     NothingHeld,
     /// A client compares hash heads of before a restore with those behind it.
     HeadsOfBefore,
+    /// A message that was to be sent later waits on, now and then, when it has been sent.
+    ScheduledTwice,
     /// Any member gives roles, and the group to whom he likes.
     AnyMemberTransfers,
     /// A link that was taken back, has ended or is used up lets in whoever asks.
@@ -57,7 +59,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -72,6 +74,7 @@ impl Mutant {
         Self::EditAfterDelete,
         Self::OwnActsLast,
         Self::NothingVanishes,
+        Self::ScheduledTwice,
         Self::RestoreUnnoticed,
         Self::NothingHeld,
         Self::HeadsOfBefore,
@@ -98,6 +101,7 @@ impl Mutant {
             Self::EditAfterDelete => "edit-after-delete",
             Self::OwnActsLast => "own-acts-last",
             Self::NothingVanishes => "nothing-vanishes",
+            Self::ScheduledTwice => "scheduled-twice",
             Self::RestoreUnnoticed => "restore-unnoticed",
             Self::NothingHeld => "nothing-held",
             Self::HeadsOfBefore => "heads-of-before",
@@ -119,6 +123,7 @@ impl Mutant {
                 | Self::EditAfterDelete
                 | Self::OwnActsLast
                 | Self::NothingVanishes
+                | Self::ScheduledTwice
                 | Self::RestoreUnnoticed
                 | Self::NothingHeld
                 | Self::HeadsOfBefore
@@ -161,6 +166,7 @@ impl Mutant {
             Self::EditAfterDelete => Mutant::EditAfterDelete,
             Self::OwnActsLast => Mutant::OwnActsLast,
             Self::NothingVanishes => Mutant::NothingVanishes,
+            Self::ScheduledTwice => Mutant::ScheduledTwice,
             Self::RestoreUnnoticed => Mutant::RestoreUnnoticed,
             Self::NothingHeld => Mutant::NothingHeld,
             Self::HeadsOfBefore => Mutant::HeadsOfBefore,

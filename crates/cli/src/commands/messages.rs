@@ -25,10 +25,12 @@ pub struct Beside<'a> {
     pub preview: &'a [String],
     pub stays: Option<Duration>,
     pub once: bool,
+    pub at: Option<&'a str>,
 }
 
 pub fn send(session: &mut Session<'_>, to: &str, text: &[String], beside: &Beside<'_>) -> Result<(), Problem> {
     session.account()?;
+    let at = beside.at.map(super::scheduled::time).transpose()?;
     let conversation = session.target(to)?;
     let text = given_text(text)?;
     let reply_to = match beside.reply_to {
@@ -43,6 +45,11 @@ pub fn send(session: &mut Session<'_>, to: &str, text: &[String], beside: &Besid
     };
     let stays = beside.stays.map_or(0, millis);
     let (conversation_id, view_once) = (conversation.clone(), beside.once);
+    if let Some(at) = at {
+        let conversation = conversation_id;
+        let command = Command::Schedule { at, conversation, text, reply_to, preview, stays, view_once };
+        return super::scheduled::schedule(session, command);
+    }
     let command = Command::Send { conversation: conversation_id, text, reply_to, preview, stays, view_once };
     let made = session.run("Sending", command)?;
     sent(session, made, &conversation)
@@ -149,6 +156,9 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
                 terminal.line(terminal.paint(Paint::Strong, title));
                 lines.message(message, false);
             }
+            Event::Scheduled { scheduled } if scheduled.problem.is_some() => {
+                terminal.note("Look at what was not sent: transom scheduled");
+            }
             Event::Invitation { invitation } => lines.invitation(invitation),
             Event::JoinRequest { request } => lines.join_request(request),
             Event::Notice { problem, .. } => terminal.notice(problem),
@@ -206,6 +216,8 @@ pub fn show(session: &mut Session<'_>, conversation: &str, limit: u32, ids: bool
         let lines = session.lines(&own.address);
         lines.heading(&conversation);
         messages.iter().for_each(|message| lines.message(message, ids));
+        let query = Query::Scheduled { conversation: Some(conversation.id.clone()) };
+        super::scheduled::waiting(session, query)?.iter().for_each(|message| lines.scheduled(message, None));
     }
     if let Some(last) = messages.iter().rev().find(|message| message.status == MessageStatus::Received) {
         mark_read(session, &conversation.id, &last.id);

@@ -9,6 +9,7 @@ mod history;
 mod invite_links;
 mod messages;
 mod people;
+mod scheduled;
 mod who;
 
 use std::io::Write;
@@ -17,7 +18,7 @@ use api::{Kind, Problem};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::args::{Args, Command, Contacts, Devices, Passphrase};
+use crate::args::{Args, Command, Contacts, Devices, Passphrase, Scheduled};
 use crate::profile::{self, Profile};
 use crate::session::Session;
 use crate::terminal::Terminal;
@@ -33,10 +34,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
     let done = match &args.command {
         Command::Register { address, invite } => account::register(session, address, invite),
         Command::Whoami => account::whoami(session),
-        Command::Send { conversation, text, reply_to, preview, stays, view_once } => {
-            let beside = messages::Beside { reply_to: reply_to.as_deref(), preview, stays: *stays, once: *view_once };
+        Command::Send { conversation, text, reply_to, preview, stays, view_once, at } => {
+            let reply_to = reply_to.as_deref();
+            let beside = messages::Beside { reply_to, preview, stays: *stays, once: *view_once, at: at.as_deref() };
             messages::send(session, conversation, text, &beside)
         }
+        Command::Scheduled { change: None } => scheduled::list(session),
+        Command::Scheduled { change: Some(Scheduled::Cancel { id }) } => scheduled::cancel(session, id),
         Command::Open { conversation, message } => content::open(session, conversation, message),
         Command::React { conversation, message, emoji, remove } => {
             content::react(session, conversation, message, emoji, *remove)

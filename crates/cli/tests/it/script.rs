@@ -14,7 +14,7 @@
 //! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines. An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
 //! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed,
-//! `[link]` for the last invite link that a line consists of, `[recovery]` for the last recovery key, `[other]` for the one before it.
+//! `[scheduled]` for the last id of what is to be sent later, `[link]` for the last invite link that a line consists of, `[recovery]` for the last recovery key, `[other]` for the one before it.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -38,6 +38,7 @@ pub fn run(name: &str) {
         code: String::new(),
         device: String::new(),
         message: String::new(),
+        scheduled: String::new(),
         link: String::new(),
         keys: Vec::new(),
         environment: HashMap::new(),
@@ -84,6 +85,7 @@ struct Stage {
     code: String,
     device: String,
     message: String,
+    scheduled: String,
     link: String,
     keys: Vec<String>,
     environment: HashMap<String, Vec<(String, String)>>,
@@ -142,6 +144,7 @@ impl Stage {
             .replace("[code]", &self.code)
             .replace("[device]", &self.device)
             .replace("[message]", &self.message)
+            .replace("[scheduled]", &self.scheduled)
             .replace("[link]", &self.link)
             .replace("[home]", &self.home.to_string_lossy());
         // `transom` may be followed by settings in braces: {NAME=value}.
@@ -180,6 +183,11 @@ impl Stage {
             if line.starts_with("  ") && word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit()) {
                 self.message = word.to_owned();
             }
+            if let Some((_, id)) = line.strip_suffix(").").and_then(|line| line.rsplit_once(" ("))
+                && line.starts_with("Scheduled for ")
+            {
+                self.scheduled = id.to_owned();
+            }
             if line.split('-').count() == 14 && line.trim().len() == 69 {
                 self.keys.push(line.trim().to_owned());
             }
@@ -200,7 +208,8 @@ impl Stage {
         let line = without_secret(&line).replace(&self.relay.name(), "[relay]");
         let line = without_date(&line).replace(&*self.home.to_string_lossy(), "[home]");
         let line = self.keys.iter().fold(line, |line, key| line.replace(key, "[recovery]"));
-        mask(line.replace(&format!("localhost:{}", self.relay.http), "localhost:[http]").trim_end())
+        let line = line.replace(&format!("localhost:{}", self.relay.http), "localhost:[http]");
+        without_day(&mask(line.trim_end()))
     }
 }
 
@@ -210,6 +219,26 @@ fn without_secret(line: &str) -> String {
     let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).unwrap_or(after.len());
     format!("{before}/join#[secret]{}", &after[end..])
 }
+
+/// The day in front of a masked time: only a run around midnight prints one.
+fn without_day(line: &str) -> String {
+    let mut parts = line.split("[time]");
+    let mut printed = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let words: Vec<&str> = printed.rsplitn(3, ' ').collect();
+        if let [_, month, rest] = words.as_slice()
+            && MONTHS.contains(month)
+        {
+            let before = rest.trim_end_matches(|c: char| c.is_ascii_digit());
+            printed.truncate(before.len());
+        }
+        printed.push_str("[time]");
+        printed.push_str(part);
+    }
+    printed
+}
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A day and a time behind "until".
 fn without_date(line: &str) -> String {

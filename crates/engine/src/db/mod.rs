@@ -19,6 +19,7 @@ pub(crate) mod leaves;
 pub(crate) mod messages;
 pub(crate) mod outbox;
 pub(crate) mod own_state;
+pub(crate) mod scheduled;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::Serialize;

@@ -45,6 +45,7 @@ use crate::{EngineError, OpenError, Options};
 
 pub(crate) use backup::state as backup_state;
 pub(crate) use bodies::{message_view, pins, revisions};
+pub(crate) use commands::scheduled;
 pub(crate) use receipts::{READ_RECEIPTS, are_on as receipts_are_on};
 pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
 pub(crate) use restored::keep_record;
@@ -80,6 +81,8 @@ pub(crate) struct State {
     clock_told: bool,
     /// The next time at which a message vanishes is to be looked up.
     vanishing: bool,
+    /// The next time at which a message is to be sent is to be looked up.
+    scheduling: bool,
     /// Messages to which this turn has done something.
     touched: BTreeSet<(LogId, [u8; 32])>,
     /// Conversations whose relay was restored and that are not whole again, with the time at which this device gives back.
@@ -223,6 +226,7 @@ impl State {
             wake: None,
             clock_told: false,
             vanishing: true,
+            scheduling: true,
             touched: BTreeSet::new(),
             healing: crate::db::held::healing(db)?.into_iter().map(|id| (id, None)).collect(),
             forks_told: BTreeSet::new(),
@@ -264,6 +268,7 @@ impl State {
         self.drive_backup(turn)?;
         self.tell_touched(turn)?;
         self.wake_to_vanish(turn)?;
+        self.wake_to_send(turn)?;
         self.answer_waits(turn)?;
         let touched: Vec<&mut Group> =
             self.groups.iter_mut().filter(|(id, _)| turn.touched(id)).map(|(_, group)| group).collect();
@@ -283,6 +288,7 @@ impl State {
     fn drive_all(&mut self, turn: &mut Turn<'_>) -> Done {
         self.drive_account(turn)?;
         self.drive_linking(turn)?;
+        self.drive_scheduled(turn)?;
         for conversation in crate::db::outbox::intending(turn.db)? {
             self.drive_intents(turn, conversation)?;
         }

@@ -78,7 +78,7 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
         }
         shown.insert(id, what);
     }
-    if let Some((device, problem)) = model.alarms.iter().find(|(_, problem)| !model.may_be_told(problem)) {
+    if let Some((device, problem)) = model.alarms().find(|(_, problem)| !model.may_be_told(problem)) {
         return Err(Violation::new("I2", format!("device {device} was told: {problem}")));
     }
     deleted(&shown, model)?;
@@ -94,6 +94,7 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
             sent(order.0, text, given, &shown, model)?;
         }
     }
+    later(devices, &shown, model, now)?;
     written_order(&shown, model)?;
     removed(&shown, model)
 }
@@ -372,6 +373,54 @@ fn sent(
             "{text} of device {author} is at {} of its conversation and device {device} does not show it",
             message.seq
         );
+    }
+    Ok(())
+}
+
+/// What was to be sent later was sent, or waits, or says why it was not; one of them, and what was taken back none of them.
+fn later(
+    devices: &[Device],
+    shown: &BTreeMap<DeviceId, Shown>,
+    model: &Model,
+    now: UnixMillis,
+) -> Result<(), Violation> {
+    for ((author, _), given) in &model.given {
+        let Command::Schedule { text, stays, view_once, .. } = &given.command else { continue };
+        let Some((here, device)) = shown.get(author).zip(devices.get(*author)) else { continue };
+        let Some(View::Scheduled(list)) = device.view(&Query::Scheduled { conversation: None }) else {
+            return Err(Violation::new("later", format!("{} shows nothing of what is to be sent", device.name)));
+        };
+        let waits = list.iter().find(|waiting| waiting.text == *text);
+        let own = here.message(text);
+        if let Fate::Failed(_) = given.fate {
+            ensure!(waits.is_none() && own.is_none(), "later", "{text} was refused, and is there");
+            continue;
+        }
+        let takes_back = |command: &Command| {
+            let Command::Unschedule { scheduled } = command else { return false };
+            model.waiting.get(&(*author, scheduled.clone())) == Some(text)
+        };
+        let back = model.given.iter().filter(|((device, _), other)| device == author && takes_back(&other.command));
+        if back.into_iter().any(|(_, other)| !matches!(other.fate, Fate::Failed(_))) {
+            ensure!(waits.is_none() && own.is_none(), "later", "{text} was taken back, and is there");
+            continue;
+        }
+        if let Some(waiting) = waits {
+            ensure!(own.is_none(), "later", "{text} was sent and waits");
+            ensure!(
+                waiting.at > now.0 || waiting.problem.is_some(),
+                "later",
+                "the time of {text} has come, and it waits"
+            );
+            continue;
+        }
+        let vanishes = *stays != 0 || *view_once;
+        let gone = vanishes
+            || model.taken_back.contains(text)
+            || model.has_timer(own.map(|message| message.conversation.as_str()));
+        let status = own.map(|message| message.status);
+        let sent = status.is_some_and(|status| status != MessageStatus::Sending);
+        ensure!(gone || sent, "later", "{text} was to be sent later, and is {status:?}");
     }
     Ok(())
 }

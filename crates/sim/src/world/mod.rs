@@ -340,7 +340,7 @@ impl World {
         for (id, device) in self.devices.iter_mut().enumerate() {
             for event in device.events() {
                 self.trace.line(format_args!("device {id} tells {}", crate::brief::BriefEvent(&event)));
-                self.model.told(id, &event, step)?;
+                self.model.told(id, &event, step, self.now)?;
                 if !matches!(event, Event::Connection { .. } | Event::CaughtUp | Event::Progress { .. }) {
                     self.news = self.now;
                 }
@@ -570,6 +570,7 @@ static NEXT_RUN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::ne
 fn conversation_of(command: &Command) -> Option<&str> {
     match command {
         Command::Send { conversation, .. }
+        | Command::Schedule { conversation, .. }
         | Command::MarkRead { conversation, .. }
         | Command::SetTimer { conversation, .. }
         | Command::Open { conversation, .. }

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Command, Event, Standing};
 
+use wire::UnixMillis;
+
 use super::transition::DeviceId;
 use crate::violation::{Violation, ensure};
 
@@ -69,10 +71,14 @@ pub struct Model {
     pub owners: BTreeSet<(String, String)>,
     /// Those who asked by a link that was taken back when they did, with the conversations that they were in then.
     pub dead_joins: BTreeMap<Order, BTreeSet<String>>,
-    /// Notices that say that something doesn't verify, or of a defect.
-    pub alarms: Vec<(DeviceId, api::Problem)>,
+    /// All notices.
+    pub notices: Vec<(DeviceId, api::Problem)>,
     /// Texts that somebody wanted gone, for everyone or for himself: nobody is promised to see them.
     pub taken_back: BTreeSet<String>,
+    /// Texts that are to be sent later: when, by text; and their ids on their device.
+    pub later: BTreeMap<String, u64>,
+    /// What waits to be sent later on a device, by its id there.
+    pub waiting: BTreeMap<(DeviceId, String), String>,
     /// What opened on a device, by the message's id.
     pub opened: BTreeMap<(DeviceId, String), String>,
     /// The first place at which each device has shown each of its own messages: the relay had told it so.
@@ -88,6 +94,9 @@ impl Model {
         if let (Command::Block { address }, Some(who)) = (&command, self.accounts.get(&order.0)) {
             self.blocks.insert((who.clone(), address.clone()));
         }
+        if let Command::Schedule { at, text, .. } = &command {
+            self.later.insert(text.clone(), *at);
+        }
         let audience = match (&command, &conversation) {
             (Command::Send { .. }, Some(conversation)) => self
                 .stays
@@ -101,7 +110,7 @@ impl Model {
     }
 
     /// A person was told something.
-    pub fn told(&mut self, device: DeviceId, event: &Event, step: u64) -> Result<(), Violation> {
+    pub fn told(&mut self, device: DeviceId, event: &Event, step: u64, now: UnixMillis) -> Result<(), Violation> {
         match event {
             Event::Done { command, conversation, .. } => {
                 self.answered(device, *command, Fate::Done(step))?;
@@ -124,12 +133,24 @@ impl Model {
                 let before = self.opened.insert((device, message.clone()), text.clone());
                 ensure!(before.is_none(), "14", "device {device} has shown “{text}” twice, which opens once");
             }
-            Event::Message { message } | Event::MessageChanged { message } => self.stands_at(device, message)?,
-            Event::Notice { problem, .. } if matches!(problem.kind, api::Kind::Trust | api::Kind::Bug) => {
-                self.alarms.push((device, problem.clone()));
+            Event::Message { message } | Event::MessageChanged { message } => {
+                self.stands_at(device, message)?;
+                self.not_early(message, now)?;
             }
+            Event::Scheduled { scheduled } => {
+                self.waiting.insert((device, scheduled.id.clone()), scheduled.text.clone());
+            }
+            Event::Notice { problem, .. } => self.notices.push((device, problem.clone())),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// What is to be sent later nobody sees before its time.
+    fn not_early(&self, message: &api::Message, now: UnixMillis) -> Result<(), Violation> {
+        let api::MessageKind::Text { text } = &message.kind else { return Ok(()) };
+        let early = self.later.get(&content::in_plain(text)).is_some_and(|at| now.0 < *at);
+        ensure!(!early, "later", "{text} was shown at {}, before its time", now.0);
         Ok(())
     }
 
@@ -196,6 +217,11 @@ impl Model {
                 given.fate = Fate::Unheard;
             }
         }
+    }
+
+    /// Notices that say that something doesn't verify, or of a defect.
+    pub fn alarms(&self) -> impl Iterator<Item = &(DeviceId, api::Problem)> {
+        self.notices.iter().filter(|(_, problem)| matches!(problem.kind, api::Kind::Trust | api::Kind::Bug))
     }
 
     /// True if people may be told so in this run.

@@ -72,6 +72,14 @@ impl Transition {
         }
     }
 
+    /// A text that is sent at a time.
+    pub fn schedule(device: DeviceId, conversation: &str, text: &str, at: u64) -> Self {
+        let (conversation, text) = (conversation.into(), text.into());
+        let (reply_to, preview, stays, view_once) = (None, None, 0, false);
+        let command = Command::Schedule { at, conversation, text, reply_to, preview, stays, view_once };
+        Self::Do { device, command }
+    }
+
     /// A new group.
     pub fn create_group(device: DeviceId, name: &str, members: &[&str]) -> Self {
         let members = members.iter().map(|member| (*member).into()).collect();

@@ -7,6 +7,7 @@ mod found;
 mod groups;
 mod history;
 mod keys;
+mod later;
 mod links;
 mod own_devices;
 mod people;

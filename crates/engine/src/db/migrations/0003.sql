@@ -50,3 +50,11 @@ CREATE TABLE own_state (
   kind INTEGER NOT NULL, about BLOB NOT NULL, time INTEGER NOT NULL, word BLOB NOT NULL, untold INTEGER NOT NULL, PRIMARY KEY (kind, about)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX own_state_untold ON own_state (time) WHERE untold = 1;
+
+-- Messages that are sent later, by this device alone. `conversation` is absent where only then one is begun with `address`; `preview` (JSON of
+-- `api::Preview`) and `problem` (JSON of `api::Problem`: why it could not be sent) may be empty; times and `stays` in ms.
+CREATE TABLE scheduled (
+  n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, conversation BLOB, address TEXT NOT NULL, at INTEGER NOT NULL, text TEXT NOT NULL, reply_to BLOB,
+  preview TEXT NOT NULL, stays INTEGER NOT NULL, view_once INTEGER NOT NULL, problem TEXT NOT NULL
+) STRICT;
+CREATE INDEX scheduled_waiting ON scheduled (at, n) WHERE problem = '';

@@ -17,6 +17,43 @@ use crate::sync::{Done, resolve};
 /// Largest text, in bytes: what fits into a message of 64 KiB with everything around it.
 pub(super) const MAX_TEXT: usize = 32 * 1024;
 
+/// Where a message goes.
+pub(in crate::sync) enum Target {
+    Conversation(Box<Conversation>),
+    /// Nobody has written to this account yet.
+    Address(Address),
+}
+
+/// A text as its writer wants it.
+pub(in crate::sync) struct Text<'a> {
+    pub(in crate::sync) body: &'a str,
+    pub(in crate::sync) reply_to: Option<MessageId>,
+    pub(in crate::sync) preview: Option<content::Preview>,
+    pub(in crate::sync) stays: Option<Expiration>,
+    pub(in crate::sync) once: bool,
+}
+
+impl Text<'_> {
+    /// What the others are sent.
+    pub(in crate::sync) fn content(&self, turn: &mut Turn<'_>, conversation: &Conversation) -> Done<MimiContent> {
+        let body = with_mentions(turn, conversation, self.body)?;
+        let content = match &self.preview {
+            None => content::text(turn.random(), &body, self.reply_to),
+            Some(preview) => content::text_with_preview(turn.random(), &body, preview, self.reply_to),
+        };
+        let content = MimiContent { expires: self.stays, ..content };
+        Ok(if self.once { content::view_once(content) } else { content })
+    }
+}
+
+/// A message that was put on its way.
+pub(in crate::sync) struct Posted {
+    pub(in crate::sync) conversation: LogId,
+    pub(in crate::sync) message: [u8; 32],
+    /// What begins the conversation.
+    pub(in crate::sync) intents: Vec<i64>,
+}
+
 impl State {
     pub(super) fn send(
         &mut self,
@@ -26,9 +63,8 @@ impl State {
         body: &str,
         (reply_to, preview, stays, once): (Option<&str>, Option<&api::Preview>, u64, bool),
     ) -> Tried {
-        let stays = match timer(stays) {
-            Ok(0) => None,
-            Ok(seconds) => Some(Expiration { relative: true, seconds }),
+        let stays = match lifetime(stays) {
+            Ok(stays) => stays,
             Err(problem) => return Ok(Err(problem)),
         };
         let preview = match checked_text(body, preview) {
@@ -43,13 +79,7 @@ impl State {
                     Err(problem) => return Ok(Err(problem)),
                 },
             };
-            let body = with_mentions(turn, conversation, body)?;
-            let content = match preview {
-                None => content::text(turn.random(), &body, reply_to),
-                Some(preview) => content::text_with_preview(turn.random(), &body, &preview, reply_to),
-            };
-            let content = MimiContent { expires: stays, ..content };
-            Ok(Ok(if once { content::view_once(content) } else { content }))
+            Ok(Ok(Text { body, reply_to, preview, stays, once }.content(turn, conversation)?))
         })
     }
 
@@ -61,44 +91,10 @@ impl State {
         target: &str,
         make: impl FnOnce(&mut Turn<'_>, &Conversation) -> Done<Result<MimiContent, Problem>>,
     ) -> Tried {
-        let found = match resolve::conversation(turn.db, self.me_ref()?, target) {
-            Ok(found) => found,
+        let Posted { conversation: id, message, intents } = match self.put(turn, target, make)? {
+            Ok(posted) => posted,
             Err(problem) => return Ok(Err(problem)),
         };
-        let mut intents = Vec::new();
-        let id = match found {
-            Some(id) => id,
-            None => {
-                let address = match self.address(turn, target)? {
-                    Ok(address) => address,
-                    Err(_) => return Ok(Err(no_conversation(target))),
-                };
-                // A bare name that is nobody's yet may be a group's old one: guessing an address would hand the message to
-                // whoever registers it.
-                if !target.contains('@') && contacts::get(turn.db, &address)?.is_none() {
-                    return Ok(Err(no_conversation(target)));
-                }
-                if let Some(problem) = blocked(turn, &address)? {
-                    return Ok(Err(problem));
-                }
-                let (id, intent) = self.start_direct(turn, &address)?;
-                intents.push(intent);
-                id
-            }
-        };
-        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(Err(no_conversation(target))) };
-        if let Some(problem) = unsendable_to(turn, &conversation)? {
-            return Ok(Err(problem));
-        }
-        let mut content = match make(turn, &conversation)? {
-            Ok(content) => content,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        // Said in the message too, for programs that know nothing of the conversation's timer.
-        if content.expires.is_none() && conversation.timer != 0 {
-            content.expires = Some(Expiration { relative: true, seconds: conversation.timer });
-        }
-        let message = self.store_own(turn, &conversation, &content)?;
         self.looked_at(turn, id, true)?;
         let deposits = !intents.is_empty();
         self.wait(
@@ -108,6 +104,59 @@ impl State {
         self.drive_intents(turn, id)?;
         self.pump(turn, id)?;
         Ok(Ok(()))
+    }
+
+    /// Where a message to `target` goes, or why none can go there.
+    pub(in crate::sync) fn target(&self, turn: &Turn<'_>, target: &str) -> Done<Result<Target, Problem>> {
+        let found = match resolve::conversation(turn.db, self.me_ref()?, target) {
+            Ok(found) => found,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let Some(id) = found else {
+            let Ok(address) = self.address(turn, target)? else { return Ok(Err(no_conversation(target))) };
+            // A bare name that is nobody's yet may be a group's old one: guessing an address would hand the message to
+            // whoever registers it.
+            if !target.contains('@') && contacts::get(turn.db, &address)?.is_none() {
+                return Ok(Err(no_conversation(target)));
+            }
+            let problem = blocked(turn, &address)?;
+            return Ok(problem.map_or(Ok(Target::Address(address)), Err));
+        };
+        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(Err(no_conversation(target))) };
+        let problem = unsendable_to(turn, &conversation)?;
+        Ok(problem.map_or_else(|| Ok(Target::Conversation(Box::new(conversation))), Err))
+    }
+
+    /// Stores a new message and puts it into the outbox.
+    pub(in crate::sync) fn put(
+        &mut self,
+        turn: &mut Turn<'_>,
+        target: &str,
+        make: impl FnOnce(&mut Turn<'_>, &Conversation) -> Done<Result<MimiContent, Problem>>,
+    ) -> Done<Result<Posted, Problem>> {
+        let mut intents = Vec::new();
+        let conversation = match self.target(turn, target)? {
+            Ok(Target::Conversation(conversation)) => *conversation,
+            Ok(Target::Address(address)) => {
+                let (id, intent) = self.start_direct(turn, &address)?;
+                intents.push(intent);
+                match conversations::get(turn.db, id)? {
+                    Some(conversation) => conversation,
+                    None => return Ok(Err(no_conversation(target))),
+                }
+            }
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let mut content = match make(turn, &conversation)? {
+            Ok(content) => content,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        // Said in the message too, for programs that know nothing of the conversation's timer.
+        if content.expires.is_none() && conversation.timer != 0 {
+            content.expires = Some(Expiration { relative: true, seconds: conversation.timer });
+        }
+        let message = self.store_own(turn, &conversation, &content)?;
+        Ok(Ok(Posted { conversation: conversation.id, message, intents }))
     }
 
     /// Stores and shows an own message and puts it into the outbox. Answers with its id.
@@ -158,7 +207,11 @@ impl State {
     }
 }
 
-pub(super) fn find_message(turn: &Turn<'_>, conversation: LogId, prefix: &str) -> Done<Result<Message, Problem>> {
+pub(in crate::sync) fn find_message(
+    turn: &Turn<'_>,
+    conversation: LogId,
+    prefix: &str,
+) -> Done<Result<Message, Problem>> {
     Ok(resolve::message(turn.db, conversation, prefix)?)
 }
 
@@ -171,8 +224,17 @@ pub(super) fn timer(ms: u64) -> Result<u32, Problem> {
     }
 }
 
+/// How long a message is to stay, from a length in ms that is 0 if its writer does not say.
+pub(in crate::sync) fn lifetime(stays: u64) -> Result<Option<Expiration>, Problem> {
+    let seconds = timer(stays)?;
+    Ok((seconds != 0).then_some(Expiration { relative: true, seconds }))
+}
+
 /// A text that can be sent, and its preview.
-pub(super) fn checked_text(text: &str, preview: Option<&api::Preview>) -> Result<Option<content::Preview>, Problem> {
+pub(in crate::sync) fn checked_text(
+    text: &str,
+    preview: Option<&api::Preview>,
+) -> Result<Option<content::Preview>, Problem> {
     if text.trim().is_empty() {
         return Err(Problem::new(Kind::Usage, "There is nothing to send.", "The message is empty.", ""));
     }

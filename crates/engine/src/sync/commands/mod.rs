@@ -7,6 +7,7 @@ mod groups;
 mod joining;
 mod messages;
 mod people;
+mod scheduled;
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,7 @@ use crate::io::CommandId;
 use crate::own_state::Change;
 
 pub(super) use devices::change_on_its_way;
+pub(crate) use scheduled::views as scheduled;
 
 /// A command that can't be carried out, or one that can.
 type Tried = Done<Result<(), Problem>>;
@@ -72,6 +74,11 @@ impl State {
                 let beside = (reply_to.as_deref(), preview.as_ref(), stays, view_once);
                 self.send(turn, id, &conversation, &text, beside)
             }
+            Command::Schedule { at, conversation, text, reply_to, preview, stays, view_once } => {
+                let beside = (reply_to.as_deref(), preview, stays, view_once);
+                self.schedule(turn, id, at, (&conversation, text), beside)
+            }
+            Command::Unschedule { scheduled } => self.unschedule(turn, id, &scheduled),
             Command::Open { conversation, message } => self.open_once(turn, id, &conversation, &message),
             Command::React { conversation, message, emoji, remove } => {
                 self.react(turn, id, &conversation, &message, &emoji, remove)

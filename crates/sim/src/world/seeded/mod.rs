@@ -3,6 +3,7 @@
 mod arrange;
 mod content;
 mod groups;
+mod later;
 mod links;
 
 use api::{Command, Conversation, ConversationKind, Query, Standing, View};
@@ -151,7 +152,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -237,6 +238,7 @@ impl Run {
             19 => self.content(world, device, &conversations),
             20 => self.links(world, device, &groups),
             21 => self.arrange(world),
+            22 => self.later(world, device, (&conversations, &others)),
             _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
         }
     }
