@@ -17,9 +17,10 @@ pub use command::{Command, FOREVER, Query};
 pub use event::{Envelope, Event};
 pub use problem::{Kind, Problem};
 pub use view::{
-    Account, BackupState, Confirmation, Contact, Conversation, ConversationKind, Device, HistoryState, HistoryTransfer,
-    Invitation, InviteLink, JoinRequest, LinkPreview, Location, Member, Message, MessageKind, MessageStatus, Person,
-    Poll, PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber, Scheduled, Settings, Standing, View,
+    Account, BackupState, Confirmation, Contact, Conversation, ConversationKind, Culprit, Device, Ended, HistoryState,
+    HistoryTransfer, Invitation, InviteLink, JoinRequest, LinkPreview, Location, Member, Message, MessageKind,
+    MessageStatus, Person, Poll, PollOption, Preview, Quote, Reaction, Revision, Role, SafetyNumber, Scheduled,
+    Settings, Standing, View,
 };
 pub use who::{Reader, ReaderDevice, Stalest, Who, WhoChange};
 

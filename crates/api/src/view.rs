@@ -164,6 +164,32 @@ pub struct Conversation {
     /// Messages vanish so many milliseconds after they were seen (by their writer: after they were sent); 0 if they stay.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub timer: u64,
+    /// It is held because somebody has ended its epoch with something that is not a valid change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// How a conversation was ended by something that is not a valid change of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// What was wrong with it, in words.
+    pub why: String,
+    /// The device that has signed it, if that is certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Culprit>,
+    /// The epoch that it has ended.
+    pub epoch: u64,
+    /// When, by the relay's clock.
+    pub time: u64,
+}
+
+/// The device that has signed an invalid change. Its account's other devices have not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Culprit {
+    /// `name@relay`.
+    pub address: String,
+    /// The device's id.
+    pub device: String,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference

@@ -33,6 +33,9 @@ pub struct Who {
     pub looked: Option<u64>,
     /// What changed since then.
     pub changes: Vec<WhoChange>,
+    /// It is held because somebody has ended its epoch with something that is not a valid change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<crate::Ended>,
 }
 
 /// An account that reads.

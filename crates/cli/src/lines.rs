@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use api::{
-    Confirmation, Conversation, ConversationKind, Invitation, Member, Message, MessageKind, Revision, Role, Scheduled,
-    Standing,
+    Confirmation, Conversation, ConversationKind, Ended, Invitation, Member, Message, MessageKind, Revision, Role,
+    Scheduled, Standing,
 };
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -145,12 +145,29 @@ impl<'a> Lines<'a> {
             timer => format!(" · messages vanish {} after they were seen", span(timer)),
         };
         self.terminal.line(format!("{title}  {what} at {}{standing}{timer}", clean(&conversation.relay)));
+        if let Some(ended) = &conversation.ended {
+            self.terminal.line(format!("  {}", self.ended(ended)));
+        }
         for line in conversation.description.lines() {
             self.terminal.line(format!("  {}", isolate(clean(line).trim())));
         }
         let width = conversation.members.iter().map(|member| self.name(&member.address).chars().count()).max();
         for member in &conversation.members {
             self.member(member, conversation.kind, width.unwrap_or(0));
+        }
+    }
+
+    /// Who has ended a conversation, and how, if that is certain.
+    pub fn ended(&self, ended: &Ended) -> String {
+        let (time, why) = (self.time(ended.time), clean(&ended.why).into_owned());
+        match &ended.by {
+            Some(by) => {
+                let (name, device) = (self.name(&by.address), short_id(&by.device));
+                format!("{name} ended it with device {device}, {time}, by a change that is not allowed: {why}.")
+            }
+            None => {
+                format!("It was ended, {time}, by something that is no valid change: {why}. By whom can't be told.")
+            }
         }
     }
 

@@ -387,4 +387,21 @@ mod tests {
         assert!(envelope.open((&relay, b"header"), &mallory).is_err());
         assert!(CommitEnvelope { version: 1, ..envelope }.open((&relay, b"header"), &key).is_err());
     }
+
+    #[test]
+    fn rule_7_a_relay_that_alters_a_header_frames_nobody() {
+        let (relay, signer) = ("a.example".parse().unwrap(), SigningKey::from_bytes(&[7; 32]));
+        let header = |log, epoch, id, next| {
+            commit_header(LogId([log; 16]), Epoch(epoch), EntryId([id; 16]), &EpochPublicKey([next; 32]))
+        };
+        let (secret, true_one) = ([5; 32], header(1, 2, 3, 4));
+        let envelope = CommitEnvelope::sign(3, &body(), (&relay, &true_one), &signer);
+        let sealed = seal(&secret, [0; 24], &true_one, &encode(&envelope)).unwrap();
+        assert!(open(&secret, &true_one, &sealed).is_ok());
+        for altered in [header(9, 2, 3, 4), header(1, 9, 3, 4), header(1, 2, 9, 4), header(1, 2, 3, 9)] {
+            // The relay alone makes junk of it; a member who seals it for the altered header has no signature for that.
+            assert!(open(&secret, &altered, &sealed).is_err());
+            assert!(envelope.open((&relay, &altered), &signer.verifying_key().to_bytes()).is_err());
+        }
+    }
 }

@@ -35,6 +35,8 @@ pub enum Mutant {
     NotSynced,
     /// No defect but a misfortune: a commit of somebody else is one that this device alone can't follow.
     CantFollow,
+    /// No defect but an insider: whatever its own member may not do it commits all the same, and the others judge it.
+    Lawless,
     /// A member that adds a device again keeps the invitation to itself.
     InvitationWithheld,
     /// An edit behind a deletion brings the message back.

@@ -234,6 +234,7 @@ pub(crate) fn conversation(
         marked_unread: kept.unread,
         draft: kept.draft,
         timer: u64::from(c.timer) * 1_000,
+        ended: crate::db::endings::shown(db, c)?,
     })
 }
 

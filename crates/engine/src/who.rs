@@ -34,6 +34,7 @@ pub(crate) fn who(db: &Connection, me: &Me, c: &Conversation, suite: Option<u16>
         custodians: Vec::new(),
         looked,
         changes,
+        ended: crate::db::endings::shown(db, c)?,
     })
 }
 

@@ -42,6 +42,9 @@ impl Panel<'_> {
         let count: usize = who.people.iter().map(|reader| reader.devices.len()).sum();
         let people = counted(who.people.len(), "person", "people");
         self.terminal.line(format!("{title}: {people} on {} can read it.", counted(count, "device", "devices")));
+        if let Some(ended) = &who.ended {
+            self.item(self.lines.ended(ended));
+        }
         self.changes();
         for reader in &who.people {
             self.reader(reader);

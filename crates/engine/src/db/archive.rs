@@ -5,7 +5,7 @@
 //! | travels | does not, and why |
 //! | --- | --- |
 //! | `contacts`: pins, confirmations, blocks | `meta`, `key_packages`, MLS tables: keys of this device |
-//! | `conversations`, `members`: outlines | `seen`, `heads`, `held`, `heals`, `forks`, `relays`, `rejoins`, `leaves`: where this device stands in its logs |
+//! | `conversations`, `members`: outlines | `seen`, `heads`, `held`, `heals`, `forks`, `relays`, `rejoins`, `leaves`, `endings`: where this device stands in its logs |
 //! | `messages`, `acts`, `hidden`, `receipts` | `outbox`, `receipts_due`, `intents`, `pending_commits`, `uploads`, `deposits`, `invitations`: on their way |
 //! | | `invite_secrets`, `join_requests`, `joins`: of this device; `invite_links`: from the conversation's state |
 //! | `arrangements`, `looked`, the choice of receipts in `meta` | `messages_text`, `messages_indexed`: made anew; `own_records`: the relay has the newest; `history` |

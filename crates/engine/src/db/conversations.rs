@@ -269,6 +269,7 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "heals",
         "rejoins",
         "leaves",
+        "endings",
         "looked",
         "arrangements",
         "invite_links",

@@ -8,6 +8,7 @@ pub(crate) mod archive;
 pub(crate) mod arrangements;
 pub(crate) mod contacts;
 pub(crate) mod conversations;
+pub(crate) mod endings;
 pub(crate) mod expiry;
 pub(crate) mod heads;
 pub(crate) mod held;

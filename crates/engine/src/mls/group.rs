@@ -242,6 +242,14 @@ impl Group {
         config::state_of(self.mls.extensions()).map(<[u8]>::to_vec).unwrap_or_default()
     }
 
+    /// What a commit of this epoch is judged against, in one hash that is the same for all members: SHA-256 over `input("group", log,
+    /// epoch, state, ratchet tree)`, the tree TLS-encoded (RFC 9420, section 12.4.3.3).
+    pub fn context_hash(&self) -> Result<[u8; 32], MlsError> {
+        let tree = self.mls.export_ratchet_tree().tls_serialize_detached().map_err(library)?;
+        let epoch = self.epoch().to_be_bytes();
+        Ok(crate::formats::hash(&signing_input("group", &[&self.log.0, &epoch, &self.state(), &tree])))
+    }
+
     /// A secret of the current epoch; the same for all members, and a different one for each purpose, relay and log.
     pub fn secret(&self, p: &Provider<'_>, what: Derive, relay: &RelayName) -> Result<Zeroizing<[u8; 32]>, MlsError> {
         let context = exporter_context(what, relay, self.log);

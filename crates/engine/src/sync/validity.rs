@@ -74,7 +74,7 @@ pub(super) fn judge(
             || revoked
             || (role >= Role::Admin && (before.role(&account) < Role::Owner || role == Role::Owner));
         if !allowed {
-            return Err("removed a member, and may not do that without a record or a request that says so".into());
+            return Err("a member was removed, without a record or a request that would allow it".into());
         }
     }
     if !proposed.added.is_empty() {

@@ -18,6 +18,8 @@ mod rejoin;
 mod replay;
 mod restored;
 mod shim;
+#[cfg(feature = "mutants")]
+mod succession;
 mod support;
 mod vanishing;
 mod who;

@@ -58,3 +58,12 @@ CREATE TABLE scheduled (
   preview TEXT NOT NULL, stays INTEGER NOT NULL, view_once INTEGER NOT NULL, problem TEXT NOT NULL
 ) STRICT;
 CREATE INDEX scheduled_waiting ON scheduled (at, n) WHERE problem = '';
+
+-- Commits that are not valid (protocol rules 7 and 18).
+-- The entry that has ended an epoch and is not a valid commit, as it came (`next` may be missing), and a hash of the group that it was
+-- judged against (`mls::Group::context_hash`). Who has signed it, where that is certain: leaf, address, account key, device. Times in ms.
+CREATE TABLE endings (
+  conversation BLOB NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, entry BLOB NOT NULL, next BLOB, body BLOB NOT NULL, time INTEGER NOT NULL,
+  stamp BLOB NOT NULL, context BLOB NOT NULL, why TEXT NOT NULL, leaf INTEGER, address TEXT, account_key BLOB, device BLOB,
+  PRIMARY KEY (conversation, epoch)
+) STRICT, WITHOUT ROWID;
