@@ -68,6 +68,12 @@ pub(crate) fn push(
     Ok(db.last_insert_rowid())
 }
 
+/// Puts a message behind all others again.
+pub(crate) fn push_again(db: &Connection, conversation: LogId, row: &Outgoing) -> rusqlite::Result<()> {
+    push(db, conversation, row.message.as_ref(), &row.content, row.sent, row.leaving)?;
+    remove(db, row.n)
+}
+
 /// What waits in a conversation behind row `after`, in order.
 pub(crate) fn list(db: &Connection, conversation: LogId, after: i64, limit: usize) -> rusqlite::Result<Vec<Outgoing>> {
     // No `LIMIT ?`: SQLite plans a statement anew each time that a limit is bound, which took longer than all else here. The

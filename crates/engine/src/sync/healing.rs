@@ -404,7 +404,9 @@ impl State {
         if head_seq > heal.whole && crate::db::heads::get(turn.db, id, head_seq)?.is_some_and(|known| known == head) {
             return Ok(held::settled(turn.db, id)?);
         }
-        for seq in held::behind(turn.db, id, epoch, heal.whole)? {
+        let again = held::behind(turn.db, id, epoch, heal.whole)?;
+        let waiting = if again.is_empty() { Vec::new() } else { outbox::list(turn.db, id, 0, usize::MAX >> 1)? };
+        for seq in again {
             let said = match messages::own_at(turn.db, id, seq)? {
                 Some(message) => Some((message.id, message.content, message.sent)),
                 None => crate::db::acts::own_at(turn.db, id, seq)?.map(|act| (act.id, act.content, act.sent)),
@@ -412,6 +414,10 @@ impl State {
             // Of what was taken back or has vanished meanwhile there is nothing left to say.
             let Some((said, content, sent)) = said.filter(|(_, content, _)| !content.is_empty()) else { continue };
             outbox::push(turn.db, id, Some(&said), &content, sent, false)?;
+        }
+        // It was written before all that waits, the wish to leave among it; and nothing of that is in the log of the ended epoch.
+        for row in waiting {
+            outbox::push_again(turn.db, id, &row)?;
         }
         Ok(())
     }

@@ -495,7 +495,7 @@ impl State {
     /// The newest own record is at the relay: a device that waits for it is told, and conversations follow.
     pub(super) fn record_published(&mut self, turn: &mut Turn<'_>) -> Done {
         self.answer(turn)?;
-        self.own_devices_changed();
+        self.look_at_own_state();
         for conversation in conversations::all(turn.db)? {
             if matches!(conversation.standing, Standing::Active | Standing::Starting) {
                 self.own_devices_follow(turn, conversation.id)?;

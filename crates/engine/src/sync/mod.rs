@@ -257,6 +257,7 @@ impl State {
             Input::Transfer { id, state } => self.transfer(turn, id, state),
             Input::Wake => {
                 self.wake = None;
+                self.look_at_own_state();
                 self.drive_all(turn)
             }
         }

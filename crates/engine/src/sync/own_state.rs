@@ -106,8 +106,8 @@ impl State {
         Ok(rows::tell_all(turn.db)?)
     }
 
-    /// The own record has changed: there may be somebody to tell, or a place to make for it.
-    pub(super) fn own_devices_changed(&mut self) {
+    /// The own record has changed, or a day has passed: there may be somebody to tell, a place to make for it, or heads to compare.
+    pub(super) fn look_at_own_state(&mut self) {
         self.own_state.look = true;
     }
 
@@ -144,23 +144,10 @@ impl State {
             self.own_state.look = false;
             return Ok(());
         }
-        let mut heads = Some(heads);
-        while !untold.is_empty() || heads.is_some() {
-            let mut room = content::MAX_OWN_STATE - 4 * 1024 - HEADS * 64;
+        let mut messages = Vec::new();
+        while !untold.is_empty() {
             let mut words = Vec::new();
-            let rest = untold.split_off(
-                untold
-                    .iter()
-                    .position(|kept| {
-                        let fits = room.checked_sub(kept.word.len() + 32);
-                        room = fits.unwrap_or(0);
-                        fits.is_none()
-                    })
-                    .unwrap_or(untold.len())
-                    // The longest word alone always fits.
-                    .max(usize::from(!untold.is_empty())),
-            );
-            for kept in std::mem::replace(&mut untold, rest) {
+            for kept in fitting(&mut untold) {
                 if matches!(kept.kind, Change::OPENED | Change::HIDDEN) {
                     // What is gone here is gone; nothing needs its word again.
                     rows::remove(turn.db, kept.kind, &kept.about)?;
@@ -169,8 +156,13 @@ impl State {
                 }
                 words.push(Word { time: kept.time, change: kept.word.into() });
             }
-            let state = OwnState::new(words, heads.take().unwrap_or_default());
-            let content = content::own_state(turn.random(), &state.encode()).encode();
+            messages.push(OwnState::new(words, Vec::new()));
+        }
+        if !heads.is_empty() {
+            messages.push(OwnState::new(Vec::new(), heads));
+        }
+        for message in messages {
+            let content = content::own_state(turn.random(), &message.encode()).encode();
             outbox::push(turn.db, id, None, &content, turn.now.0, false)?;
         }
         self.own_state.next = turn.now.plus(self.options.receipt_pause_ms);
@@ -323,4 +315,17 @@ impl State {
         }
         Ok(true)
     }
+}
+
+/// Takes off as many words as fit into one message; one at least, since the longest word alone always does.
+fn fitting(untold: &mut Vec<Kept>) -> Vec<Kept> {
+    const ROOM: usize = content::MAX_OWN_STATE - 1_024;
+    let mut taken = 0;
+    let fits = |kept: &&Kept| {
+        taken += kept.word.len() + 16;
+        taken <= ROOM
+    };
+    let count = untold.iter().take_while(fits).count();
+    let rest = untold.split_off(count.max(1).min(untold.len()));
+    std::mem::replace(untold, rest)
 }

@@ -454,9 +454,14 @@ fn removed(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Viola
         else {
             continue;
         };
-        let added = model.given.values().any(|other| {
+        // By an admin, or by a link that is still good.
+        let added = model.given.iter().any(|((device, _), other)| {
             other.conversation.as_ref().is_none_or(|id| id == conversation)
-                && matches!(&other.command, Command::AddMembers { members, .. } if members.contains(member))
+                && match &other.command {
+                    Command::AddMembers { members, .. } => members.contains(member),
+                    Command::Join { .. } => model.accounts.get(device) == Some(member),
+                    _ => false,
+                }
         });
         if added {
             continue;

@@ -573,3 +573,98 @@ fn being_there_ends_the_mark_and_sending_ends_the_draft() {
     assert!(arrangements::get(&room.db, ROOM).unwrap() == Arrangement::default());
     assert_eq!(arrangements::pinned(&room.db).unwrap(), 0);
 }
+
+/// What `who` tells in a conversation of this kind, as words on the room's drafts.
+fn tells(room: &mut Room, who: &str, words: &[(u64, &str)]) {
+    use crate::own_state::{Change, OwnState, Word};
+    let word = |(time, text): &(u64, &str)| {
+        let change = Change::Draft(ROOM.0.to_vec().into(), (*text).to_owned());
+        Word { time: *time, change: change.word().into() }
+    };
+    let state = OwnState::new(words.iter().map(word).collect(), Vec::new());
+    let content = content::own_state(room.salt(), &state.encode());
+    room.says(who, &content);
+}
+
+fn drafted(room: &Room) -> String {
+    arrangements::get(&room.db, ROOM).unwrap().draft
+}
+
+#[test]
+fn rule_17_nobody_else_says_how_this_account_keeps_its_conversations() {
+    // Another member of a group that passes itself off as the notes can't be; in a group nothing is believed of anybody.
+    for (name, kind, who) in [
+        ("others-note", ConversationKind::Note, "bob"),
+        ("own-group", ConversationKind::Group, "me"),
+        ("own-direct", ConversationKind::Direct, "me"),
+    ] {
+        let mut room = Room::new(name, kind);
+        tells(&mut room, who, &[(5, "put there")]);
+        assert_eq!(drafted(&room), "", "{name}");
+        assert!(room.all().is_empty(), "{name}");
+    }
+    let mut room = Room::new("own-note", ConversationKind::Note);
+    tells(&mut room, "me", &[(5, "begun")]);
+    assert_eq!(drafted(&room), "begun");
+    assert!(room.all().is_empty());
+}
+
+#[test]
+fn rule_17_the_last_word_counts_in_whatever_order_words_come() {
+    let mut ends = Vec::new();
+    for (name, order) in [("forth", [0, 1, 2, 3]), ("back", [3, 2, 1, 0]), ("mixed", [2, 0, 3, 1])] {
+        let mut room = Room::new(name, ConversationKind::Note);
+        let words = [(5, "first"), (9, "last a"), (9, "last b"), (7, "middle")];
+        for at in order {
+            tells(&mut room, "me", &[words[at]]);
+        }
+        // Repeated, it changes nothing.
+        tells(&mut room, "me", &words);
+        ends.push(drafted(&room));
+    }
+    assert_eq!(ends, ["last b", "last b", "last b"]);
+    // Whoever chooses here, knowing of a word of another clock's future, overrides it.
+    let mut room = Room::new("future", ConversationKind::Note);
+    tells(&mut room, "me", &[((1 << 52) - 2, "from the future")]);
+    let change = crate::own_state::Change::Draft(ROOM.0.to_vec().into(), "now".into());
+    room.turn(|state, turn| state.chose(turn, &change));
+    tells(&mut room, "me", &[((1 << 52) - 2, "from the future again")]);
+    let kept = crate::db::own_state::get(&room.db, 4, &ROOM.0).unwrap().unwrap();
+    assert_eq!((kept.time, kept.word), ((1 << 52) - 1, change.word()));
+    // Beyond that nothing is heard.
+    tells(&mut room, "me", &[(1 << 52, "never"), (u64::MAX, "never")]);
+    assert_eq!(crate::db::own_state::get(&room.db, 4, &ROOM.0).unwrap().unwrap().time, (1 << 52) - 1);
+}
+
+#[test]
+fn rule_17_hostile_words_change_nothing_and_those_beside_them_count() {
+    use crate::own_state::{Change, Head, OwnState, Word};
+    let mut room = Room::new("hostile", ConversationKind::Note);
+    let word = |change: Change| Word { time: 5, change: change.word().into() };
+    let long = "x".repeat(101);
+    let words = vec![
+        word(Change::Muted(vec![7; 15].into(), 9)),
+        word(Change::Named("not an address".into(), "Bob".into())),
+        word(Change::Named("bob@relay.example".into(), "eve@relay.example".into())),
+        word(Change::Named("bob@relay.example".into(), long)),
+        word(Change::Read(ROOM.0.to_vec().into(), vec![1; 32].into(), u64::MAX)),
+        word(Change::Hidden(ROOM.0.to_vec().into(), vec![1; 31].into())),
+        Word { time: 5, change: vec![0x82, 0x18, 0x63, 0x80].into() },
+        Word { time: 5, change: vec![0xff; 40].into() },
+        word(Change::Pinned(ROOM.0.to_vec().into(), 6)),
+    ];
+    let heads = vec![
+        Head { conversation: vec![1; 3].into(), seq: 1, hash: vec![2; 32].into() },
+        Head { conversation: ROOM.0.to_vec().into(), seq: u64::MAX, hash: vec![].into() },
+    ];
+    let bob = "bob@relay.example".parse().unwrap();
+    crate::db::contacts::see(&room.db, &bob, &[1; 32], 0).unwrap();
+    let content = content::own_state(room.salt(), &OwnState::new(words, heads).encode());
+    room.says("me", &content);
+    let kept = arrangements::get(&room.db, ROOM).unwrap();
+    assert!(kept == Arrangement { pinned: 6, ..Arrangement::default() });
+    assert_eq!(crate::db::contacts::get(&room.db, &bob).unwrap().unwrap().name, "");
+    let junk = content::own_state(room.salt(), &[0xa1, 0xff]);
+    room.says("me", &junk);
+    assert_eq!(conversations::notes(&room.db).unwrap(), [ROOM]);
+}
