@@ -141,6 +141,37 @@ fn rule_12_what_is_written_before_others_give_back_is_read_by_all() {
     assert_eq!(story.conversation(2, "journey").id, id);
 }
 
+/// Found by seed 1491: the wish to leave waited already when a message had to be said again, and went first.
+#[test]
+fn rule_12_what_is_said_again_goes_before_what_waits_and_before_leaving() {
+    for seed in 20..24 {
+        let mut story = Story::new(seed, 3, 3);
+        let id = story.group(0, "trip", &[1, 2]);
+        story.does(Transition::BackUpRelay(0));
+        story.does(Transition::CrashDevice(2));
+        story.does(Transition::rename(0, &id, "journey"));
+        story.steps(600);
+        story.does(Transition::CrashDevice(0));
+        story.does(Transition::CrashDevice(1));
+        story.does(Transition::RestoreRelay(0));
+        story.does(Transition::OpenDevice(2));
+        story.does(Transition::send(2, &id, "hello?"));
+        for round in 0..40 {
+            story.does(Transition::CrashDevice(0));
+            story.does(Transition::CrashDevice(1));
+            story.steps(10);
+            if round == 30 {
+                story.does(Transition::Cut(2));
+                story.does(Transition::send(2, &id, "nobody here"));
+                story.does(Transition::leave(2, &id));
+            }
+        }
+        story.settles();
+        all_show(&story, &[0, 1], &id, &["hello?", "nobody here"]);
+        assert_eq!(story.conversation(0, "journey").members.len(), 2);
+    }
+}
+
 /// Found by seed 5481: what was still on its way from the place before was taken for all that there is.
 #[test]
 fn rule_12_whoever_reads_the_log_from_its_beginning_does_not_pass_over_what_comes_meanwhile() {
