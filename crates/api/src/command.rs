@@ -191,8 +191,18 @@ pub enum Command {
     Backup,
     /// The last backup is safe on a disk.
     BackupKept,
-    /// Takes a backup of this account in, all of it or nothing; [`crate::Event::Restored`] says how much it was.
-    Restore { key: String, file: Binary },
+    /// Takes a backup in, all of it or nothing; [`crate::Event::Restored`] says how much it was. In a profile without an account, a backup that
+    /// holds the account's key makes this a device of that account: without `confirm` [`crate::Event::RestorePreview`] says what that
+    /// does, and nothing is done. The account's other devices are revoked unless `keep_devices` says otherwise. Begun and not finished,
+    /// the same command goes on with it.
+    Restore {
+        key: String,
+        file: Binary,
+        #[serde(default)]
+        confirm: bool,
+        #[serde(default)]
+        keep_devices: bool,
+    },
     /// Takes a device out of the account and of every conversation.
     RevokeDevice { device: String },
     /// The person has looked at who can read a conversation ([`Query::Who`]): what changes from now on is new to them.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Binary, Conversation, HistoryTransfer, Invitation, JoinRequest, LinkPreview, Message, Problem, Scheduled};
+use crate::{
+    Binary, Conversation, HistoryTransfer, Invitation, JoinRequest, LinkPreview, Message, Problem, RestorePreview,
+    Scheduled,
+};
 
 /// An event as it is printed, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +85,8 @@ pub enum Event {
         messages: u64,
         total: u64,
     },
+    /// What becoming a device of the backup's account does; nothing has been done yet.
+    RestorePreview { command: u64, preview: Box<RestorePreview> },
     /// A backup was taken in: messages in it, and how many of them were not here.
     Restored { command: u64, messages: u64, new: u64 },
     /// The account's devices changed.

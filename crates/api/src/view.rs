@@ -164,6 +164,9 @@ pub struct Conversation {
     /// Messages vanish so many milliseconds after they were seen (by their writer: after they were sent); 0 if they stay.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub timer: u64,
+    /// It is held because this device waits for the others to add it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// It is held because somebody has ended its epoch with something that is not a valid change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
@@ -297,6 +300,23 @@ pub struct BackupState {
     /// This device's backups do: it is the one that certifies the others. Those of another device hold what was said only.
     #[serde(default)]
     pub can_hold_account: bool,
+}
+
+/// What a backup holds, and what making this a device of its account does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestorePreview {
+    /// `name@relay`.
+    pub address: String,
+    /// When the backup was made, in milliseconds since 1970.
+    pub made: u64,
+    /// Messages in it.
+    pub messages: u64,
+    /// Conversations that ask to be joined again.
+    pub conversations: u32,
+    /// The account's devices that are not revoked, as its relay lists them now.
+    pub devices: Vec<Device>,
+    /// They are revoked.
+    pub revokes: bool,
 }
 
 /// How a transfer stands.

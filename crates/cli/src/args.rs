@@ -337,10 +337,17 @@ pub enum Command {
     /// Keep what was said in a file that only your recovery key opens
     #[command(subcommand)]
     Backup(Backup),
-    /// Take a backup of your account in on this device; asks for the recovery key (or reads it from standard input)
+    /// Bring back what was said from a backup; in a fresh profile your account as well, with all of its devices lost. Asks for the recovery
+    /// key (or reads it from standard input)
     Restore {
         /// The backup's file
         file: PathBuf,
+        /// Don't ask whether the account's other devices may be revoked
+        #[arg(long)]
+        yes: bool,
+        /// Leave the account's other devices in: you still have some of them
+        #[arg(long)]
+        keep_devices: bool,
     },
     /// The devices of your account
     #[command(subcommand)]

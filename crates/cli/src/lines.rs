@@ -85,6 +85,7 @@ impl<'a> Lines<'a> {
             let kind = match (conversation.kind, conversation.standing) {
                 (_, Standing::Starting) => "starting".to_owned(),
                 (_, Standing::Requested) => "invitation".to_owned(),
+                (_, Standing::Held) if conversation.waiting => "waiting".to_owned(),
                 (_, Standing::Held) => "held".to_owned(),
                 (_, Standing::Left) => "left".to_owned(),
                 (ConversationKind::Direct, _) => "1:1".to_owned(),
@@ -137,6 +138,7 @@ impl<'a> Lines<'a> {
             Standing::Active => "",
             Standing::Starting => " · being made",
             Standing::Requested => " · an invitation: accept or decline it",
+            Standing::Held if conversation.waiting => " · waiting until somebody lets this device in, nothing is sent",
             Standing::Held => " · held, nothing is sent",
             Standing::Left => " · you are no longer in it",
         };

@@ -122,7 +122,11 @@ impl<'a> Session<'a> {
     ) -> Result<Made, Problem> {
         let keeps = keeps(&command);
         // Before there is an account, a relay that can't be one is the end of it; later it is one of several.
-        self.is_first = matches!(command, Command::Register { .. } | Command::BeginLink { .. });
+        self.is_first = match command {
+            Command::Register { .. } | Command::BeginLink { .. } => true,
+            Command::Restore { .. } => self.account().is_err(),
+            _ => false,
+        };
         let is_first = self.is_first;
         let id = self.client.command(command);
         let mut made = None;
@@ -363,7 +367,7 @@ fn keeps(command: &Command) -> &'static str {
             "Try again while the new device still shows its code."
         }
         Command::Backup => "Nothing was written: run `transom backup create` again.",
-        Command::Restore { .. } => "Run `transom restore` again: what is here already is not taken in twice.",
+        Command::Restore { .. } => "Run `transom restore` again: it goes on where it was, and takes nothing in twice.",
         Command::MakeRecoveryKey | Command::KeepRecoveryKey { .. } => {
             "The key that was shown is not in use: run `transom backup key` again."
         }

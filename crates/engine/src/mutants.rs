@@ -57,6 +57,10 @@ pub enum Mutant {
     HistoryEndsEarly,
     /// What opens once and what has vanished travels with history.
     HistoryTakesAll,
+    /// Whoever restores an account leaves its earlier devices in.
+    RestoreKeepsOldDevices,
+    /// A device of an account that was removed is let in when it asks.
+    RemovedAccountReadded,
     /// Of what own devices tell one another the word heard last counts, not the one said last.
     LastHeardCounts,
 }

@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 use wire::LogId;
 
-use crate::db::{arrangements, contacts, conversations, joins, messages};
+use crate::db::{arrangements, contacts, conversations, joins, messages, outlines};
 use crate::identity::{Me, fingerprint, safety_number};
 use crate::invite_link;
 use crate::sync::{
@@ -91,12 +91,13 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
                 .map(|device| api::Device {
                     id: device.certificate.device.to_string(),
                     this: device.certificate.device == me.device(),
-                    // The account's first device certifies the others, until that role can be handed over.
-                    certifies: me
-                        .record
-                        .devices
-                        .first()
-                        .is_some_and(|f| f.certificate.device == device.certificate.device),
+                    // The account's first device certifies the others; behind a restore the one that it was restored on.
+                    certifies: match me.certifies() {
+                        true => device.certificate.device == me.device(),
+                        false => {
+                            me.record.active().next().is_some_and(|f| f.certificate.device == device.certificate.device)
+                        }
+                    },
                     added: device.added.0,
                     revoked: device.revoked.map(|time| time.0),
                 })
@@ -235,6 +236,7 @@ pub(crate) fn conversation(
         draft: kept.draft,
         timer: u64::from(c.timer) * 1_000,
         ended: crate::db::endings::shown(db, c)?,
+        waiting: c.standing == api::Standing::Held && outlines::is_waiting(db, c.id)?,
     })
 }
 

@@ -53,13 +53,17 @@ pub enum Mutant {
     HistoryEndsEarly,
     /// What opens once and what has vanished travels with history.
     HistoryTakesAll,
+    /// Whoever restores an account leaves its earlier devices in.
+    RestoreKeepsOldDevices,
+    /// A device of an account that was removed is let in when it asks.
+    RemovedAccountReadded,
     /// Of what own devices tell one another the word heard last counts, not the one said last.
     LastHeardCounts,
 }
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -81,6 +85,8 @@ impl Mutant {
         Self::AnyMemberTransfers,
         Self::RevokedLinkWorks,
         Self::LastHeardCounts,
+        Self::RestoreKeepsOldDevices,
+        Self::RemovedAccountReadded,
     ];
 
     /// Its name on the command line.
@@ -111,6 +117,8 @@ impl Mutant {
             Self::HistoryEndsEarly => "history-ends-early",
             Self::HistoryTakesAll => "history-takes-all",
             Self::LastHeardCounts => "last-heard-counts",
+            Self::RestoreKeepsOldDevices => "restore-keeps-old-devices",
+            Self::RemovedAccountReadded => "removed-account-readded",
         }
     }
 
@@ -133,6 +141,8 @@ impl Mutant {
                 | Self::HistoryEndsEarly
                 | Self::HistoryTakesAll
                 | Self::LastHeardCounts
+                | Self::RestoreKeepsOldDevices
+                | Self::RemovedAccountReadded
         )
     }
 
@@ -176,6 +186,8 @@ impl Mutant {
             Self::HistoryEndsEarly => Mutant::HistoryEndsEarly,
             Self::HistoryTakesAll => Mutant::HistoryTakesAll,
             Self::LastHeardCounts => Mutant::LastHeardCounts,
+            Self::RestoreKeepsOldDevices => Mutant::RestoreKeepsOldDevices,
+            Self::RemovedAccountReadded => Mutant::RemovedAccountReadded,
         })
     }
 

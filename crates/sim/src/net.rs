@@ -243,6 +243,11 @@ impl Net {
         link.up.truncate(arrives);
     }
 
+    /// The relay that a connection leads to.
+    pub fn relay_of(&self, link: LinkId) -> Option<RelayId> {
+        self.links.get(&link).map(|link| link.relay)
+    }
+
     /// True until a connection is cut or its relay dies.
     pub fn is_linked(&self, link: LinkId) -> bool {
         self.links.get(&link).is_some_and(|link| !link.cut)

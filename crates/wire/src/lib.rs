@@ -34,7 +34,7 @@ pub use proof::{
     EpochKey, EpochPublicKey, authenticate_input, sign_put_record, verify_authenticate, verify_put_record,
 };
 pub use record::{
-    AccountRecord, Device, DeviceCertificate, HPKE_KEY_BYTES, OfferedKeyPackage, RecordError, RecordHash,
+    AccountRecord, Device, DeviceCertificate, HPKE_KEY_BYTES, MAX_DEVICES, OfferedKeyPackage, RecordError, RecordHash,
 };
 pub use signed::{Label, SignatureError, Signed, sign, signing_input, verify};
 

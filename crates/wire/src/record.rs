@@ -12,7 +12,7 @@ use crate::{Address, DeviceId, Label, LogId, Signed, UnixMillis, proto};
 pub const HPKE_KEY_BYTES: usize = 1216;
 
 /// Devices that one record may list, revoked ones included: a bound on what a hostile record can cost a reader.
-const MAX_DEVICES: usize = 64;
+pub const MAX_DEVICES: usize = 64;
 
 /// Why signed bytes about an account are refused. Always the fault of who made them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -259,7 +259,8 @@ fn own_devices(session: &Session<'_>) -> Result<Vec<Device>, Problem> {
     }
 }
 
-fn consent(session: &Session<'_>, yes: bool, question: &str) -> Result<(), Problem> {
+/// The person agrees, or nothing is done.
+pub fn consent(session: &Session<'_>, yes: bool, question: &str) -> Result<(), Problem> {
     if yes {
         return Ok(());
     }

@@ -5,12 +5,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::{BackupState, Command, Event, Kind, Problem, Query, View};
+use api::{BackupState, Command, Event, Kind, Problem, Query, RestorePreview, View};
 use zeroize::Zeroizing;
 
-use super::account::done;
+use super::account::{consent, done};
 use crate::args::Backup;
-use crate::lines::Lines;
+use crate::lines::{Lines, short_id};
 use crate::names::unexpected;
 use crate::session::Session;
 use crate::terminal::{Paint, clean};
@@ -52,7 +52,7 @@ fn key(session: &mut Session<'_>, yes: bool) -> Result<(), Problem> {
     } else {
         terminal.line("Your recovery key. It is shown this once:");
         terminal.line(format!("  {}", terminal.paint(Paint::Strong, key.as_str())));
-        terminal.line("Write it down and keep it apart from your backups: whoever has both reads all that is in them.");
+        terminal.line("Write it down and keep it apart from your backups: whoever has both reads all that is in them, and can take your account over.");
         terminal.line("Without it nobody can open them, you included.");
         if had_one {
             terminal.line("Backups that you have made so far open with the old key only.");
@@ -147,15 +147,7 @@ fn status(session: &mut Session<'_>) -> Result<(), Problem> {
 }
 
 /// `restore FILE`.
-pub fn restore(session: &mut Session<'_>, path: &Path) -> Result<(), Problem> {
-    if session.account().is_err() {
-        return Err(Problem::new(
-            Kind::Usage,
-            "This profile has no account yet.",
-            "A backup holds what was said, not the account's key, so it can't make this a device of your account.",
-            "Link this device first, then restore: transom devices link --new RELAY",
-        ));
-    }
+pub fn restore(session: &mut Session<'_>, path: &Path, yes: bool, keep_devices: bool) -> Result<(), Problem> {
     let unreadable = |error: &io::Error| {
         Problem::new(
             Kind::Local,
@@ -169,24 +161,77 @@ pub fn restore(session: &mut Session<'_>, path: &Path) -> Result<(), Problem> {
         return Err(Problem::new(Kind::Usage, format!("The file {} is not a backup.", shown(path)), "", ""));
     }
     let file = fs::read(path).map_err(|error| unreadable(&error))?;
+    let is_new = session.account().is_err();
     let key = ask("Recovery key: ")?;
-    let (mut messages_in_it, mut new_here) = (0, 0);
-    let command = Command::Restore { key: key.to_string(), file: api::Binary(file) };
-    session.run_with("Restoring", command, PATIENCE, |event| {
-        if let Event::Restored { messages, new, .. } = event {
-            (messages_in_it, new_here) = (*messages, *new);
+    let command =
+        |confirm| Command::Restore { key: key.to_string(), file: api::Binary(file.clone()), confirm, keep_devices };
+    let mut told = None;
+    if is_new {
+        let mut preview = None;
+        // Without consent nothing is done, unless an earlier run was given it and was stopped: then this one goes on.
+        session.run_with("Looking at the account", command(false), PATIENCE, |event| match event {
+            Event::RestorePreview { preview: found, .. } => preview = Some((**found).clone()),
+            Event::Restored { messages, new, .. } => told = Some((*messages, *new)),
+            _ => {}
+        })?;
+        if let Some(preview) = preview {
+            show_preview(session, &preview);
+            consent(session, yes, "Make this a device of your account?")?;
         }
-    })?;
-    let text = match (messages_in_it, new_here) {
+    }
+    if told.is_none() {
+        session.run_with("Restoring", command(true), PATIENCE, |event| {
+            if let Event::Restored { messages, new, .. } = event {
+                told = Some((*messages, *new));
+            }
+        })?;
+    }
+    let (all, new) = told.unwrap_or_default();
+    if session.terminal.json {
+        session.terminal.event(Event::Restored { command: 0, messages: all, new });
+        return Ok(());
+    }
+    if is_new {
+        let account = session.account()?;
+        let terminal = session.terminal;
+        let good = terminal.paint(Paint::Good, "Restored.");
+        terminal.line(format!("{good} You are {} again, with {}.", clean(&account.address), messages(all)));
+        let waiting = session.conversations()?.iter().filter(|conversation| conversation.waiting).count();
+        if waiting > 0 {
+            session.terminal.line("Your conversations wait until somebody in them lets this device in, which their programs do by themselves:");
+            session.terminal.line("  transom list");
+        }
+        session.terminal.line("Make a recovery key and a backup for this device: transom backup key");
+        return Ok(());
+    }
+    let text = match (all, new) {
         (all, 0) if all > 0 => "Everything in the backup was here already.".into(),
         (all, new) => format!("Restored: {} of {} were not here.", new, messages(all)),
     };
-    if session.terminal.json {
-        session.terminal.event(Event::Restored { command: 0, messages: messages_in_it, new: new_here });
-    } else {
-        done(session, &text);
-    }
+    done(session, &text);
     Ok(())
+}
+
+/// What becoming a device of the account does.
+fn show_preview(session: &Session<'_>, preview: &RestorePreview) {
+    let terminal = session.terminal;
+    if terminal.json {
+        terminal.event(Event::RestorePreview { command: 0, preview: Box::new(preview.clone()) });
+        return;
+    }
+    let lines = Lines::new(terminal, &preview.address, Default::default());
+    terminal.line(format!("A backup of {}", terminal.paint(Paint::Strong, clean(&preview.address))));
+    terminal.line(format!("  made          {} · {}", lines.time(preview.made), messages(preview.messages)));
+    terminal.line(match preview.conversations {
+        1 => "  asks to join  1 conversation again".to_owned(),
+        n => format!("  asks to join  {n} conversations again"),
+    });
+    for device in &preview.devices {
+        let what = if preview.revokes { "revokes" } else { "keeps" };
+        let role = if device.certifies { ", certifies the others" } else { "" };
+        let (id, added) = (short_id(&device.id), lines.time(device.added));
+        terminal.line(format!("  {what:<12}  device {id}, added {added}{role}"));
+    }
 }
 
 fn state(session: &Session<'_>) -> Result<BackupState, Problem> {

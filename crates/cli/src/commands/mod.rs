@@ -87,7 +87,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Block { address } => people::block(session, address, true),
         Command::Unblock { address } => people::block(session, address, false),
         Command::Backup(backup) => backup::backup(session, backup),
-        Command::Restore { file } => backup::restore(session, file),
+        Command::Restore { file, yes, keep_devices } => backup::restore(session, file, *yes, *keep_devices),
         Command::Devices(Devices::List) => account::devices(session),
         Command::Devices(Devices::Link { new: Some(relay), .. }) => account::begin_link(session, relay),
         Command::Devices(Devices::Link { code, yes, no_history, .. }) => {

@@ -49,6 +49,7 @@ transcripts! {
     polls,
     refusals,
     relay_restarts,
+    restore,
     scheduled,
     vanishing,
     who,

@@ -8,7 +8,7 @@
 //! | `conversations`, `members`: outlines | `seen`, `heads`, `held`, `heals`, `forks`, `relays`, `rejoins`, `leaves`, `endings`: where this device stands in its logs |
 //! | `messages`, `acts`, `hidden`, `receipts` | `outbox`, `receipts_due`, `intents`, `pending_commits`, `uploads`, `deposits`, `invitations`: on their way |
 //! | | `invite_secrets`, `join_requests`, `joins`: of this device; `invite_links`: from the conversation's state |
-//! | `arrangements`, `looked`, the choice of receipts in `meta` | `messages_text`, `messages_indexed`: made anew; `own_records`: the relay has the newest; `history` |
+//! | `arrangements`, `looked`, the choice of receipts in `meta` | `messages_text`, `messages_indexed`: made anew; `own_records`: the relay has the newest; `history`; `restored` |
 //!
 //! What opens once and what has vanished stays where it is, with all that was done to it. A walk begins with what is newest and ends, once
 //! the other device is in every conversation, with what has come since it began: who takes it in counts ids, so nothing shows twice.
@@ -529,7 +529,7 @@ pub(crate) fn take_in(db: &Connection, items: &[Item], own: &str, now: u64) -> r
             Item::Message(message) => take_message(db, message, now, &mut taken)?,
             Item::Act(act) => take_act(db, act, &mut taken)?,
             Item::Contact(contact) => take_contact(db, contact, own)?,
-            Item::Conversation(conversation) => take_conversation(db, conversation)?,
+            Item::Conversation(conversation) => super::outlines::take(db, conversation)?,
             Item::Hidden(log, message) => take_hidden(db, log, message)?,
             Item::Place(place) => take_place(db, place, &mut taken)?,
             Item::Ticks(ticks) => take_ticks(db, ticks)?,
@@ -712,42 +712,6 @@ fn take_contact(db: &Connection, c: &Contact, own: &str) -> rusqlite::Result<()>
     };
     (merged.known, merged.blocked, merged.name) = (known, blocked, name);
     contacts::put(db, &merged)
-}
-
-/// Conversations that are over are listed as such. All others come by an invitation.
-fn take_conversation(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
-    if c.id.len() != 16 || c.kind > 2 || c.standing != 4 || c.relay.parse::<wire::RelayName>().is_err() {
-        return Ok(());
-    }
-    let inserted = db
-        .prepare_cached(
-            "INSERT OR IGNORE INTO conversations (id, relay, kind, name, peer, standing, inviter, log_made, epoch, cursor, chain, \
-             chain_known, created, touched, updated) VALUES (?1, ?2, ?3, ?4, ?5, 4, ?6, 1, 0, 0, ?7, 0, ?8, ?9, 0)",
-        )?
-        .execute(params![
-            c.id.as_slice(),
-            c.relay,
-            c.kind,
-            c.name,
-            c.peer,
-            c.inviter,
-            [0_u8; 32],
-            int(c.created),
-            int(c.touched)
-        ])?;
-    if inserted == 0 {
-        return Ok(());
-    }
-    for member in c.members.iter().filter(|member| member.key.len() == 32 && member.role <= 2) {
-        db.prepare_cached("INSERT OR IGNORE INTO members VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-            c.id.as_slice(),
-            member.address,
-            member.key.as_slice(),
-            member.role,
-            member.devices
-        ])?;
-    }
-    Ok(())
 }
 
 /// What stands at another place behind a restore has that place's time: the later one counts.

@@ -268,6 +268,7 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "held",
         "heals",
         "rejoins",
+        "restored",
         "leaves",
         "endings",
         "looked",

@@ -19,6 +19,7 @@ pub(crate) mod keyfile;
 pub(crate) mod leaves;
 pub(crate) mod messages;
 pub(crate) mod outbox;
+pub(crate) mod outlines;
 pub(crate) mod own_state;
 pub(crate) mod scheduled;
 

@@ -141,6 +141,33 @@ impl NewDevice {
         Device { certificate, inbox: self.inbox(), hpke_key: self.hpke_key(), added: now, revoked: None }
     }
 
+    /// A device of an account that comes back from a backup: the successor of `before` lists it and, unless they are kept, revokes all
+    /// others. `None` if a record can't list one device more.
+    pub(crate) fn restore_account(
+        mut self,
+        account: &SigningKey,
+        before: &Signed<AccountRecord>,
+        keep: bool,
+        now: UnixMillis,
+    ) -> Option<Me> {
+        let mut next = before.value().clone();
+        if next.devices.len() >= wire::MAX_DEVICES {
+            return None;
+        }
+        next.version = next.version.checked_add(1)?;
+        next.predecessor = before.hash();
+        if !keep && !planted!(RestoreKeepsOldDevices) {
+            next.devices.iter_mut().filter(|device| device.revoked.is_none()).for_each(|d| d.revoked = Some(now));
+        }
+        next.devices.push(self.certify(account, &before.address, &crate::mls::SUITES, now));
+        let record = next.sign(account);
+        self.stored.account_seed = Some(account.to_bytes());
+        self.stored.record = record.bytes().to_vec();
+        self.stored.registered = true;
+        let signer = SigningKey::from_bytes(&self.stored.signature_seed);
+        Some(Me { address: record.address.clone(), stored: self.stored.clone(), signer, record })
+    }
+
     /// The record of another device's answer lists this device with just these keys: it is part of that account.
     pub(crate) fn join_account(mut self, record: Signed<AccountRecord>) -> Option<Me> {
         let device = record.active().find(|device| device.certificate.device == self.id())?;
@@ -170,7 +197,12 @@ pub(crate) struct Candidate {
 impl Me {
     /// From the database, `None` before registration or linking.
     pub(crate) fn load(db: &rusqlite::Connection) -> Result<Option<Self>, crate::OpenError> {
-        let Some(stored) = crate::db::meta::<Stored>(db, META)? else { return Ok(None) };
+        Self::load_from(db, META)
+    }
+
+    /// The same, of a device that is kept in another place until it is one.
+    pub(crate) fn load_from(db: &rusqlite::Connection, key: &str) -> Result<Option<Self>, crate::OpenError> {
+        let Some(stored) = crate::db::meta::<Stored>(db, key)? else { return Ok(None) };
         let record = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&stored.record))
             .map_err(|_| crate::OpenError::Inconsistent("own record"))?;
         let signer = SigningKey::from_bytes(&stored.signature_seed);
@@ -180,6 +212,11 @@ impl Me {
     pub(crate) fn save(&self, db: &rusqlite::Connection) -> rusqlite::Result<()> {
         crate::sync::keep_record(db, self.record.version, self.record.bytes())?;
         crate::db::set_meta(db, META, &self.stored)
+    }
+
+    /// Keeps it in another place until it is one.
+    pub(crate) fn save_to(&self, db: &rusqlite::Connection, key: &str) -> rusqlite::Result<()> {
+        crate::db::set_meta(db, key, &self.stored)
     }
 
     pub(crate) fn device(&self) -> DeviceId {

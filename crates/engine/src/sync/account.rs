@@ -77,6 +77,9 @@ impl State {
                 "Use another profile for another account.",
             )));
         }
+        if let Some(problem) = self.unfinished_recovery(turn)? {
+            return Ok(Err(problem));
+        }
         let address = match super::resolve::address(address) {
             Ok(address) => address,
             Err(problem) => return Ok(Err(problem)),
@@ -99,7 +102,7 @@ impl State {
         let forgotten_until = self.account.forgotten_until;
         self.account.link_down();
         self.account.forgotten_until = forgotten_until;
-        let Some(me) = &self.me else { return Ok(()) };
+        let Some(me) = &self.me else { return self.recovery_link_up(turn) };
         if me.revoked() {
             // For good: nothing of this lane is for it any more.
             if let Some(route) = self.account_route() {
@@ -158,7 +161,7 @@ impl State {
         Ok(())
     }
 
-    fn authenticate(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn authenticate(&mut self, turn: &mut Turn<'_>) {
         let Some(route) = self.account_route() else { return };
         let (Some(me), Some(link)) = (&self.me, self.links.get(&route)) else { return };
         let device = me.device();

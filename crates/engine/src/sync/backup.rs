@@ -198,23 +198,15 @@ impl State {
         Ok(Ok(()))
     }
 
-    /// Takes a backup in.
+    /// Takes a backup in; where there is no account here yet, with the account itself.
     pub(super) fn restore(
         &mut self,
         turn: &mut Turn<'_>,
         command: CommandId,
-        key: &str,
-        file: &[u8],
+        (key, file): (&str, &[u8]),
+        choices: (bool, bool),
     ) -> Done<Result<(), Problem>> {
-        let Some(me) = &self.me else {
-            return Ok(Err(Problem::new(
-                Kind::Usage,
-                "This profile has no account yet.",
-                "A backup holds what was said, not the account's key, so it can't make this a device of your account.",
-                "Link this device to your account first, then restore.",
-            )));
-        };
-        if me.revoked() {
+        if self.me.as_ref().is_some_and(Me::revoked) {
             return Ok(Err(super::commands::revoked()));
         }
         let opened = match RecoveryKey::parse(key) {
@@ -229,19 +221,19 @@ impl State {
             }
         };
         // A head that names another account than its key belongs to is nobody's honest making.
-        let opened = opened.and_then(|opened| opened.head.account().map(|_| opened));
-        let opened = match opened {
-            Ok(opened) if is_of(&opened.head, me) => opened,
-            Ok(_) => {
-                return Ok(Err(Problem::new(
-                    Kind::Forbidden,
-                    "This backup is of another account.",
-                    format!("This profile is of {}.", me.address),
-                    "Restore it on a device of the account that it was made of.",
-                )));
-            }
+        let opened = match opened.and_then(|opened| opened.head.account().map(|_| opened)) {
+            Ok(opened) => opened,
             Err(error) => return Ok(Err(unreadable(error))),
         };
+        let Some(me) = &self.me else { return self.begin_recovery(turn, command, opened, choices) };
+        if !is_of(&opened.head, me) {
+            return Ok(Err(Problem::new(
+                Kind::Forbidden,
+                "This backup is of another account.",
+                format!("This profile is of {}.", me.address),
+                "Restore it on a device of the account that it was made of.",
+            )));
+        }
         let (mut messages, mut new) = (0, 0);
         for chunk in &opened.chunks {
             messages += chunk.items.iter().filter(|item| item.is_written()).count() as u64;
@@ -261,7 +253,7 @@ fn is_of(head: &Head, me: &Me) -> bool {
     head.account_key.as_slice() == me.account_key() && head.address == me.address.as_str()
 }
 
-fn unreadable(error: FileError) -> Problem {
+pub(super) fn unreadable(error: FileError) -> Problem {
     let (kind, what, why, next) = match error {
         FileError::NotABackup => {
             (Kind::Usage, "This file is not a backup.", "", "Name a file that `backup create` wrote.")

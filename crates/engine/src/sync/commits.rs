@@ -170,12 +170,14 @@ impl State {
             (true, true) => Followed::AddedAgain(author.address.to_string()),
         };
         let story = story(group, &incoming);
-        let readded: Vec<_> = incoming
-            .added
-            .iter()
-            .filter(|added| incoming.removed.iter().any(|m| same_device(&m.certificate, &added.certificate)))
-            .map(|added| added.certificate.clone())
-            .collect();
+        // Of accounts that are in: a request of such a device to be let in is answered, whoever had asked for it.
+        let is_in = |added: &&Member| {
+            group.members().iter().any(|m| m.certificate.account_key == added.certificate.account_key)
+        };
+        let readded: Vec<_> = match body.asked.is_some() || body.record.is_some() {
+            true => incoming.added.iter().filter(is_in).map(|added| added.certificate.clone()).collect(),
+            false => Vec::new(),
+        };
         if !incoming.removes_self {
             group.merge(&turn.mls, incoming)?;
         }

@@ -312,18 +312,22 @@ impl State {
 
     /// Something that happened to the conversation, in words.
     pub(super) fn system_message(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, text: &str) -> Done {
+        self.system_message_at(turn, conversation.id, (conversation.cursor.0, turn.now.0), text)
+    }
+
+    /// The same, at another place and time.
+    pub(super) fn system_message_at(
+        &mut self,
+        turn: &mut Turn<'_>,
+        log: LogId,
+        (seq, time): (u64, u64),
+        text: &str,
+    ) -> Done {
         // The same on every device that sees the same: what comes with history shows nothing twice.
-        let place = conversation.cursor.0.to_be_bytes();
-        let id = crate::formats::hash(&wire::signing_input(
-            "transom v1 note",
-            &[&conversation.id.0, &place, text.as_bytes()],
-        ));
-        let message = Message {
-            sent: turn.now.0,
-            time: turn.now.0,
-            seq: conversation.cursor.0,
-            ..Message::new(conversation.id, id, MessageKind::System { text: text.to_owned() })
-        };
+        let place = seq.to_be_bytes();
+        let id = crate::formats::hash(&wire::signing_input("transom v1 note", &[&log.0, &place, text.as_bytes()]));
+        let kind = MessageKind::System { text: text.to_owned() };
+        let message = Message { sent: time, time, seq, ..Message::new(log, id, kind) };
         self.store_message(turn, &message)?;
         Ok(())
     }

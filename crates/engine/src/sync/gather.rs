@@ -338,16 +338,21 @@ fn usable(
     Some(offered.package.clone())
 }
 
+/// The record of the account whose device asks to be added again.
+pub(super) fn record_of(rejoin: &Rejoin) -> Option<Signed<AccountRecord>> {
+    Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)).ok()
+}
+
 /// Who asks to be added again.
 pub(super) fn rejoining(rejoin: &Rejoin) -> Option<Signed<DeviceCertificate>> {
-    let record = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)).ok()?;
+    let record = record_of(rejoin)?;
     let device = DeviceId(rejoin.device.as_slice().try_into().ok()?);
     record.active().find(|d| d.certificate.device == device).map(|d| d.certificate.clone())
 }
 
 /// A device that asked to be added again brings its own key package.
 pub(super) fn rejoined(rejoin: &Rejoin) -> Option<Gathered> {
-    let record = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)).ok()?;
+    let record = record_of(rejoin)?;
     let device: [u8; 16] = rejoin.device.as_slice().try_into().ok()?;
     Some(Gathered {
         address: record.address.to_string(),

@@ -9,6 +9,7 @@ use wire::{Bytes, Code, EntryId, Epoch, LogId, Request, Response};
 
 use super::gather::Gathered;
 use super::outline::Grounds;
+use super::validity::same_device;
 use super::{Ask, Done, State, Turn};
 use crate::db;
 use crate::db::conversations::{self, Conversation};
@@ -580,6 +581,21 @@ impl State {
             Intent::Transfer { member } => vec![format!("You handed the group over to {member}.")],
             Intent::AddOwnDevices => vec!["You added a device.".into()],
             Intent::RemoveOwnDevices { .. } => vec!["You removed a device.".into()],
+            Intent::Readd { rejoin } => {
+                let request = formats::decode::<formats::Rejoin>(&rejoin).ok();
+                let asks = request.as_ref().and_then(super::gather::rejoining);
+                let record = request.as_ref().and_then(super::gather::record_of);
+                let (Some(asks), Some(record)) = (asks, record) else { return Ok(Vec::new()) };
+                let is_alone = record.active().count() == 1;
+                let was_in = self.with_group(turn, id, |_, _, group| {
+                    Ok(group.members().iter().any(|m| same_device(&m.certificate, &asks)))
+                })?;
+                match (was_in.unwrap_or(false), is_alone) {
+                    (true, _) => Vec::new(),
+                    (false, true) => vec![super::story::new_device_alone(asks.address.as_str())],
+                    (false, false) => vec![format!("{} has a new device.", asks.address)],
+                }
+            }
             Intent::Tidy => self
                 .with_group(turn, id, |_, _, group| {
                     let leaving: BTreeSet<u32> = group.leaving().collect();

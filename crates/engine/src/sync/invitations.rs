@@ -62,10 +62,15 @@ impl State {
         tree: BlobId,
         tree_key: &AttachmentKey,
     ) -> Done {
-        let Some(me) = &self.me else { return Ok(()) };
         let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&invite.record)) else { return Ok(()) };
         let Ok(device) = formats::array::<16>(&invite.device) else { return Ok(()) };
         let Some(device) = record.device(DeviceId(device)) else { return Ok(()) };
+        if invite.readd {
+            // What else this device has asked for is answered with it.
+            let time = turn.entry_time.unwrap_or(turn.now);
+            self.forget_readds(turn, conversation.id, std::slice::from_ref(&device.certificate), time)?;
+        }
+        let Some(me) = &self.me else { return Ok(()) };
         let mut invitation = Invitation {
             version: 1,
             relay: conversation.relay.to_string(),
@@ -436,7 +441,10 @@ impl State {
                 }),
             });
         }
-        if kind == ConversationKind::Group && row.sender != own_address {
+        let restored = db::outlines::restored(turn.db, id)?;
+        if let Some(made) = restored {
+            self.let_in_again(turn, &conversation, &row.sender, made)?;
+        } else if kind == ConversationKind::Group && row.sender != own_address {
             self.system_message(turn, &conversation, &format!("{} added you.", row.sender))?;
         }
         self.joined_in(turn, conversation, invitation.incarnation.as_ref().map(|bytes| bytes.as_slice()))?;

@@ -131,6 +131,9 @@ impl State {
                 "Use another profile to link a device.",
             )));
         }
+        if let Some(problem) = self.unfinished_recovery(turn)? {
+            return Ok(Err(problem));
+        }
         let Ok(relay) = relay.parse::<RelayName>() else {
             return Ok(Err(Problem::new(
                 Kind::Usage,
@@ -245,7 +248,7 @@ impl State {
         Ok(Ok(()))
     }
 
-    fn drop_linking(&mut self, turn: &mut Turn<'_>) -> Done {
+    pub(super) fn drop_linking(&mut self, turn: &mut Turn<'_>) -> Done {
         if let Some(linking) = self.linking.take() {
             self.want(turn, Route { relay: linking.relay.clone(), lane: Lane::Rendezvous }, false);
             db::remove_meta(turn.db, META)?;

@@ -24,6 +24,7 @@ mod outbox;
 mod outline;
 mod own_state;
 mod receipts;
+mod recovery;
 mod rejoin;
 mod resolve;
 mod restored;
@@ -74,6 +75,8 @@ pub(crate) struct State {
     linking: Option<linking::Linking>,
     history: history::HistoryRun,
     backup: backup::BackupRun,
+    recovery: Option<recovery::Recovery>,
+    rejoins: rejoin::RejoinRun,
     waits: waits::Waits,
     account: account::AccountRun,
     next_number: u64,
@@ -195,6 +198,13 @@ enum Ask {
         log: LogId,
     },
     Link(linking::Step),
+    Recover(recovery::Step),
+    /// A member that is to be asked to let this device in.
+    RejoinLookUp {
+        log: LogId,
+        address: String,
+        round: u32,
+    },
     /// Nobody waits for the answer.
     Ignored,
 }
@@ -221,6 +231,8 @@ impl State {
             linking: None,
             history: history::HistoryRun::load(db)?,
             backup: backup::BackupRun::default(),
+            recovery: None,
+            rejoins: rejoin::RejoinRun::default(),
             waits: waits::Waits::default(),
             account: account::AccountRun::default(),
             next_number: 1,
@@ -290,6 +302,7 @@ impl State {
     fn drive_all(&mut self, turn: &mut Turn<'_>) -> Done {
         self.drive_account(turn)?;
         self.drive_linking(turn)?;
+        self.drive_recovery(turn)?;
         self.drive_scheduled(turn)?;
         for conversation in crate::db::outbox::intending(turn.db)? {
             self.drive_intents(turn, conversation)?;
@@ -336,6 +349,8 @@ impl State {
             Ask::Deposit { row } => self.on_deposited(turn, row, result),
             Ask::JoinLookUp { log } => self.on_join_looked_up(turn, log, result),
             Ask::Link(step) => self.on_link_step(turn, step, result),
+            Ask::Recover(step) => self.on_recovered(turn, step, result),
+            Ask::RejoinLookUp { log, address, round } => self.on_rejoin_looked_up(turn, (log, round), &address, result),
             Ask::Ignored => Ok(()),
         }
     }

@@ -223,9 +223,25 @@ impl State {
             Intent::Readd { rejoin } => {
                 let Ok(request) = formats::decode::<Rejoin>(rejoin) else { return Ok(Err(Plan::Nothing)) };
                 let Some(asks) = super::gather::rejoining(&request) else { return Ok(Err(Plan::Nothing)) };
-                let leaf = members.iter().find(|m| same_device(&m.certificate, &asks));
-                let Some(leaf) = leaf else { return Ok(Err(Plan::Nothing)) };
-                outline.change.removes = vec![leaf.leaf];
+                match members.iter().find(|m| same_device(&m.certificate, &asks)) {
+                    Some(leaf) => outline.change.removes = vec![leaf.leaf],
+                    // A device that is not in yet, of an account that is: those that its record revokes go.
+                    None => {
+                        let mut of_account =
+                            members.iter().filter(|m| m.certificate.account_key == asks.account_key).peekable();
+                        let is_in = of_account.peek().is_some_and(|m| m.certificate.address == asks.address);
+                        if !is_in && !planted!(RemovedAccountReadded) {
+                            return Ok(Err(Plan::Nothing));
+                        }
+                        let Some(record) = super::gather::record_of(&request) else { return Ok(Err(Plan::Nothing)) };
+                        let is_revoked = |m: &&Member| {
+                            record.device(m.certificate.device).is_some_and(|device| device.revoked.is_some())
+                                && m.leaf != group.own_leaf()
+                        };
+                        outline.change.removes = of_account.filter(is_revoked).map(|m| m.leaf).collect();
+                        outline.grounds.record = Some(record.bytes().to_vec());
+                    }
+                }
                 outline.rejoin = Some(request);
                 outline.grounds.asked = Some((rejoin.clone(), me.inbox()));
             }

@@ -1,24 +1,29 @@
-//! Requests to be added again, of this device when it alone can't follow a conversation, and of others.
+//! Requests to be added again, of this device when it alone can't follow a conversation or has come back from a backup, and of others.
+//!
+//! A device that is not in the conversation yet is let in if its account is: the commit that adds it takes out those that the account's
+//! record revokes. Whether an account is in only the group says, never a request.
 //!
 //! Whoever is asked may answer, and nobody has to: a member that adds the device and never sends the invitation has shut it out, so
 //! that others are asked after a while, others each time, for a week.
 
 use std::cmp::min;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Event, Kind, Problem, Standing};
 use rusqlite::params;
 use wire::{
-    AccountRecord, Bytes, Device, DeviceCertificate, DeviceId, EntryId, Label, LogId, RelayName, Signed, UnixMillis,
-    sign, verify,
+    AccountRecord, Address, Bytes, Device, DeviceCertificate, DeviceId, EntryId, Label, LogId, RelayName, Request,
+    Response, Signed, UnixMillis, sign, verify,
 };
 
 use super::intents::Intent;
-use super::{Done, State, Turn};
+use super::{Ask, Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit};
-use crate::db::{self, contacts, int, uint};
+use crate::db::{self, contacts, int, messages, outlines, uint};
 use crate::formats::{self, CommitBody, Deposit, Rejoin};
 use crate::identity::seal_deposit;
+use crate::io::Rejection;
 use crate::mls;
 
 /// A request to be added again is valid for this time.
@@ -31,8 +36,19 @@ const SPREAD_MS: u64 = 60_000;
 const ROUND_MS: u64 = 3_600_000;
 /// Rounds before it is given up: some 7 days.
 const ROUNDS: u32 = 11;
+/// Before members are asked again whose relays could not be asked for their devices.
+const UNREACHED_MS: u64 = 600_000;
 /// How long the invitation may take that belongs to a commit which adds this device again.
 const INVITATION_MS: u64 = 600_000;
+
+/// What is known in memory of the own requests.
+#[derive(Default)]
+pub(super) struct RejoinRun {
+    /// The round in which members of a conversation were last looked up.
+    looked: BTreeMap<LogId, u32>,
+    /// Where some of them could not be.
+    unreached: BTreeSet<LogId>,
+}
 
 impl State {
     /// This device alone can't follow a conversation: asks members that it knows to add it again.
@@ -60,7 +76,7 @@ impl State {
     }
 
     /// The next round of requests is due in so long.
-    fn ask_later(&mut self, turn: &mut Turn<'_>, id: LogId, round: u32, after: u64) -> Done {
+    pub(super) fn ask_later(&mut self, turn: &mut Turn<'_>, id: LogId, round: u32, after: u64) -> Done {
         turn.db.prepare_cached("INSERT OR REPLACE INTO rejoins VALUES (?1, ?2, ?3)")?.execute(params![
             id.0,
             round,
@@ -82,20 +98,40 @@ impl State {
             match held {
                 Some(_) if next > turn.now.0 => turn.wake_at(UnixMillis(next)),
                 Some(conversation) if round < ROUNDS => {
-                    self.ask_round(turn, &conversation, round)?;
-                    self.ask_later(turn, id, round + 1, min(ROUND_MS << round, 86_400_000))?;
+                    // A device that follows knows of changes as they come; one from a backup knows the members as they were then.
+                    let is_restored = outlines::restored(turn.db, id)?.is_some();
+                    if is_restored && self.looks_members_up(turn, &conversation, round)? {
+                        continue;
+                    }
+                    let asked = self.ask_round(turn, &conversation, round)?;
+                    if self.rejoins.unreached.remove(&id) && asked == 0 {
+                        // A relay that is out of reach costs no round.
+                        self.rejoins.looked.remove(&id);
+                        self.ask_later(turn, id, round, UNREACHED_MS)?;
+                    } else {
+                        self.ask_later(turn, id, round + 1, min(ROUND_MS << round, 86_400_000))?;
+                    }
                 }
                 Some(conversation) => {
                     forget_rejoin(turn, id)?;
-                    turn.event(Event::Notice {
-                        conversation: Some(id.to_string()),
-                        problem: Problem::new(
-                            Kind::Offline,
-                            format!("Nobody has added this device to “{}” again.", conversation.name),
-                            "It has asked for a week.",
-                            "Ask the others to remove you and to add you again.",
-                        ),
-                    });
+                    let is_restored = outlines::restored(turn.db, id)?.is_some();
+                    let problem = Problem::new(
+                        Kind::Offline,
+                        format!("Nobody has added this device to “{}” again.", conversation.name),
+                        match is_restored {
+                            true => "It has asked for a week: nobody was there, or you are no longer a member.",
+                            false => "It has asked for a week.",
+                        },
+                        "Ask the others to remove you and to add you again.",
+                    );
+                    let notice = problem.clone();
+                    turn.event(Event::Notice { conversation: Some(id.to_string()), problem: notice });
+                    if is_restored {
+                        // Nothing is lost by giving it up, and another one can be begun with the same people.
+                        self.end_conversation(turn, id, &problem)?;
+                    } else {
+                        self.conversation_changed(turn, id)?;
+                    }
                 }
                 None => forget_rejoin(turn, id)?,
             }
@@ -117,7 +153,8 @@ impl State {
         know(&record);
         for member in conversations::members(turn.db, id)?.iter().filter(|m| m.account_key != record.account_key) {
             let Ok(address) = member.address.parse() else { continue };
-            let Some(bytes) = contacts::get(turn.db, &address)?.and_then(|contact| contact.record) else { continue };
+            let contact = contacts::get(turn.db, &address)?.filter(|contact| !contact.blocked);
+            let Some(bytes) = contact.and_then(|contact| contact.record) else { continue };
             if let Ok(target) = Signed::<AccountRecord>::parse(bytes.into()) {
                 know(&target);
             }
@@ -156,7 +193,92 @@ impl State {
         Ok(devices.len())
     }
 
-    /// Another member asks to be added again.
+    /// Looks a few members up before they are asked, others in each round: a backup does not hold the record of everybody, and what it
+    /// holds may have changed. True while answers are on their way.
+    fn looks_members_up(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, round: u32) -> Done<bool> {
+        let log = conversation.id;
+        if self.is_looking_up(log) {
+            self.ask_later(turn, log, round, UNREACHED_MS)?;
+            return Ok(true);
+        }
+        let Some(own) = self.me.as_ref().map(|me| me.account_key()) else { return Ok(false) };
+        if self.rejoins.looked.insert(log, round) == Some(round) {
+            return Ok(false);
+        }
+        let mut members = Vec::new();
+        for member in conversations::members(turn.db, log)?.into_iter().filter(|member| member.account_key != own) {
+            let Ok(address) = member.address.parse::<Address>() else { continue };
+            let known = contacts::get(turn.db, &address)?;
+            let is_known = known.as_ref().is_some_and(|known| known.record.is_some());
+            if known.is_none_or(|known| !known.blocked) && (round > 0 || !is_known) {
+                members.push(address);
+            }
+        }
+        if members.is_empty() {
+            return Ok(false);
+        }
+        let begin = round as usize * ASKED % members.len();
+        members.rotate_left(begin);
+        for address in members.into_iter().take(ASKED) {
+            let route = self.errand(address.relay());
+            let ask = Ask::RejoinLookUp { log, address: address.to_string(), round };
+            self.ask(turn, route, Request::LookUp { address }, ask);
+        }
+        self.ask_later(turn, log, round, UNREACHED_MS)?;
+        Ok(true)
+    }
+
+    fn is_looking_up(&self, log: LogId) -> bool {
+        self.asked.values().any(|ask| matches!(ask, Ask::RejoinLookUp { log: other, .. } if *other == log))
+    }
+
+    /// What the relay of a member says of its devices. Once all have said so they are asked.
+    pub(super) fn on_rejoin_looked_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (log, round): (LogId, u32),
+        address: &str,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        let waits = conversations::get(turn.db, log)?.is_some_and(|c| c.standing == Standing::Held);
+        if !waits || !outlines::is_waiting(turn.db, log)? {
+            return Ok(());
+        }
+        match result {
+            Ok(Response::Record(bytes)) => {
+                if Signed::<AccountRecord>::parse(bytes.clone()).is_ok_and(|record| record.address.as_str() == address)
+                {
+                    self.see_record(turn, &bytes, true)?;
+                }
+            }
+            Err(Rejection::Refused(error)) if !error.code.is_transient() => {}
+            Err(_) => {
+                self.rejoins.unreached.insert(log);
+            }
+            Ok(_) => {}
+        }
+        if self.is_looking_up(log) { Ok(()) } else { self.ask_later(turn, log, round, 0) }
+    }
+
+    /// This device, which has come back from a backup, is in a conversation again: what it does not have is said where it would stand.
+    pub(super) fn let_in_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        by: &str,
+        made: u64,
+    ) -> Done {
+        outlines::forget_restored(turn.db, conversation.id)?;
+        if let Some(last) = messages::last_up_to(turn.db, conversation.id, conversation.cursor.0)? {
+            let text = "The backup that you have restored ends here.";
+            self.system_message_at(turn, conversation.id, (last.seq, made), text)?;
+        }
+        let text =
+            format!("{by} has let your new device in. What was written here since the backup is not on this device.");
+        self.system_message(turn, conversation, &text)
+    }
+
+    /// Another member asks to be added again, or a device of one that is not in yet.
     pub(super) fn on_rejoin(&mut self, turn: &mut Turn<'_>, rejoin: Rejoin) -> Done {
         let Some(me) = &self.me else { return Ok(()) };
         let inbox = me.inbox();
@@ -171,13 +293,16 @@ impl State {
         let log = LogId(log);
         let fits = mls::check_key_package(&turn.mls, &rejoin.package, device).is_ok();
         let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
-        let member = conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
+        // Under another address nobody could follow the commit that adds it.
+        let is_of =
+            |m: &conversations::Member| m.account_key == record.account_key && m.address == record.address.as_str();
+        let member = conversations::members(turn.db, log)?.iter().any(is_of) || planted!(RemovedAccountReadded);
         if signed.is_err() || !fits || age > LIFE_MS || !member || conversation.standing != Standing::Active {
             return Ok(());
         }
         // A newer list of the account's devices than the one that came along may have taken this one out.
         let known =
-            contacts::get(turn.db, &record.address)?.filter(|c| c.version > record.version).and_then(|c| c.record);
+            contacts::get(turn.db, &record.address)?.filter(|c| c.version >= record.version).and_then(|c| c.record);
         let known = known.and_then(|bytes| Signed::<AccountRecord>::parse(bytes.into()).ok());
         if known.is_some_and(|known| known.active().all(|d| d.certificate.device != device.certificate.device)) {
             return Ok(());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::Role;
 
 use super::validity::same_device;
-use crate::mls::{Group, Incoming};
+use crate::mls::{Group, Incoming, Member};
 use crate::state::ConversationState;
 
 /// What a commit did, in words for the conversation.
@@ -22,7 +22,12 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
         }
         if accounts.contains(&certificate.account_key) {
             let back = incoming.removed.iter().any(|m| same_device(&m.certificate, certificate));
-            if !back {
+            let is_gone = |leaf| incoming.removed.iter().chain(&incoming.left).any(|m| m.leaf == leaf);
+            let of_account = |m: &&Member| m.certificate.account_key == certificate.account_key;
+            let starts_anew = group.members().iter().filter(of_account).all(|m| is_gone(m.leaf));
+            if starts_anew && !back {
+                lines.push(new_device_alone(certificate.address.as_str()));
+            } else if !back {
                 lines.push(format!("{} has a new device.", certificate.address));
             }
         } else {
@@ -62,6 +67,11 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
         lines.extend(state_story((&author, author_key), &before, &after, &name));
     }
     lines
+}
+
+/// That an account has lost all of its devices and is back with another one, in words.
+pub(super) fn new_device_alone(who: &str) -> String {
+    format!("{who} has a new device, restored from a backup. All earlier ones are gone.")
 }
 
 /// Who inherited a group by an own commit, in words.

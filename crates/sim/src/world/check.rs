@@ -49,7 +49,7 @@ impl Shown {
 }
 
 /// What a text said before it was edited, as it was typed. What is passed on is nobody's first text.
-fn first_text(device: &Device, message: &Message) -> Option<String> {
+pub(super) fn first_text(device: &Device, message: &Message) -> Option<String> {
     let MessageKind::Text { text } = &message.kind else { return None };
     if message.forwarded {
         return None;
@@ -96,7 +96,9 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
     }
     later(devices, &shown, model, now)?;
     written_order(&shown, model)?;
-    removed(&shown, model)
+    removed(&shown, model)?;
+    stay_out(&shown, model)?;
+    recovered(&shown, model)
 }
 
 /// I2: no device shows a text twice.
@@ -481,6 +483,86 @@ fn removed(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Viola
                     !what.texts.contains_key(text),
                     "I4",
                     "device {device} was removed and shows {text}, written later"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rule 6: who was removed, and whom nobody has added since, is in no group of anybody.
+fn stay_out(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    for given in model.given.values() {
+        let (Command::RemoveMember { member, .. }, Fate::Done(gone), Some(id)) =
+            (&given.command, given.fate, &given.conversation)
+        else {
+            continue;
+        };
+        let comes_back = model.given.iter().any(|((device, _), other)| {
+            let over = matches!(other.fate, Fate::Done(at) | Fate::Failed(at) if at < given.step);
+            let here = other.conversation.as_ref().is_none_or(|there| there == id);
+            !over
+                && match &other.command {
+                    Command::AddMembers { members, .. } | Command::CreateGroup { members, .. } => {
+                        here && members.contains(member)
+                    }
+                    Command::Join { .. } => model.accounts.get(device) == Some(member),
+                    Command::AnswerJoin { address, .. } => address == member,
+                    _ => false,
+                }
+        });
+        for (device, what) in shown.iter().filter(|_| !comes_back && !model.restored) {
+            let Some((conversation, _)) = what.conversations.get(id) else { continue };
+            let is_in = conversation.members.iter().any(|shown| shown.address == *member);
+            ensure!(
+                !is_in || conversation.standing != Standing::Active,
+                "rule 6",
+                "device {device} shows {member} in {id}, who was removed in step {gone}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Rule 16: whoever has lost all devices and restored the account shows what the backup held, and where others are with the account they
+/// have let the new device in, and the earlier ones are out.
+fn recovered(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    for (device, held) in &model.recovered {
+        let (Some(what), Some(account)) = (shown.get(device), model.accounts.get(device)) else { continue };
+        for (id, texts) in held {
+            let here = what.conversations.get(id);
+            ensure!(here.is_some(), "16", "device {device} shows nothing of {id}, which was in the backup");
+            let gone = |text: &str| model.taken_back.contains(text) || model.has_timer(Some(id));
+            for text in texts.iter().filter(|text| !gone(text)) {
+                let there = what.texts.get(text).is_some_and(|places| places.iter().any(|(there, _)| there == id));
+                ensure!(there, "16", "device {device} does not show {text}, which was in the backup");
+            }
+        }
+        let own = model.accounts.values().filter(|of| *of == account).count();
+        for (other, theirs) in shown.iter().filter(|(other, _)| model.accounts.get(other) != Some(account)) {
+            let in_use = theirs
+                .conversations
+                .iter()
+                .filter(|(id, (conversation, _))| conversation.standing == Standing::Active && held.contains_key(*id));
+            for (id, (conversation, _)) in in_use {
+                let Some(member) = conversation.members.iter().find(|member| member.address == *account) else {
+                    continue;
+                };
+                // Whoever is blocked is not asked.
+                if model.accounts.values().any(|who| model.blocked(who, account)) {
+                    continue;
+                }
+                ensure!(
+                    member.devices as usize <= own,
+                    "16",
+                    "device {other} shows {} devices of {account} in {id}, which has restored and has {own}",
+                    member.devices
+                );
+                let standing = what.conversations.get(id).map(|(conversation, _)| conversation.standing);
+                ensure!(
+                    standing == Some(Standing::Active) || model.may_have_gone(account, id, 0) || model.restored,
+                    "16",
+                    "device {other} has {account} in {id}, where device {device} has restored it and stands as {standing:?}"
                 );
             }
         }

@@ -104,6 +104,13 @@ impl Device {
         self.wake = None;
     }
 
+    /// The device is gone, and another one without an account has its number.
+    pub fn lose(&mut self, fresh: Home, net: &mut Net) {
+        self.crash(net);
+        self.home = fresh;
+        self.events.clear();
+    }
+
     /// The device loses power: the program dies, and of its files there is left what was synced.
     pub fn cut_power(&mut self, net: &mut Net) -> Result<(), Violation> {
         if let Home::Files(profile) = &self.home {

@@ -6,6 +6,7 @@ mod device;
 mod home;
 mod in_step;
 mod model;
+mod recovery;
 mod seeded;
 mod transition;
 
@@ -58,6 +59,12 @@ pub struct Kept {
     pub key: String,
     /// The file's bytes.
     pub file: Vec<u8>,
+    /// What the device showed when the backup was begun: each conversation that was in use, with its texts.
+    pub shown: BTreeMap<String, BTreeSet<String>>,
+    /// The file is whole.
+    pub whole: bool,
+    /// The command that writes it.
+    command: u64,
 }
 
 /// How often the network misbehaves, in a thousand of its steps.
@@ -90,8 +97,12 @@ pub struct World {
     backups: BTreeMap<RelayId, Disk>,
     /// What is kept of each device.
     pub kept: BTreeMap<DeviceId, Kept>,
+    /// Fresh devices on which an account is to be restored, and what from.
+    recovering: BTreeMap<DeviceId, Kept>,
     /// When anybody was last told anything of weight.
     news: UnixMillis,
+    /// What was left in inboxes, and at which relay: a relay can leave it there again.
+    deposits: Vec<(RelayId, LogId, Bytes)>,
     /// The bytes sent under each entry id.
     sent: BTreeMap<(LogId, EntryId), Bytes>,
     /// The keys that messages were sealed with.
@@ -154,8 +165,10 @@ impl World {
             linking: Vec::new(),
             without_history: false,
             kept: BTreeMap::new(),
+            recovering: BTreeMap::new(),
             backups: BTreeMap::new(),
             news: now,
+            deposits: Vec::new(),
             sent: BTreeMap::new(),
             #[cfg(feature = "mutants")]
             keys: BTreeSet::new(),
@@ -232,9 +245,10 @@ impl World {
             }
             Transition::BackUp(device) => self.command(*device, Command::MakeRecoveryKey)?,
             Transition::Restore { device, of } => {
-                let Kept { key, file } = self.kept.get(of).cloned().unwrap_or_default();
-                self.command(*device, Command::Restore { key, file: api::Binary(file) })?;
+                let kept = self.kept.get(of).cloned().unwrap_or_default();
+                self.command(*device, kept.restores(false))?;
             }
+            Transition::Recover { device, of } => self.recover(*device, *of)?,
             Transition::RestoreRelay(relay) => {
                 if let Some(disk) = self.backups.get(relay).cloned() {
                     self.model.restored = true;
@@ -267,6 +281,7 @@ impl World {
     pub fn check(&mut self) -> Result<(), Violation> {
         #[cfg(feature = "mutants")]
         self.keys_are_fresh()?;
+        self.recoveries_ended()?;
         check::check(&self.devices, &mut self.model, self.now)?;
         in_step::check(&self.devices, &self.model)
     }
@@ -297,6 +312,9 @@ impl World {
             }
         }
         let Some(id) = self.devices[device].next_command() else { return Ok(()) };
+        if let Command::Backup = command {
+            self.kept.entry(device).or_default().command = id;
+        }
         if let Command::Join { link } = &command
             && self.is_dead(link)
         {
@@ -354,17 +372,27 @@ impl World {
                         next.push((id, Command::ConfirmLink { code: preview.code, no_history: self.without_history }))
                     }
                     Event::Linked { .. } => self.linking.retain(|linking| linking.device != id),
+                    Event::Done { command, .. } if self.kept.get(&id).is_some_and(|kept| kept.command == command) => {
+                        self.kept.entry(id).or_default().whole = true;
+                    }
                     Event::RecoveryKey { key, .. } => {
                         let last = key.rsplit('-').next().unwrap_or_default().to_owned();
-                        self.kept.insert(id, Kept { key, file: Vec::new() });
+                        let shown = recovery::shown(device);
+                        self.kept.insert(id, Kept { key, shown, ..Kept::default() });
                         next.push((id, Command::KeepRecoveryKey { last }));
                         next.push((id, Command::Backup));
                     }
-                    Event::BackupPart { bytes, .. } => self.kept.entry(id).or_default().file.extend(bytes.0),
+                    Event::BackupPart { command, bytes, .. } => {
+                        let kept = self.kept.entry(id).or_default();
+                        if kept.command == command {
+                            kept.file.extend(bytes.0);
+                        }
+                    }
                     _ => {}
                 }
             }
         }
+        self.see_recovered();
         next.into_iter().try_for_each(|(device, command)| self.command(device, command))
     }
 
@@ -467,6 +495,9 @@ impl World {
     fn up(&mut self, link: LinkId) -> Result<(), Violation> {
         let Some(request) = self.net.deliver_up(link, self.now) else { return Ok(()) };
         self.trace.line(format_args!("{link:?} up {}", Brief(&request)));
+        if let (Request::Deposit { inbox, body, .. }, Some(relay)) = (&request, self.net.relay_of(link)) {
+            self.deposits.push((relay, *inbox, body.clone()));
+        }
         // I5: one id, one ciphertext, whatever was retried and whatever crashed in between.
         if let Request::Append { log, id, body, .. } | Request::Commit { log, id, body, .. } = &request {
             let body = Bytes::copy_from_slice(body);
@@ -492,6 +523,7 @@ impl World {
         for relay in 0..self.net.relays() {
             self.net.start(relay);
         }
+        self.recover_again()?;
         let mut quiet = 0;
         self.news = self.now;
         for _ in 0..ROUNDS {

@@ -81,6 +81,8 @@ pub struct Model {
     pub waiting: BTreeMap<(DeviceId, String), String>,
     /// What opened on a device, by the message's id.
     pub opened: BTreeMap<(DeviceId, String), String>,
+    /// Devices on which somebody has restored an account, with what the backup held: texts by conversation.
+    pub recovered: BTreeMap<DeviceId, BTreeMap<String, BTreeSet<String>>>,
     /// The first place at which each device has shown each of its own messages: the relay had told it so.
     places: BTreeMap<(DeviceId, String), u64>,
     /// A relay was restored from an older backup. What no client holds is gone then: invitations that nobody had fetched, blobs, and
@@ -217,6 +219,14 @@ impl Model {
                 given.fate = Fate::Unheard;
             }
         }
+    }
+
+    /// A device is gone, with all that it had not told.
+    pub fn lost(&mut self, device: DeviceId) {
+        self.crashed(device);
+        self.accounts.remove(&device);
+        self.recovered.remove(&device);
+        self.stays.iter_mut().filter(|((of, _), _)| *of == device).for_each(|(_, stay)| stay.active = false);
     }
 
     /// Notices that say that something doesn't verify, or of a defect.

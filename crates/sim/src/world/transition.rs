@@ -41,6 +41,13 @@ pub enum Transition {
         /// Whose.
         of: DeviceId,
     },
+    /// All devices of an account are lost, and a fresh one restores it from the last backup of one of them.
+    Recover {
+        /// The fresh one.
+        device: DeviceId,
+        /// Whose backup.
+        of: DeviceId,
+    },
     /// A backup is taken of a relay.
     BackUpRelay(usize),
     /// A relay is restored from its last backup.

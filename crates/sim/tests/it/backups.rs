@@ -161,7 +161,12 @@ fn rule_16_a_file_that_is_not_whole_or_not_ours_changes_nothing() {
     let mut altered = whole.file.clone();
     let at = altered.len() - 20;
     altered[at] ^= 1;
-    let restores = |key: &str, file: &[u8]| Command::Restore { key: key.into(), file: api::Binary(file.to_vec()) };
+    let restores = |key: &str, file: &[u8]| Command::Restore {
+        key: key.into(),
+        file: api::Binary(file.to_vec()),
+        confirm: false,
+        keep_devices: false,
+    };
     for command in [
         restores(&other_key, &whole.file),
         restores("a word", &whole.file),

@@ -13,6 +13,7 @@ mod own_devices;
 mod people;
 mod power;
 mod receipts;
+mod recovery;
 #[cfg(feature = "mutants")]
 mod rejoin;
 mod replay;

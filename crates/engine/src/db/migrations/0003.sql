@@ -50,6 +50,8 @@ CREATE TABLE own_state (
   kind INTEGER NOT NULL, about BLOB NOT NULL, time INTEGER NOT NULL, word BLOB NOT NULL, untold INTEGER NOT NULL, PRIMARY KEY (kind, about)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX own_state_untold ON own_state (time) WHERE untold = 1;
+-- Conversations that this device has from a backup and is not in yet, and when that was made, in ms.
+CREATE TABLE restored (conversation BLOB PRIMARY KEY, made INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 -- Messages that are sent later, by this device alone. `conversation` is absent where only then one is begun with `address`; `preview` (JSON of
 -- `api::Preview`) and `problem` (JSON of `api::Problem`: why it could not be sent) may be empty; times and `stays` in ms.

@@ -59,7 +59,9 @@ impl State {
         match command {
             Command::Register { address, invite } => self.register(turn, id, &address, &invite),
             Command::BeginLink { relay } => self.begin_link(turn, id, &relay),
-            Command::Restore { key, file } => self.restore(turn, id, &key, &file.0),
+            Command::Restore { key, file, confirm, keep_devices } => {
+                self.restore(turn, id, (&key, &file.0), (confirm, keep_devices))
+            }
             _ if self.me.is_none() => Ok(Err(not_registered())),
             _ if self.me.as_ref().is_some_and(Me::revoked) => Ok(Err(revoked())),
             Command::InspectLink { code } => self.inspect_link(turn, id, &code, false, true),

@@ -5,6 +5,7 @@ mod content;
 mod groups;
 mod later;
 mod links;
+mod recovery;
 
 use api::{Command, Conversation, ConversationKind, Query, Standing, View};
 
@@ -130,6 +131,13 @@ impl Run {
         }
         world.set_noise(Noise::default());
         world.apply(&Transition::Settle)?;
+        // Whoever has restored an account asks a few members at a time: those of a backup that is old may be gone themselves.
+        for _ in 0..4 {
+            if world.is_waiting() {
+                world.apply(&Transition::Advance(4 * 3_600_000))?;
+                world.apply(&Transition::Settle)?;
+            }
+        }
         world.check()
     }
 
@@ -152,7 +160,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -235,6 +243,7 @@ impl Run {
                     Transition::RestoreRelay(relay)
                 })
             }
+            23 if !self.restores => self.loses_everything(world, device),
             19 => self.content(world, device, &conversations),
             20 => self.links(world, device, &groups),
             21 => self.arrange(world),

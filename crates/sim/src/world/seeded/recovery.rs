@@ -1,0 +1,45 @@
+//! People make backups, lose all of their devices, and come back.
+
+use api::{Command, Query, Role, View};
+
+use super::{Run, conversations};
+use crate::world::{DeviceId, Transition, World};
+
+impl Run {
+    /// A backup, or an account that comes back from one; now and then one that was removed from a group meanwhile.
+    pub(super) fn loses_everything(&mut self, world: &World, device: DeviceId) -> Option<Transition> {
+        let certifies = |of: DeviceId| matches!(world.view(of, &Query::WhoAmI), Some(View::WhoAmI(Some(account))) if account.certifies);
+        let kept: Vec<DeviceId> =
+            world.kept.iter().filter(|(of, kept)| kept.whole && certifies(**of)).map(|(of, _)| *of).collect();
+        if kept.is_empty() || self.spare.is_empty() || self.chance.per_mille(300) {
+            return certifies(device).then_some(Transition::BackUp(device));
+        }
+        let of = *self.chance.pick(&kept)?;
+        let recover = Transition::Recover { device: self.spare.remove(0), of };
+        if self.chance.per_mille(300)
+            && let Some(removal) = self.removal(world, of)
+        {
+            // It has time to be carried out before.
+            self.queued.extend([recover, Transition::Network(300)]);
+            return Some(removal);
+        }
+        Some(recover)
+    }
+
+    /// Somebody who may removes the account of this device from a group.
+    fn removal(&mut self, world: &World, of: DeviceId) -> Option<Transition> {
+        let account = world.model.accounts.get(&of)?.clone();
+        let mut removals = Vec::new();
+        for (other, own) in world.model.accounts.iter().filter(|(_, own)| **own != account) {
+            for group in conversations(world, *other) {
+                let role = |who: &str| group.members.iter().find(|m| m.address == who).map(|m| m.role);
+                let (may, is_in) = (role(own) == Some(Role::Owner), role(&account).is_some());
+                if may && is_in && group.kind == api::ConversationKind::Group {
+                    let command = Command::RemoveMember { conversation: group.id.clone(), member: account.clone() };
+                    removals.push(Transition::Do { device: *other, command });
+                }
+            }
+        }
+        self.chance.pick(&removals).cloned()
+    }
+}
