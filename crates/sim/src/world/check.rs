@@ -83,7 +83,7 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
     }
     deleted(&shown, model)?;
     once(&shown)?;
-    same_order(&shown, model.restored)?;
+    same_order(&shown, model)?;
     same_looks(&shown, model)?;
     vanished(&shown, now)?;
     same_group(&shown, model)?;
@@ -112,12 +112,12 @@ fn once(shown: &BTreeMap<DeviceId, Shown>) -> Result<(), Violation> {
 }
 
 /// I2: what two devices show of a conversation stands at the same places, in the order of the log, without holes.
-fn same_order(shown: &BTreeMap<DeviceId, Shown>, restored: bool) -> Result<(), Violation> {
+fn same_order(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
     let mut places: BTreeMap<(&str, u64), &Message> = BTreeMap::new();
     let mut seqs: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (device, what) in shown {
         for (id, (conversation, messages)) in &what.conversations {
-            let has_left = conversation.standing == Standing::Left;
+            let was_away = conversation.standing == Standing::Left || model.was_outside(*device, id);
             let mut last = 0;
             for message in messages.iter().filter(|message| is_written(message) && message.seq != 0) {
                 ensure!(message.seq > last, "I2", "device {device} shows {} behind {last} in {id}", message.seq);
@@ -130,7 +130,7 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>, restored: bool) -> Result<(), V
                     message.seq
                 );
                 // What is said again behind a restore stands there for those only who were still there to see it.
-                if restored && has_left {
+                if model.restored && was_away {
                     continue;
                 }
                 let seq = *seqs.entry((id, &message.id)).or_insert(message.seq);
