@@ -30,7 +30,7 @@ pub(super) struct Recovery {
     backup: Backup,
     account: SigningKey,
     address: Address,
-    /// Versions of the record that the backup holds, the oldest first.
+    /// Versions of the record that the backup holds, the oldest first, and the relay's, if that is newer.
     known: Vec<Signed<AccountRecord>>,
     confirm: bool,
     keep: bool,
@@ -218,6 +218,9 @@ impl State {
                 return self.recovery_failed(turn, problem);
             }
         };
+        if recovery.known.last().is_none_or(|newest| newest.version < base.version) {
+            recovery.known.push(base.clone());
+        }
         if let Some(me) = &mut recovery.me {
             let is_next =
                 base.version.checked_add(1) == Some(me.record.version) && me.record.predecessor == base.hash();

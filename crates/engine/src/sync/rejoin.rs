@@ -9,18 +9,18 @@
 use std::cmp::min;
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Event, Kind, Problem, Standing};
+use api::{ConversationKind, Event, Kind, Problem, Standing};
 use rusqlite::params;
 use wire::{
-    AccountRecord, Address, Bytes, Device, DeviceCertificate, DeviceId, EntryId, Label, LogId, RelayName, Request,
-    Response, Signed, UnixMillis, sign, verify,
+    AccountRecord, Address, Device, DeviceCertificate, DeviceId, EntryId, Label, LogId, RelayName, Request, Response,
+    Signed, UnixMillis, sign, verify,
 };
 
 use super::intents::Intent;
 use super::{Ask, Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit};
-use crate::db::{self, contacts, int, messages, outlines, uint};
+use crate::db::{self, contacts, int, leaves, messages, outlines, uint};
 use crate::formats::{self, CommitBody, Deposit, Rejoin};
 use crate::identity::seal_deposit;
 use crate::io::Rejection;
@@ -282,29 +282,32 @@ impl State {
     pub(super) fn on_rejoin(&mut self, turn: &mut Turn<'_>, rejoin: Rejoin) -> Done {
         let Some(me) = &self.me else { return Ok(()) };
         let inbox = me.inbox();
-        let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&rejoin.record)) else { return Ok(()) };
-        let (Ok(device), Ok(log)) = (formats::array(&rejoin.device), formats::array(&rejoin.log)) else {
-            return Ok(());
-        };
-        let Some(device) = record.active().find(|d| d.certificate.device == DeviceId(device)) else { return Ok(()) };
-        let signed =
-            verify(&device.certificate.signature_key, Label::Rejoin, &[&rejoin.parts(inbox)], &rejoin.signature);
-        let age = turn.now.since(UnixMillis(rejoin.time)).max(UnixMillis(rejoin.time).since(turn.now));
-        let log = LogId(log);
-        let fits = mls::check_key_package(&turn.mls, &rejoin.package, device).is_ok();
+        let Some((record, device, log)) = verified(&rejoin, inbox, turn.now) else { return Ok(()) };
+        let own = (me.account_key() == record.account_key).then(|| me.record.clone());
         let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
-        // Under another address nobody could follow the commit that adds it.
+        // What a commit carries that nobody else can follow would be this device's fault: the log of another relay, another address.
         let is_of =
             |m: &conversations::Member| m.account_key == record.account_key && m.address == record.address.as_str();
         let member = conversations::members(turn.db, log)?.iter().any(is_of) || planted!(RemovedAccountReadded);
-        if signed.is_err() || !fits || age > LIFE_MS || !member || conversation.standing != Standing::Active {
+        let here = rejoin.relay == conversation.relay.as_str() && conversation.standing == Standing::Active;
+        let fits = mls::check_key_package(&turn.mls, &rejoin.package, &device).is_ok();
+        if !member || !here || !fits {
             return Ok(());
         }
-        // A newer list of the account's devices than the one that came along may have taken this one out.
-        let known =
-            contacts::get(turn.db, &record.address)?.filter(|c| c.version >= record.version).and_then(|c| c.record);
-        let known = known.and_then(|bytes| Signed::<AccountRecord>::parse(bytes.into()).ok());
-        if known.is_some_and(|known| known.active().all(|d| d.certificate.device != device.certificate.device)) {
+        let contact = contacts::get(turn.db, &record.address)?;
+        // A conversation of two with somebody who is blocked stays as it is.
+        if conversation.kind == ConversationKind::Direct && contact.as_ref().is_some_and(|contact| contact.blocked) {
+            return Ok(());
+        }
+        let known = contact.and_then(|contact| contact.record);
+        let known = own.or_else(|| known.and_then(|bytes| Signed::<AccountRecord>::parse(bytes.into()).ok()));
+        if known.is_some_and(|known| is_out(&known, &record, device.certificate.device)) {
+            return Ok(());
+        }
+        // It has come in since it asked, another way.
+        let is_it =
+            |leaf: &leaves::Leaf| leaf.device == device.certificate.device && leaf.address == record.address.as_str();
+        if leaves::list(turn.db, log)?.iter().any(|leaf| is_it(leaf) && leaf.since >= rejoin.time) {
             return Ok(());
         }
         // A key package adds once. Somebody else may have used it meanwhile, and a relay can leave the same request again.
@@ -317,6 +320,7 @@ impl State {
         if !conversations::count_entry(turn.db, inbox, first)? {
             return Ok(());
         }
+        self.see_record(turn, record.bytes(), false)?;
         self.intend(turn, log, &Intent::Readd { rejoin: formats::encode(&rejoin) }, 0)?;
         self.drive_intents(turn, log)
     }
@@ -341,6 +345,23 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Who asks for what, where the request is what it says: of a device that its record lists, signed for this inbox, and of these days.
+fn verified(rejoin: &Rejoin, inbox: LogId, now: UnixMillis) -> Option<(Signed<AccountRecord>, Device, LogId)> {
+    let record = super::gather::record_of(rejoin)?;
+    let (device, log) = (DeviceId(formats::array(&rejoin.device).ok()?), LogId(formats::array(&rejoin.log).ok()?));
+    let device = record.active().find(|listed| listed.certificate.device == device)?.clone();
+    let key = &device.certificate.signature_key;
+    verify(key, Label::Rejoin, &[&rejoin.parts(inbox)], &rejoin.signature).ok()?;
+    let age = now.since(UnixMillis(rejoin.time)).max(UnixMillis(rejoin.time).since(now));
+    (age <= LIFE_MS).then_some((record, device, log))
+}
+
+/// A newer list of the account's devices than the one that came along lacks this one; or another list of the same number does, which is
+/// evidence that somebody else holds the account's key.
+fn is_out(known: &AccountRecord, record: &AccountRecord, device: DeviceId) -> bool {
+    known.version >= record.version && known.active().all(|listed| listed.certificate.device != device)
 }
 
 /// The device whose request came along with a commit that adds it with the key package of that very request. Whom it had asked is not
@@ -368,4 +389,105 @@ fn readded(id: LogId, certificate: &DeviceCertificate) -> String {
 pub(super) fn forget_rejoin(turn: &Turn<'_>, id: LogId) -> Done {
     turn.db.prepare_cached("DELETE FROM rejoins WHERE conversation = ?1")?.execute([id.0])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{RecordHash, SigningKey};
+
+    use super::*;
+
+    const INBOX: LogId = LogId([9; 16]);
+    const NOW: UnixMillis = UnixMillis(100 * 86_400_000);
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_bytes(&[n; 32])
+    }
+
+    /// The record of account `account` with these devices, which are revoked or not.
+    fn record(account: u8, version: u64, devices: &[(u8, bool)]) -> Signed<AccountRecord> {
+        let address: Address = "alice@a.example".parse().unwrap();
+        let devices = devices.iter().map(|(id, revoked)| Device {
+            certificate: DeviceCertificate {
+                account_key: key(account).verifying_key().to_bytes(),
+                address: address.clone(),
+                device: DeviceId([*id; 16]),
+                signature_key: key(*id).verifying_key().to_bytes(),
+                suites: vec![1],
+                versions: vec![1],
+                created: UnixMillis(1),
+            }
+            .sign(&key(account)),
+            inbox: LogId([*id; 16]),
+            hpke_key: vec![0; wire::HPKE_KEY_BYTES].into(),
+            added: UnixMillis(1),
+            revoked: revoked.then_some(UnixMillis(2)),
+        });
+        let predecessor = RecordHash([u8::from(version > 1); 32]);
+        AccountRecord {
+            address: address.clone(),
+            account_key: key(account).verifying_key().to_bytes(),
+            version,
+            predecessor,
+            devices: devices.collect(),
+        }
+        .sign(&key(account))
+    }
+
+    fn request(record: &Signed<AccountRecord>, device: u8, signed_by: u8) -> Rejoin {
+        let mut rejoin = Rejoin {
+            version: 1,
+            relay: "a.example".into(),
+            log: vec![5; 16].into(),
+            package: vec![6; 40].into(),
+            record: record.bytes().to_vec().into(),
+            device: vec![device; 16].into(),
+            time: NOW.0,
+            signature: Vec::new().into(),
+        };
+        rejoin.signature = sign(&key(signed_by), Label::Rejoin, &[&rejoin.parts(INBOX)]).to_vec().into();
+        rejoin
+    }
+
+    #[test]
+    fn rule_16_only_a_listed_device_asks_and_only_this_inbox_within_a_week() {
+        let listed = record(1, 2, &[(7, true), (8, false)]);
+        let asks = request(&listed, 8, 8);
+        let found = verified(&asks, INBOX, NOW).map(|(record, device, log)| (record.version, device.inbox, log));
+        assert_eq!(found, Some((2, LogId([8; 16]), LogId([5; 16]))));
+        // Revoked, not listed, signed by another device, for another inbox.
+        assert!(verified(&request(&listed, 7, 7), INBOX, NOW).is_none());
+        assert!(verified(&request(&listed, 6, 6), INBOX, NOW).is_none());
+        assert!(verified(&request(&listed, 8, 7), INBOX, NOW).is_none());
+        assert!(verified(&asks, LogId([8; 16]), NOW).is_none());
+        // Too old, or of a day to come.
+        assert!(verified(&asks, INBOX, NOW.plus(LIFE_MS)).is_some());
+        assert!(verified(&asks, INBOX, NOW.plus(LIFE_MS + 1)).is_none());
+        assert!(verified(&asks, INBOX, UnixMillis(NOW.0 - LIFE_MS - 1)).is_none());
+        // Altered: another log, key package, record, relay or time.
+        for altered in [
+            Rejoin { log: vec![4; 16].into(), ..asks.clone() },
+            Rejoin { package: vec![6; 41].into(), ..asks.clone() },
+            Rejoin { record: record(1, 3, &[(8, false)]).bytes().to_vec().into(), ..asks.clone() },
+            Rejoin { relay: "b.example".into(), ..asks.clone() },
+            Rejoin { time: NOW.0 + 1, ..asks.clone() },
+            Rejoin { record: b"junk".to_vec().into(), ..asks.clone() },
+            Rejoin { device: b"short".to_vec().into(), ..asks.clone() },
+        ] {
+            assert!(verified(&altered, INBOX, NOW).is_none());
+        }
+    }
+
+    #[test]
+    fn rule_16_who_is_known_to_be_out_stays_out() {
+        let (old, new) = (record(1, 2, &[(7, false)]), record(1, 3, &[(7, true), (8, false)]));
+        let (seven, eight) = (DeviceId([7; 16]), DeviceId([8; 16]));
+        // An old record that still lists a device which the newer one revokes.
+        assert!(is_out(&new, &old, seven));
+        assert!(!is_out(&new, &new, eight));
+        assert!(!is_out(&old, &new, eight));
+        // Two lists of the same number: the one that was known first counts.
+        let other = record(1, 3, &[(7, true), (6, false)]);
+        assert!(is_out(&new, &other, DeviceId([6; 16])));
+    }
 }

@@ -70,18 +70,20 @@ pub(crate) fn keep_record(db: &rusqlite::Connection, version: u64, record: &[u8]
     Ok(())
 }
 
-/// The newest versions of the own record, the oldest of them first, as many as go into the head of a backup.
+/// The newest versions of the own record, the oldest of them first and none left out, as many as go into the head of a backup.
 pub(super) fn own_records(db: &rusqlite::Connection) -> rusqlite::Result<Vec<minicbor::bytes::ByteVec>> {
     const BYTES: usize = 4 * 1024 * 1024;
-    let mut rows = db.prepare_cached("SELECT record FROM own_records ORDER BY version DESC")?;
+    let mut rows = db.prepare_cached("SELECT record, version FROM own_records ORDER BY version DESC")?;
     let mut records: Vec<minicbor::bytes::ByteVec> = Vec::new();
-    let mut size = 0;
-    for row in rows.query_map([], |row| row.get::<_, Vec<u8>>(0))? {
-        let record = row?;
+    let (mut size, mut next) = (0, None);
+    for row in rows.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, db::uint(row, 1)?)))? {
+        let (record, version) = row?;
         size += record.len();
-        if size > BYTES && !records.is_empty() {
+        let is_before = next.is_none_or(|next: u64| next == version.saturating_add(1));
+        if !is_before || (size > BYTES && !records.is_empty()) {
             break;
         }
+        next = Some(version);
         records.push(record.into());
     }
     records.reverse();
