@@ -19,7 +19,7 @@ fn wronged(wrong: impl Fn(&str) -> Transition) -> (Story, String) {
 
 /// What a device was told of it.
 fn told(story: &Story, device: DeviceId) -> Vec<String> {
-    story.world.model.alarms.iter().filter(|(at, _)| *at == device).map(|(_, problem)| problem.to_string()).collect()
+    story.world.model.alarms().filter(|(at, _)| *at == device).map(|(_, problem)| problem.to_string()).collect()
 }
 
 #[test]
