@@ -112,6 +112,13 @@ pub(crate) fn open(key: &[u8; 32], associated: &[u8], sealed: &[u8]) -> Result<V
         .map_err(|_| FormatError)
 }
 
+/// Names an entry that has ended an epoch and is no valid commit (protocol rule 18): its clear header, and SHA-256 of its body.
+pub(crate) fn ending(log: LogId, entry: &wire::Entry) -> [u8; 32] {
+    let next = entry.next.map(|next| next.0.to_vec()).unwrap_or_default();
+    let body = hash(&entry.body);
+    hash(&signing_input("transom v1 ending", &[&log.0, &entry.epoch.0.to_be_bytes(), &entry.id.0, &next, &body]))
+}
+
 /// What is left in a device's inbox, sealed to its HPKE key.
 #[derive(Clone, Encode, Decode)]
 pub(crate) enum Deposit {
@@ -162,6 +169,9 @@ pub(crate) struct Invitation {
     /// The relay's incarnation in which the commit was read: in a later one `seq` and `head` are of before a restore (protocol rule 12).
     #[n(11)]
     pub incarnation: Option<ByteVec>,
+    /// The conversation that this one goes on for, in the invitations of its first commit (protocol rule 18).
+    #[n(12)]
+    pub succeeds: Option<ByteVec>,
 }
 
 impl Invitation {
@@ -181,6 +191,9 @@ impl Invitation {
             &self.device,
         ];
         parts.extend(self.incarnation.as_ref().map(|incarnation| incarnation.as_slice()));
+        if let Some(succeeds) = &self.succeeds {
+            parts.extend([b"succeeds".as_slice(), succeeds]);
+        }
         signing_input("invitation", &parts)
     }
 }

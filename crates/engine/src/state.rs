@@ -52,6 +52,22 @@ pub(crate) struct InviteLink {
     pub used: u32,
 }
 
+/// Which conversation a successor goes on for (protocol rule 18). Never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SuccessorOf {
+    /// Its log.
+    pub log: [u8; 16],
+    /// The hash of the entry that has ended it.
+    pub ending: [u8; 32],
+    /// Places up to here are those of predecessors; what stands at `seq` in this log stands at `offset + seq`.
+    pub offset: u64,
+    /// The log in which the line began: ids of messages name it, so that none changes on the way.
+    pub room: [u8; 16],
+}
+
+/// The largest offset: places stay far below those that a restore gives.
+const MAX_OFFSET: u64 = 1 << 38;
+
 /// The shared state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConversationState {
@@ -67,6 +83,7 @@ pub(crate) struct ConversationState {
     pub timer: u32,
     /// The oldest first.
     pub links: Vec<InviteLink>,
+    pub succeeds: Option<SuccessorOf>,
     unknown: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -82,6 +99,7 @@ impl ConversationState {
             description: String::new(),
             timer: 0,
             links: Vec::new(),
+            succeeds: None,
             unknown: BTreeMap::new(),
         }
     }
@@ -161,6 +179,11 @@ impl ConversationState {
                 links.iter().map(|l| (bytes(&l.id), bytes(&l.by), l.direct, l.expires, l.uses, l.used)).collect();
             entries.insert(10, encoded(&links));
         }
+        if let Some(succeeds) = &self.succeeds {
+            let bytes = |bytes: &[u8]| minicbor::bytes::ByteVec::from(bytes.to_vec());
+            let SuccessorOf { log, ending, offset, room } = succeeds;
+            entries.insert(12, encoded(&(bytes(log), bytes(ending), *offset, bytes(room))));
+        }
         let mut out = Encoder::new(Vec::new());
         let mut write = || -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
             out.map(entries.len() as u64)?;
@@ -186,7 +209,7 @@ impl ConversationState {
         let Some(entries) = input.map()? else { return Ok(None) };
         let (mut version, mut kind, mut name, mut logging) = (None, None, None, None);
         let (mut owners, mut admins, mut timer) = (Vec::new(), Vec::new(), 0);
-        let (mut description, mut links) = (String::new(), Vec::new());
+        let (mut description, mut links, mut succeeds) = (String::new(), Vec::new(), None);
         let mut unknown = BTreeMap::new();
         let mut last = None;
         for _ in 0..entries {
@@ -235,6 +258,10 @@ impl ConversationState {
                     Some(read) => links = read,
                     None => return Ok(None),
                 },
+                12 => match read_succeeds(&mut input)? {
+                    Some(read) => succeeds = Some(read),
+                    None => return Ok(None),
+                },
                 _ => {
                     let from = input.position();
                     if input.datatype()? == Type::Break {
@@ -252,8 +279,18 @@ impl ConversationState {
         if name.len() > MAX_NAME {
             return Ok(None);
         }
-        Ok(Some(Self { kind, name, owners, admins, logging, description, timer, links, unknown }))
+        Ok(Some(Self { kind, name, owners, admins, logging, description, timer, links, succeeds, unknown }))
     }
+}
+
+fn read_succeeds(input: &mut Decoder<'_>) -> Result<Option<SuccessorOf>, minicbor::decode::Error> {
+    if input.array()? != Some(4) {
+        return Ok(None);
+    }
+    let (log, ending) = (input.bytes()?.try_into(), input.bytes()?.try_into());
+    let (offset, room) = (input.u64()?, input.bytes()?.try_into());
+    let (Ok(log), Ok(ending), Ok(room), true) = (log, ending, room, offset <= MAX_OFFSET) else { return Ok(None) };
+    Ok(Some(SuccessorOf { log, ending, offset, room }))
 }
 
 /// At least one, at most as many as may be, each once.
@@ -297,6 +334,25 @@ mod tests {
         assert_eq!(state.role(&[1; 32]), api::Role::Owner);
         assert_eq!(state.role(&[2; 32]), api::Role::Admin);
         assert_eq!(state.role(&[3; 32]), api::Role::Member);
+    }
+
+    #[test]
+    fn rule_18_a_successor_names_what_it_succeeds_in_one_encoding() {
+        let mut state = ConversationState::new(GroupKind::Group, "x", vec![[1; 32]]);
+        let before = state.encode();
+        let succeeds = SuccessorOf { log: [2; 16], ending: [3; 32], offset: 300, room: [4; 16] };
+        state.succeeds = Some(succeeds.clone());
+        let after = state.encode();
+        assert_eq!(ConversationState::decode(&after), Ok(state.clone()));
+        let (log, ending, room) = ("02".repeat(16), "03".repeat(32), "04".repeat(16));
+        let added = format!("0c8450{log}5820{ending}19012c50{room}");
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        assert_eq!(hex(&after[1..]), format!("{}{added}", hex(&before[1..])));
+        state.succeeds = Some(SuccessorOf { offset: MAX_OFFSET + 1, ..succeeds });
+        assert!(ConversationState::decode(&state.encode()).is_err());
+        for cut in 1..after.len() {
+            assert!(ConversationState::decode(&after[..cut]).is_err());
+        }
     }
 
     #[test]

@@ -163,9 +163,10 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
     })
 }
 
-/// Notes that nobody has written into: the own devices talk there, which is nothing to look at.
+/// Notes that nobody has written into: the own devices talk there, which is nothing to look at. And successors that are being made.
 pub(crate) fn is_out_of_sight(db: &Connection, conversation: &conversations::Conversation) -> rusqlite::Result<bool> {
-    Ok(conversation.kind == api::ConversationKind::Note && messages::is_unwritten(db, conversation.id)?)
+    Ok(conversation.is_in_making()
+        || (conversation.kind == api::ConversationKind::Note && messages::is_unwritten(db, conversation.id)?))
 }
 
 fn find(db: &Connection, me: &Me, target: &str) -> Result<conversations::Conversation, Problem> {

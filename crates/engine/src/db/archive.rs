@@ -261,7 +261,7 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
         Step::Conversations => {
             let mut rows = db.prepare_cached(
                 "SELECT id, relay, kind, name, peer, standing, inviter, created, touched FROM conversations \
-                 ORDER BY id LIMIT ?1 OFFSET ?2",
+                 WHERE line_next IS NULL AND NOT (line_of IS NOT NULL AND standing = 0) ORDER BY id LIMIT ?1 OFFSET ?2",
             )?;
             let rows: Vec<Conversation> = rows
                 .query_map(params![PAGE, place.at], |row| {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use wire::{ChainHash, Epoch, LogId, RelayName, Seq};
 
-use super::{fixed, int, uint};
+use super::{fixed, fixed_opt, int, uint};
 use crate::formats::Head;
 use api::{ConversationKind, Role, Standing};
 
@@ -36,11 +36,40 @@ pub(crate) struct Conversation {
     pub last_receipt: u64,
     /// Messages vanish so many seconds after they were seen, as the conversation's state says; 0 if they stay.
     pub timer: u32,
+    pub line: Line,
+}
+
+/// Where a conversation stands in a line of successors (protocol rule 18).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Line {
+    /// The conversation that it goes on for.
+    pub of: Option<LogId>,
+    /// The log in which the line began, if that is another one.
+    pub room: Option<LogId>,
+    /// Messages at places up to here were written in predecessors.
+    pub offset: u64,
+    /// The conversation that goes on for it.
+    pub next: Option<LogId>,
 }
 
 impl Conversation {
     pub(crate) fn head(&self) -> Head {
         Head { seq: self.cursor, hash: self.chain }
+    }
+
+    /// Where an entry of its log stands among its messages.
+    pub(crate) fn place(&self, seq: Seq) -> u64 {
+        self.line.offset.saturating_add(seq.0)
+    }
+
+    /// The log that ids of its messages name.
+    pub(crate) fn room(&self) -> LogId {
+        self.line.room.unwrap_or(self.id)
+    }
+
+    /// A successor that nobody has joined yet.
+    pub(crate) fn is_in_making(&self) -> bool {
+        self.line.of.is_some() && self.standing == Standing::Starting
     }
 
     /// Its log is followed: entries are fetched and epochs walk.
@@ -50,7 +79,7 @@ impl Conversation {
 }
 
 const COLUMNS: &str = "id, relay, kind, name, peer, standing, held, inviter, log_made, epoch, cursor, chain, chain_known, \
-                       created, touched, updated, own_messages, last_receipt, timer";
+                       created, touched, updated, own_messages, last_receipt, timer, line_of, line_room, line_offset, line_next";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Conversation> {
     let relay: String = row.get(1)?;
@@ -86,6 +115,12 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Conversation> {
         own_messages: uint(row, 16)?,
         last_receipt: uint(row, 17)?,
         timer: row.get(18)?,
+        line: Line {
+            of: fixed_opt(row, 19)?.map(LogId),
+            room: fixed_opt(row, 20)?.map(LogId),
+            offset: uint(row, 21)?,
+            next: fixed_opt(row, 22)?.map(LogId),
+        },
     })
 }
 
@@ -123,22 +158,70 @@ pub(crate) fn notes(db: &Connection) -> rusqlite::Result<Vec<LogId>> {
     Ok(notes)
 }
 
-/// All of them, the latest first.
-pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Conversation>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM conversations ORDER BY touched DESC, id"))?
-        .query_map([], from_row)?
+/// What goes on for a conversation now; `None` if it goes on for itself.
+pub(crate) fn last_of_line(db: &Connection, id: LogId) -> rusqlite::Result<Option<LogId>> {
+    let (mut last, mut seen) = (None, std::collections::BTreeSet::new());
+    let mut at = id;
+    while seen.insert(at)
+        && let Some(next) = get(db, at)?.and_then(|conversation| conversation.line.next)
+    {
+        (last, at) = (Some(next), next);
+    }
+    Ok(last)
+}
+
+/// Successors of this conversation that this device is about to make.
+pub(crate) fn in_making(db: &Connection, of: LogId) -> rusqlite::Result<Vec<LogId>> {
+    db.prepare_cached("SELECT id FROM conversations WHERE line_of = ?1 AND standing = 0")?
+        .query_map([of.0], |row| Ok(LogId(fixed(row, 0)?)))?
         .collect()
+}
+
+/// What was said and chosen in one conversation is said and chosen in another one, at the same places; what is there already stays.
+pub(crate) fn move_into(db: &Connection, from: LogId, to: LogId) -> rusqlite::Result<()> {
+    for table in ["messages", "acts", "hidden", "receipts", "arrangements", "looked", "outbox", "scheduled"] {
+        db.prepare_cached(&format!("UPDATE OR IGNORE {table} SET conversation = ?2 WHERE conversation = ?1"))?
+            .execute(params![from.0, to.0])?;
+        db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([from.0])?;
+    }
+    db.prepare_cached(
+        "UPDATE conversations SET description = (SELECT description FROM conversations WHERE id = ?1), \
+         touched = max(touched, (SELECT touched FROM conversations WHERE id = ?1)) WHERE id = ?2",
+    )?
+    .execute(params![from.0, to.0])?;
+    Ok(())
+}
+
+/// What stands behind a place loses it, and stands there until it is said again.
+pub(crate) fn shelve(db: &Connection, id: LogId, place: u64) -> rusqlite::Result<()> {
+    for table in ["messages", "acts"] {
+        db.prepare_cached(&format!("UPDATE {table} SET seq = ?2 WHERE conversation = ?1 AND seq > ?2"))?
+            .execute(params![id.0, int(place)])?;
+    }
+    db.prepare_cached("DELETE FROM receipts WHERE conversation = ?1 AND seq > ?2")?
+        .execute(params![id.0, int(place)])?;
+    Ok(())
+}
+
+/// All that go on for themselves, the latest first.
+pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Conversation>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM conversations WHERE line_next IS NULL ORDER BY touched DESC, id"
+    ))?
+    .query_map([], from_row)?
+    .collect()
 }
 
 pub(crate) fn put(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
     db.prepare_cached(&format!(
-        "INSERT INTO conversations ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19) \
+        "INSERT INTO conversations ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23) \
          ON CONFLICT (id) DO UPDATE SET relay=excluded.relay, kind=excluded.kind, name=excluded.name, peer=excluded.peer, \
          standing=excluded.standing, held=excluded.held, inviter=excluded.inviter, log_made=excluded.log_made, \
          epoch=excluded.epoch, cursor=excluded.cursor, chain=excluded.chain, chain_known=excluded.chain_known, \
          created=excluded.created, touched=excluded.touched, updated=excluded.updated, \
          own_messages=excluded.own_messages, last_receipt=excluded.last_receipt, \
-         timer=excluded.timer"
+         timer=excluded.timer, line_of=excluded.line_of, line_room=excluded.line_room, line_offset=excluded.line_offset, \
+         line_next=excluded.line_next"
     ))?
     .execute(params![
         c.id.0,
@@ -159,7 +242,11 @@ pub(crate) fn put(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
         int(c.updated),
         int(c.own_messages),
         int(c.last_receipt),
-        c.timer
+        c.timer,
+        c.line.of.map(|log| log.0),
+        c.line.room.map(|log| log.0),
+        int(c.line.offset),
+        c.line.next.map(|log| log.0)
     ])?;
     Ok(())
 }

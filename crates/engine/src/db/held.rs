@@ -164,9 +164,22 @@ pub(crate) fn seeds(db: &Connection, log: LogId) -> rusqlite::Result<Vec<(Epoch,
         .collect()
 }
 
+/// By how much places in a table are behind those in the log: `held` is about the log alone.
+fn offset(db: &Connection, log: LogId, table: &str) -> rusqlite::Result<u64> {
+    if table == "held" {
+        return Ok(0);
+    }
+    let offset = db
+        .prepare_cached("SELECT line_offset FROM conversations WHERE id = ?1")?
+        .query_row([log.0], |row| uint(row, 0))
+        .optional()?;
+    Ok(offset.unwrap_or(0))
+}
+
 /// All that stands behind `after` has no place any more until the relay shows it again. May be done twice: the order stays.
 pub(crate) fn displace(db: &Connection, log: LogId, after: u64) -> rusqlite::Result<()> {
     for table in PLACED {
+        let after = after + offset(db, log, table)?;
         // Over negative numbers, so that no two rows have one place in between.
         db.prepare_cached(&format!("UPDATE {table} SET seq = -(seq + ?2) WHERE conversation = ?1 AND seq > ?3"))?
             .execute(params![log.0, int(BEFORE), int(after)])?;
@@ -178,15 +191,17 @@ pub(crate) fn displace(db: &Connection, log: LogId, after: u64) -> rusqlite::Res
 
 /// A displaced entry is shown by its relay: what stood where it stood moves with it, and bears the time that all others see.
 pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, head: ChainHash) -> rusqlite::Result<()> {
-    let now = entry.seq;
     for table in ["messages", "acts"] {
+        let before = before + offset(db, log, table)?;
         db.prepare_cached(&format!("UPDATE {table} SET time = ?3 WHERE conversation = ?1 AND seq = ?2"))?
             .execute(params![log.0, int(before), int(entry.time.0)])?;
     }
     for table in PLACED {
+        let offset = offset(db, log, table)?;
         db.prepare_cached(&format!("UPDATE OR REPLACE {table} SET seq = ?3 WHERE conversation = ?1 AND seq = ?2"))?
-            .execute(params![log.0, int(before), int(now.0)])?;
+            .execute(params![log.0, int(before + offset), int(entry.seq.0 + offset)])?;
     }
+    let now = entry.seq;
     db.prepare_cached("UPDATE held SET head = ?3 WHERE conversation = ?1 AND seq = ?2")?.execute(params![
         log.0,
         int(now.0),
@@ -202,7 +217,7 @@ pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, hea
 pub(crate) fn settle_rest(db: &Connection, log: LogId, last: Seq) -> rusqlite::Result<()> {
     for table in ["messages", "acts"] {
         db.prepare_cached(&format!("UPDATE {table} SET seq = ?3 WHERE conversation = ?1 AND seq >= ?2"))?
-            .execute(params![log.0, int(BEFORE), int(last.0)])?;
+            .execute(params![log.0, int(BEFORE), int(last.0 + offset(db, log, table)?)])?;
     }
     for table in ["held", "receipts", "receipts_due"] {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1 AND seq >= ?2"))?

@@ -6,10 +6,12 @@ use std::fmt;
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::{
     ContentType, GroupId, JoinBuilder, KeyPackage, LeafNodeIndex, MlsGroup, MlsGroupStateError, MlsMessageBodyIn,
-    MlsMessageIn, PrivateMessageIn, ProcessMessageError, ProcessedMessageContent, ProcessedWelcome, Proposal,
-    ProtocolMessage, RatchetTreeIn, Sender, WelcomeError,
+    MlsMessageIn, PreSharedKeyProposal, PrivateMessageIn, ProcessMessageError, ProcessedMessageContent,
+    ProcessedWelcome, Proposal, ProtocolMessage, RatchetTreeIn, Sender, WelcomeError,
 };
+use openmls::schedule::{ExternalPsk, PreSharedKeyId, Psk};
 use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::storage::StorageProvider as _;
 use tls_codec::VLBytes;
 use wire::{
     Bytes, DeviceCertificate, DeviceId, EpochPublicKey, LogId, RelayName, Signed, SigningKey, UnixMillis, signing_input,
@@ -124,7 +126,12 @@ pub struct Change {
     pub state: Option<Vec<u8>>,
     /// Replace the own keys in the tree, which heals a compromise of this device. Anything but an addition does so anyway.
     pub update_path: bool,
+    /// A pre-shared key that goes into the new epoch, under its id: the first commit of a successor has one, no other.
+    pub psk: Option<SuccessionKey>,
 }
+
+/// What the first commit of a successor carries: the hash of the entry that has ended its predecessor, and the key that comes with it.
+pub type SuccessionKey = ([u8; 32], Zeroizing<[u8; 32]>);
 
 /// A commit that is made and not carried out: [`Group::merge_staged`] once it has won, [`Group::drop_staged`] otherwise.
 #[derive(Debug, Clone)]
@@ -191,7 +198,24 @@ impl Group {
     /// Joins by a Welcome and the tree that belongs to it. Every leaf's certificate is checked first; whether the inviter may
     /// invite, and whether the conversation is welcome, is for the caller to say afterwards.
     pub fn join(p: &Provider<'_>, signer: &SigningKey, welcome: &[u8], tree: &[u8]) -> Result<Self, JoinError> {
-        p.storage().attempt(|| join(p, signer, welcome, tree))
+        p.storage().attempt(|| join(p, signer, welcome, tree, None))
+    }
+
+    /// Joins a successor of a conversation: the same, and the Welcome must want this key, under this id, and no other.
+    pub fn join_successor(
+        p: &Provider<'_>,
+        signer: &SigningKey,
+        welcome: &[u8],
+        tree: &[u8],
+        key: &SuccessionKey,
+    ) -> Result<Self, JoinError> {
+        p.storage().attempt(|| {
+            let id = PreSharedKeyId::external(key.0.to_vec(), Vec::new());
+            id.store(p, key.1.as_slice()).map_err(|error| JoinError::Invalid(error.to_string()))?;
+            let group = join(p, signer, welcome, tree, Some(&key.0))?;
+            p.storage().delete_psk(&psk_of(&key.0))?;
+            Ok(group)
+        })
     }
 
     /// The log, which is also the MLS group id.
@@ -255,6 +279,21 @@ impl Group {
         let context = exporter_context(what, relay, self.log);
         let secret =
             self.mls.export_secret(p.crypto(), what.label(), &context, 32).map(Zeroizing::new).map_err(library)?;
+        let secret = secret.as_slice().try_into().map_err(|_| library("an export of another length"))?;
+        Ok(Zeroizing::new(secret))
+    }
+
+    /// The external PSK of a successor of this log, whose epoch this entry has ended (protocol rule 18): only who was in the epoch has it.
+    pub fn succession(
+        &self,
+        p: &Provider<'_>,
+        relay: &RelayName,
+        ending: &[u8; 32],
+    ) -> Result<Zeroizing<[u8; 32]>, MlsError> {
+        let label = Derive::Succession.label();
+        let version = EXPORTER_VERSION.to_be_bytes();
+        let context = signing_input(label, &[&version, relay.as_str().as_bytes(), &self.log.0, ending]);
+        let secret = self.mls.export_secret(p.crypto(), label, &context, 32).map(Zeroizing::new).map_err(library)?;
         let secret = secret.as_slice().try_into().map_err(|_| library("an export of another length"))?;
         Ok(Zeroizing::new(secret))
     }
@@ -366,6 +405,12 @@ impl Group {
         if let Some(state) = &change.state {
             builder = builder.propose_group_context_extensions(config::context(state)?).map_err(library)?;
         }
+        if let Some((id, key)) = &change.psk {
+            let suite = config::suite(self.suite)?;
+            let id = PreSharedKeyId::new(suite, p.rand(), psk_of(id)).map_err(library)?;
+            id.store(p, key.as_slice()).map_err(library)?;
+            builder = builder.add_proposal(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id))));
+        }
         let bundle = builder
             .load_psks(p.storage())
             .map_err(library)?
@@ -373,6 +418,9 @@ impl Group {
             .map_err(|error| MlsError::Impossible(error.to_string()))?
             .stage_commit(p)
             .map_err(library)?;
+        if let Some((id, _)) = &change.psk {
+            p.storage().delete_psk(&psk_of(id))?;
+        }
         let commit = bundle.commit().to_bytes().map_err(library)?;
         let welcomes = match bundle.to_welcome_msg() {
             Some(message) => {
@@ -537,7 +585,17 @@ impl Group {
     }
 }
 
-fn join(p: &Provider<'_>, signer: &SigningKey, welcome: &[u8], tree: &[u8]) -> Result<Group, JoinError> {
+fn psk_of(id: &[u8; 32]) -> Psk {
+    Psk::External(ExternalPsk::new(id.to_vec()))
+}
+
+fn join(
+    p: &Provider<'_>,
+    signer: &SigningKey,
+    welcome: &[u8],
+    tree: &[u8],
+    psk: Option<&[u8; 32]>,
+) -> Result<Group, JoinError> {
     let invalid = |why: &str| JoinError::Invalid(why.to_owned());
     let message = MlsMessageIn::tls_deserialize_exact(welcome).map_err(|_| invalid("it can't be read"))?;
     let MlsMessageBodyIn::Welcome(message) = message.extract() else { return Err(invalid("it isn't a Welcome")) };
@@ -547,8 +605,10 @@ fn join(p: &Provider<'_>, signer: &SigningKey, welcome: &[u8], tree: &[u8]) -> R
         return Err(invalid("its ciphersuite isn't used here"));
     }
     let processed = ProcessedWelcome::new_from_welcome(p, &config::join(), message).map_err(join_error)?;
-    if !processed.psks().is_empty() {
-        return Err(invalid("it wants a pre-shared key"));
+    let wanted: Vec<&Psk> = processed.psks().iter().map(PreSharedKeyId::psk).collect();
+    let known = psk.map(psk_of);
+    if wanted != known.iter().collect::<Vec<_>>() {
+        return Err(invalid("it wants another pre-shared key than it should"));
     }
     let own_leaf_node = processed.own_key_package().map(|package| package.leaf_node().clone());
     let staged = JoinBuilder::new(p, processed)

@@ -248,6 +248,9 @@ impl State {
         }
         self.send_welcomes(turn, id, pending)?;
         self.walk_epoch(turn, id)?;
+        if let (Some(of), true) = (conversation.line.of, conversation.epoch.0 == 0) {
+            self.successor_made(turn, of, id, entry.time.0)?;
+        }
         self.intent_committed(turn, id, pending.intent)?;
         self.drive_intents(turn, id)
     }
@@ -446,6 +449,18 @@ impl State {
 
     /// The same, where something else than a new conversation is the way on.
     pub(super) fn hold_until(&mut self, turn: &mut Turn<'_>, id: LogId, what: &str, why: &str, next: &str) -> Done {
+        let waiting: Vec<_> = outbox::list(turn.db, id, 0, usize::MAX >> 1)?;
+        self.hold_all(turn, id, (what, why, next), waiting.into_iter().filter_map(|row| row.message).collect())
+    }
+
+    /// The same, where of what waits to be sent only these messages are reported as failed.
+    pub(super) fn hold_all(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: LogId,
+        (what, why, next): (&str, &str, &str),
+        failed: Vec<[u8; 32]>,
+    ) -> Done {
         let Some(mut conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
         if conversation.standing == Standing::Held {
             return Ok(());
@@ -456,10 +471,8 @@ impl State {
         let relay = conversation.relay.clone();
         self.unfollow(turn, id, &relay);
         let problem = Problem::new(Kind::Trust, what, why, next);
-        for row in outbox::list(turn.db, id, 0, usize::MAX >> 1)? {
-            if let Some(message) = row.message {
-                self.message_failed(turn, &message, &problem);
-            }
+        for message in failed {
+            self.message_failed(turn, &message, &problem);
         }
         for row in outbox::intents(turn.db, id)? {
             self.intent_failed(turn, row.n, &problem);

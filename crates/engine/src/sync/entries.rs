@@ -187,8 +187,9 @@ impl State {
         row: &outbox::Outgoing,
     ) -> Done<bool> {
         if let Some(message) = row.message {
-            self.message_sent(turn, conversation.id, &message, entry.seq, entry.time, &entry.stamp)?;
-            self.own_act_arrived(turn, conversation, &message, (entry.seq, entry.time), &entry.stamp)?;
+            let place = Seq(conversation.place(entry.seq));
+            self.message_sent(turn, conversation.id, &message, place, entry.time, &entry.stamp)?;
+            self.own_act_arrived(turn, conversation, &message, (place, entry.time), &entry.stamp)?;
         }
         outbox::remove(turn.db, row.n)?;
         if row.leaving {
@@ -236,12 +237,12 @@ impl State {
         let id = message_id(&sender_uri(address.as_str()), &room_uri(conversation), &content.salt, &envelope.content);
         let evidence = super::outbox::evidence(&entry.id, entry.epoch, &envelope, &entry.commitment, &entry.stamp);
         let (sent, bytes) = (envelope.sent, envelope.content);
-        let (sender, time, seq) = (address, entry.time, entry.seq);
+        let (sender, time, seq) = (address, entry.time, Seq(conversation.place(entry.seq)));
         let arrived = Arrived { id: id.0, sender, own, sent, time, seq, content: bytes, evidence };
         if self.arrived(turn, conversation, arrived, &content)? {
             conversations::touch(turn.db, conversation.id, entry.time.0, 0)?;
             if !own && conversation.standing == Standing::Active {
-                messages::owe_receipt(turn.db, conversation.id, entry.seq.0, 1)?;
+                messages::owe_receipt(turn.db, conversation.id, conversation.place(entry.seq), 1)?;
             }
         }
         Ok(true)
@@ -312,7 +313,7 @@ impl State {
 
     /// Something that happened to the conversation, in words.
     pub(super) fn system_message(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, text: &str) -> Done {
-        self.system_message_at(turn, conversation.id, (conversation.cursor.0, turn.now.0), text)
+        self.system_message_at(turn, conversation.id, (conversation.place(conversation.cursor), turn.now.0), text)
     }
 
     /// The same, at another place and time.
@@ -343,5 +344,5 @@ pub(super) fn sender_uri(address: &str) -> String {
 
 /// The room as message ids know it.
 pub(super) fn room_uri(conversation: &Conversation) -> String {
-    format!("mimi://{}/r/{}", conversation.relay, conversation.id)
+    format!("mimi://{}/r/{}", conversation.relay, conversation.room())
 }

@@ -407,6 +407,7 @@ impl State {
         let again = held::behind(turn.db, id, epoch, heal.whole)?;
         let waiting = if again.is_empty() { Vec::new() } else { outbox::list(turn.db, id, 0, usize::MAX >> 1)? };
         for seq in again {
+            let seq = conversation.place(Seq(seq));
             let said = match messages::own_at(turn.db, id, seq)? {
                 Some(message) => Some((message.id, message.content, message.sent)),
                 None => crate::db::acts::own_at(turn.db, id, seq)?.map(|act| (act.id, act.content, act.sent)),
@@ -425,7 +426,8 @@ impl State {
     /// What was done to a message came again under another entry id: it counts where it came last, like a message.
     pub(super) fn acts_again(&self, turn: &Turn<'_>, id: LogId, act: &[u8; 32]) -> Done {
         let Some(heal) = held::heal(turn.db, id)?.filter(|heal| heal.begun > 0) else { return Ok(()) };
-        if crate::db::acts::get(turn.db, id, act)?.iter().any(|before| before.seq > heal.since) {
+        let since = conversations::get(turn.db, id)?.map_or(0, |c| c.place(Seq(heal.since)));
+        if crate::db::acts::get(turn.db, id, act)?.iter().any(|before| before.seq > since) {
             crate::db::acts::remove(turn.db, id, act)?;
         }
         Ok(())
@@ -436,7 +438,10 @@ impl State {
         let id = again.conversation;
         let Some(heal) = held::heal(turn.db, id)? else { return Ok(()) };
         let Some(before) = messages::get(turn.db, id, &again.id)? else { return Ok(()) };
-        let may_move = heal.begun > 0 && before.seq > heal.since;
+        let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        // What was said in a successor that did not last waits there, until its author says it again.
+        let waits = conversation.line.of.is_some() && before.seq == conversation.line.offset;
+        let may_move = waits || (heal.begun > 0 && before.seq > conversation.place(Seq(heal.since)));
         if may_move && messages::move_to(turn.db, id, &again.id, again.seq, again.time)? {
             self.message_moved(turn, id, &again.id)?;
         }

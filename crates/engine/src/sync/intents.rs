@@ -28,6 +28,8 @@ const CLOCK_AGAIN_MS: u64 = 60_000;
 pub(super) enum Intent {
     /// Make the log, and bring these accounts in.
     Create { members: Vec<String> },
+    /// Go on for this conversation, which was ended, with these devices, all by one commit.
+    Succeed { of: [u8; 16], devices: Vec<(String, Vec<[u8; 16]>)> },
     /// Bring these accounts in.
     Add { members: Vec<String> },
     /// Bring in the own devices that are missing.
@@ -216,6 +218,13 @@ impl State {
                 "",
             )));
         }
+        if let Intent::Succeed { devices, .. } = &intent
+            && invites.len() != devices.iter().map(|(_, devices)| devices.len()).sum::<usize>()
+        {
+            // All come along, or nobody goes.
+            self.gathers.remove(&row.n);
+            return Ok(Plan::Later(60_000));
+        }
         if !conversation.log_made {
             return self.make_log(turn, conversation, row.n);
         }
@@ -233,8 +242,11 @@ impl State {
             }
         }
         change.adds.extend(invites.iter().map(|invite| invite.package.clone()));
-        let empty =
-            change.adds.is_empty() && change.removes.is_empty() && change.state.is_none() && !change.update_path;
+        let empty = change.adds.is_empty()
+            && change.removes.is_empty()
+            && change.state.is_none()
+            && !change.update_path
+            && change.psk.is_none();
         if empty {
             return Ok(Plan::Nothing);
         }
@@ -511,8 +523,9 @@ impl State {
         else {
             return Ok(false);
         };
-        let lacks = self.with_group(turn, id, |_, _, group| {
+        let lacks = self.with_group(turn, id, |state, turn, group| {
             let members = group.members();
+            let active = state.unconvicted(turn, active)?;
             Ok(active.iter().any(|device| !members.iter().any(|m| m.certificate.device == *device)))
         })?;
         Ok(lacks.unwrap_or(false))

@@ -45,11 +45,13 @@ impl State {
             body: attachment::seal(&key, tree),
         };
         outbox::push_upload(turn.db, &upload)?;
+        // Those of a successor's first commit say what it goes on for.
+        let succeeds = conversation.line.of.filter(|_| pending.epoch.0 == 0);
         for invite in invites {
             if planted!(InvitationWithheld) && invite.readd {
                 continue;
             }
-            self.deposit_invitation(turn, &conversation, &invite, blob, &key)?;
+            self.deposit_invitation(turn, &conversation, &invite, (blob, &key), succeeds)?;
         }
         self.drive_uploads(turn)
     }
@@ -59,8 +61,8 @@ impl State {
         turn: &mut Turn<'_>,
         conversation: &Conversation,
         invite: &PendingInvite,
-        tree: BlobId,
-        tree_key: &AttachmentKey,
+        (tree, tree_key): (BlobId, &AttachmentKey),
+        succeeds: Option<LogId>,
     ) -> Done {
         let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&invite.record)) else { return Ok(()) };
         let Ok(device) = formats::array::<16>(&invite.device) else { return Ok(()) };
@@ -84,6 +86,7 @@ impl State {
             device: me.device().0.to_vec().into(),
             signature: Vec::new().into(),
             incarnation: db::held::known_incarnation(turn.db, &conversation.relay)?.map(|known| known.to_vec().into()),
+            succeeds: succeeds.map(|log| log.0.to_vec().into()),
         };
         invitation.signature = sign(&me.signer, Label::Invitation, &[&invitation.parts(device.inbox)]).to_vec().into();
         let plain = formats::encode(&Deposit::Invitation(Box::new(invitation)));
@@ -212,9 +215,18 @@ impl State {
             // A log has one relay: this is another conversation under the id of one that is known.
             return Ok(());
         }
+        if before.as_ref().is_some_and(|before| before.line.next.is_some()) || self.is_forfeit(turn, log)? {
+            // It goes on elsewhere; or its last valid epoch is known for certain, and whoever is beyond it has followed an invalid commit.
+            return Ok(());
+        }
+        let succeeds = match self.succeeds_here(turn, &invitation, &record)? {
+            Some(false) => return Ok(()),
+            succeeds => succeeds.is_some(),
+        };
         // Whoever was in the conversation before, and is invited by one of its members, has taken its invitation already.
         let was_in = before.is_some_and(|before| before.standing != Standing::Requested)
             && conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
+        let was_in = was_in || succeeds;
         if !trusted && !was_in && self.requests_waiting(turn)? >= MAX_REQUESTS {
             return Ok(());
         }
@@ -295,6 +307,9 @@ impl State {
             if !accepted && !self.uses_relay(turn, &invitation.relay)? {
                 continue;
             }
+            if !self.is_decided(turn, &invitation)? {
+                continue;
+            }
             // Still in it as far as this device knows: the log will say that it was removed first.
             if conversations::get(turn.db, id)?.is_some_and(|c| c.is_followed()) {
                 continue;
@@ -355,7 +370,16 @@ impl State {
         if let Some(old) = self.groups.remove(&id) {
             old.delete(&turn.mls)?;
         }
-        let group = match Group::join(&turn.mls, &signer, &invitation.welcome, tree) {
+        let succession = match invitation.succeeds.as_ref().map(|log| formats::array(log)) {
+            None => None,
+            Some(Ok(of)) => self.succession_key(turn, LogId(of))?,
+            Some(Err(_)) => return Ok(()),
+        };
+        let joined = match &succession {
+            Some((_, key)) => Group::join_successor(&turn.mls, &signer, &invitation.welcome, tree, key),
+            None => Group::join(&turn.mls, &signer, &invitation.welcome, tree),
+        };
+        let group = match joined {
             Ok(group) if group.log() == id => group,
             Ok(_) => return self.invitation_is_void(turn, id, &row.sender, "It is for another conversation."),
             Err(JoinError::Storage(error)) => return Err(mls::MlsError::from(error).into()),
@@ -377,6 +401,24 @@ impl State {
         if !is_as_said(&members, &state, invitation, own_key) {
             group.delete(&turn.mls)?;
             return self.invitation_is_void(turn, id, &row.sender, "Who is in it is not who it says.");
+        }
+        let maker = match &succession {
+            Some((ending, _)) => match self.accept_successor(turn, ending, &group)? {
+                Ok(maker) => Some((ending.clone(), maker)),
+                Err(why) => {
+                    group.delete(&turn.mls)?;
+                    return self.invitation_is_void(turn, id, &row.sender, why);
+                }
+            },
+            None => None,
+        };
+        if let Some((ending, maker)) = &maker
+            && !super::succession::goes_before(ending, (*maker, id), row.time)
+        {
+            // Another one goes on already.
+            group.delete(&turn.mls)?;
+            turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
+            return Ok(());
         }
         let before = conversations::get(turn.db, id)?;
         if before.as_ref().is_some_and(|before| group.epoch() <= before.epoch.0) {
@@ -414,6 +456,7 @@ impl State {
             own_messages: 0,
             last_receipt: 0,
             timer: 0,
+            line: super::succession::line(&state),
         };
         conversations::put(turn.db, &conversation)?;
         db::held::begin(turn.db, id, conversation.cursor)?;
@@ -442,7 +485,9 @@ impl State {
             });
         }
         let restored = db::outlines::restored(turn.db, id)?;
-        if let Some(made) = restored {
+        if let Some((ending, maker)) = &maker {
+            self.take_over(turn, ending, (id, *maker), row.time)?;
+        } else if let Some(made) = restored {
             self.let_in_again(turn, &conversation, &row.sender, made)?;
         } else if kind == ConversationKind::Group && row.sender != own_address {
             self.system_message(turn, &conversation, &format!("{} added you.", row.sender))?;

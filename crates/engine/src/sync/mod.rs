@@ -311,6 +311,7 @@ impl State {
         self.drive_deposits(turn)?;
         self.drive_invitations(turn)?;
         self.drive_rejoins(turn)?;
+        self.drive_successions(turn)?;
         self.drive_joins(turn)?;
         self.drive_receipts(turn)?;
         self.drive_vanishing(turn)?;

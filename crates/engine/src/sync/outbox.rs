@@ -209,7 +209,8 @@ impl State {
                     // Sent again because an answer was lost, it stands twice in the log, and the first counts: where the log
                     // has shown it already, the answer to the second says nothing.
                     if messages::get(turn.db, log, &message)?.is_none_or(|stored| stored.seq == 0) {
-                        self.message_sent(turn, log, &message, seq, time, &stamp)?;
+                        let place = conversations::get(turn.db, log)?.map_or(seq.0, |c| c.place(seq));
+                        self.message_sent(turn, log, &message, Seq(place), time, &stamp)?;
                     } else {
                         self.message_settled(&message);
                     }

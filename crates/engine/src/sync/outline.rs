@@ -69,6 +69,8 @@ impl State {
             .map(|device| device.certificate.device)
             .filter(|device| !members.iter().any(|m| m.certificate.device == *device))
             .collect();
+        let own_missing = self.unconvicted(turn, own_missing)?;
+        let Some(me) = &self.me else { return Ok(Err(Plan::Wait)) };
         let mut outline = Outline::default();
         if self.clock_is_off() && matches!(intent, Intent::Create { .. } | Intent::Add { .. } | Intent::Admit { .. }) {
             return Ok(Err(Plan::ClockIsOff));
@@ -76,6 +78,20 @@ impl State {
         let nobody = |who: &str| Plan::Impossible(not_a_member(who, conversation));
         let forbidden = |what: &str, who: &str| Plan::Impossible(forbidden(what, who));
         match intent {
+            Intent::Succeed { of, devices } => {
+                if group.epoch() > 0 {
+                    return Ok(Err(Plan::Nothing));
+                }
+                let Some((_, key)) = self.succession_key(turn, LogId(*of))? else {
+                    return Ok(Err(Plan::Impossible(gone(conversation))));
+                };
+                for (address, devices) in devices {
+                    outline.add.insert(address.clone(), Some(devices.iter().copied().map(DeviceId).collect()));
+                }
+                outline.change.psk = Some(key);
+                // Roles are those of the predecessor, whoever is here before the others.
+                return Ok(Ok(outline));
+            }
             Intent::Create { members: wanted } | Intent::Add { members: wanted } => {
                 if matches!(intent, Intent::Add { .. }) && role < Role::Admin {
                     return Ok(Err(forbidden("add somebody to this group", "admins")));

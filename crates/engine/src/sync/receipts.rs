@@ -41,10 +41,19 @@ impl State {
                 turn.wake_at(wire::UnixMillis(due));
                 continue;
             }
-            let receipts = Receipts {
-                delivered: messages::take_due(turn.db, id, 1, BATCH)?.into_iter().map(|seq| (seq, seq)).collect(),
-                read: messages::take_due(turn.db, id, 2, BATCH)?.into_iter().map(|seq| (seq, seq)).collect(),
+            // Receipts name places in the log; of what was said in a predecessor nobody can be told here.
+            let offset = conversation.line.offset;
+            let in_log = |places: Vec<u64>| {
+                let seqs = places.into_iter().filter_map(|place| place.checked_sub(offset).filter(|seq| *seq > 0));
+                seqs.map(|seq| (seq, seq)).collect()
             };
+            let receipts = Receipts {
+                delivered: in_log(messages::take_due(turn.db, id, 1, BATCH)?),
+                read: in_log(messages::take_due(turn.db, id, 2, BATCH)?),
+            };
+            if receipts.delivered.is_empty() && receipts.read.is_empty() {
+                continue;
+            }
             conversation.last_receipt = turn.now.0;
             conversations::put(turn.db, &conversation)?;
             let content = content::receipts(turn.random(), &receipts).encode();
@@ -84,7 +93,7 @@ impl State {
             if let Some((_, last)) = receipts.read.last() {
                 // What another own device has shown need not be reported again.
                 let seen = turn.entry_time.map_or(turn.now, |time| time.min(turn.now));
-                messages::mark_read(turn.db, id, *last, seen.0)?;
+                messages::mark_read(turn.db, id, conversation.place(wire::Seq(*last)), seen.0)?;
                 self.something_vanishes();
                 self.conversation_changed(turn, id)?;
             }
@@ -97,7 +106,9 @@ impl State {
         let read = if are_on(turn.db)? { 2 } else { 1 };
         for (ranges, level) in [(&receipts.delivered, 1), (&receipts.read, read)] {
             for range in ranges {
-                let changed = messages::receive_receipt(turn.db, id, from.as_str(), *range, level, others.max(1))?;
+                let place = |seq: u64| conversation.place(wire::Seq(seq));
+                let range = (place(range.0.max(1)), place(range.1));
+                let changed = messages::receive_receipt(turn.db, id, from.as_str(), range, level, others.max(1))?;
                 for message in changed {
                     debug_assert!(message.status >= MessageStatus::Delivered);
                     self.forget_once(turn, &message)?;

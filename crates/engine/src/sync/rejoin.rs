@@ -33,7 +33,7 @@ const ASKED: usize = 3;
 /// Between two of them: if the first answers, the others need not.
 const SPREAD_MS: u64 = 60_000;
 /// Before the next round; doubled each time, up to a day.
-const ROUND_MS: u64 = 3_600_000;
+pub(super) const ROUND_MS: u64 = 3_600_000;
 /// Rounds before it is given up: some 7 days.
 const ROUNDS: u32 = 11;
 /// Before members are asked again whose relays could not be asked for their devices.
@@ -140,7 +140,7 @@ impl State {
     }
 
     /// Asks a few devices of members, others in each round; own ones come first. Says how many.
-    fn ask_round(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, round: u32) -> Done<usize> {
+    pub(super) fn ask_round(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, round: u32) -> Done<usize> {
         let id = conversation.id;
         let Some(me) = &self.me else { return Ok(0) };
         let Some(certificate) = me.certificate().cloned() else { return Ok(0) };

@@ -12,7 +12,13 @@ use crate::identity::Me;
 /// somebody with whom there is no conversation yet.
 pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Option<LogId>, Problem> {
     let text = text.trim();
-    let all = conversations::all(db).map_err(|_| database())?;
+    let mut all = conversations::all(db).map_err(|_| database())?;
+    all.retain(|c| !c.is_in_making());
+    if let Ok(id) = text.parse::<LogId>()
+        && let Some(next) = conversations::last_of_line(db, id).map_err(|_| database())?
+    {
+        return Ok(Some(next));
+    }
     if text.contains('@') {
         let address = address(text)?;
         return Ok(direct(&all, me, &address));

@@ -1,14 +1,102 @@
 //! A commit that is not valid has ended a conversation's epoch (protocol rules 7 and 18): the evidence is kept, the device that has signed
-//! it is named where that is certain, and nothing more is sent.
+//! it is named where that is certain, and the others go on in a successor.
 //!
-//! What always holds: whoever is named has signed the very bytes that are kept, and every member who holds the same group finds the same.
+//! What always holds: whoever is named has signed the very bytes that are kept, and every member who holds the same group finds the same;
+//! a successor is one only for who has found the ending itself, with all who were in the epoch but the one who is named, and nobody new;
+//! what it is (roles, name, everything in its state) is what it was; what was not in the log is sent again once, under the same ids.
 
-use wire::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
+use api::{Kind, Problem, Standing};
+use rusqlite::params;
+use wire::{AccountRecord, DeviceId, Entry, LogId, Seq, UnixMillis};
+
+use super::intents::Intent;
 use super::{Done, State, Turn};
-use crate::db::conversations::Conversation;
-use crate::db::endings;
-use crate::mls::Member;
+use crate::db::conversations::{self, Conversation, Line};
+use crate::db::endings::{self, Ending};
+use crate::db::{messages, outbox};
+use crate::formats::{self, Invitation};
+use crate::mls::{Group, Member, SuccessionKey};
+use crate::state::{ConversationState, SuccessorOf};
+
+/// Whoever is first in the tree waits so long before it makes a successor, so that all have heard of the ending; each other one longer
+/// by the second, so that mostly one makes it.
+const FIRST_MS: u64 = 60_000;
+const EACH_MS: u64 = 30_000;
+/// Those behind this many wait no longer than the last of these.
+const STAGGERED: u64 = 60;
+/// Between attempts of one device.
+const AGAIN_MS: u64 = 3_600_000;
+/// A successor that goes before another one by its maker takes its place for so long; then the keys of the ended epoch go.
+const DECIDED_MS: u64 = 86_400_000;
+
+/// What this device itself has found out about the end of a conversation: what [`accept`] holds a successor against.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    log: LogId,
+    /// The hash of the entry that has ended it.
+    ending: [u8; 32],
+    /// The place of that entry.
+    place: u64,
+    /// The log in which the line began.
+    room: LogId,
+    /// The leaf that has signed the entry, if that is certain.
+    convicted: Option<u32>,
+}
+
+/// The state that a successor has: what the conversation's was, and that it goes on for it.
+fn state_after(found: &Found, state: &[u8]) -> Option<ConversationState> {
+    let mut after = ConversationState::decode(state).ok()?;
+    let Found { log, ending, place, room, .. } = found;
+    after.succeeds = Some(SuccessorOf { log: log.0, ending: *ending, offset: *place, room: room.0 });
+    Some(after)
+}
+
+/// Whether a group is the successor of an ended one (protocol rule 18): a function of what this device has found itself and of the two
+/// trees and states. That its maker was in the ended epoch is proven by the pre-shared key, without which nobody gets here. Answers with
+/// the leaf that its maker had in the old tree; `Err` says what is wrong.
+pub(super) fn accept(
+    found: &Found,
+    (old, old_state): (&[Member], &[u8]),
+    (new, new_state, epoch): (&[Member], &[u8], u64),
+) -> Result<u32, &'static str> {
+    if epoch != 1 {
+        return Err("It is no successor in its first epoch.");
+    }
+    if state_after(found, old_state).is_none_or(|after| after.encode() != new_state) {
+        return Err("It is not what the conversation was that it is to go on for.");
+    }
+    let device = |member: &Member| {
+        (member.certificate.account_key, member.certificate.device.0, member.certificate.signature_key)
+    };
+    let stays = old.iter().filter(|member| Some(member.leaf) != found.convicted);
+    let (stays, comes): (BTreeSet<_>, BTreeSet<_>) = (stays.map(device).collect(), new.iter().map(device).collect());
+    if stays != comes || comes.len() != new.len() {
+        return Err("Who is in it is not who was in the conversation that it is to go on for.");
+    }
+    // Whoever makes a group has its first leaf.
+    let maker = new.iter().find(|member| member.leaf == 0).map(device);
+    let maker = old.iter().find(|member| maker == Some(device(member)));
+    maker.map(|member| member.leaf).ok_or("Nobody who was in the conversation has made it.")
+}
+
+/// Of two successors the one by the lower leaf goes on, then the one with the lower hash of its log, if it comes within a day.
+pub(super) fn goes_before(ending: &Ending, (leaf, log): (u32, LogId), at: u64) -> bool {
+    let Some((there, its_leaf, chosen)) = ending.successor else { return true };
+    let order = |leaf: u32, log: LogId| (leaf, formats::hash(&log.0));
+    there == log || (order(leaf, log) < order(its_leaf, there) && at <= chosen.saturating_add(DECIDED_MS))
+}
+
+/// Where a conversation of this state stands in a line of successors.
+pub(super) fn line(state: &ConversationState) -> Line {
+    match &state.succeeds {
+        None => Line::default(),
+        Some(SuccessorOf { log, offset, room, .. }) => {
+            Line { of: Some(LogId(*log)), room: Some(LogId(*room)), offset: *offset, next: None }
+        }
+    }
+}
 
 impl State {
     /// This entry has ended the epoch and is no valid commit; `by` has signed it.
@@ -21,21 +109,441 @@ impl State {
         by: Option<Member>,
     ) -> Done {
         let id = conversation.id;
-        let context = self.with_group(turn, id, |_, _, group| Ok(group.context_hash()?))?.unwrap_or_default();
-        endings::put(turn.db, id, entry, &context, why, by.as_ref())?;
-        match by {
+        let convicted = by.as_ref().map(|by| by.leaf);
+        let seen = self.with_group(turn, id, |_, _, group| {
+            let before = |m: &&Member| m.leaf < group.own_leaf() && Some(m.leaf) != convicted;
+            Ok((group.context_hash()?, group.members().iter().filter(before).count() as u64))
+        })?;
+        let (context, before) = seen.unwrap_or_default();
+        // Where nobody is convicted it may be so for this device alone, by its relay's doing: the others have a day to add it again.
+        let patience = if by.is_some() { 0 } else { DECIDED_MS };
+        let due = turn.now.plus(patience + FIRST_MS + before.min(STAGGERED) * EACH_MS);
+        // Where nobody here has taken the invitation there is nothing to go on with.
+        if conversation.standing != Standing::Requested {
+            let hash = formats::ending(id, entry);
+            endings::put(turn.db, id, entry, (&hash, &context), why, by.as_ref(), due.0)?;
+            turn.wake_at(due);
+        }
+        let (what, why) = match &by {
             Some(by) => {
                 let device = by.certificate.device.to_string();
                 let device = device.get(..8).unwrap_or(&device);
                 let why = format!("{} did it, with the device {device}: {why}.", by.certificate.address);
-                self.hold(turn, id, "A member has changed this conversation in a way that is not allowed.", &why)
+                ("A member has changed this conversation in a way that is not allowed.", why)
             }
             None => {
-                let why = format!(
-                    "It was ended by something that is no valid change of it: {why}. Whose doing that is can't be told."
-                );
-                self.hold(turn, id, "This conversation can't go on as it is.", &why)
+                self.ask_round(turn, conversation, 0)?;
+                self.ask_later(turn, id, 1, super::rejoin::ROUND_MS)?;
+                let why = format!("It was ended by something that is no valid change of it: {why}.");
+                ("This conversation can't go on as it is.", format!("{why} Whose doing that is can't be told."))
+            }
+        };
+        let next = "The others go on by themselves as soon as one of them has made a new beginning. Your messages are kept, and sent there.";
+        self.hold_all(turn, id, (what, &why, next), Vec::new())?;
+        self.drive_invitations(turn)
+    }
+
+    /// What is known here of the end of a conversation, and the key that its successor has.
+    pub(super) fn succession_key(&mut self, turn: &mut Turn<'_>, of: LogId) -> Done<Option<(Ending, SuccessionKey)>> {
+        let (Some(ending), Some(conversation)) = (endings::get(turn.db, of)?, conversations::get(turn.db, of)?) else {
+            return Ok(None);
+        };
+        let over = conversation.standing == Standing::Held || conversation.line.next.is_some();
+        let key = self.with_group(turn, of, |_, turn, group| match over && group.epoch() == ending.epoch {
+            true => Ok(Some(group.succession(&turn.mls, &conversation.relay, &ending.hash)?)),
+            false => Ok(None),
+        })?;
+        Ok(key.flatten().map(|key| (ending.clone(), (ending.hash, key))))
+    }
+
+    fn found(turn: &Turn<'_>, ending: &Ending) -> Done<Option<Found>> {
+        let conversation = conversations::get(turn.db, ending.conversation)?;
+        Ok(conversation.map(|conversation| Found {
+            log: conversation.id,
+            ending: ending.hash,
+            place: conversation.place(Seq(ending.seq)),
+            room: conversation.room(),
+            convicted: ending.leaf,
+        }))
+    }
+
+    /// Holds a group that this device was invited into against the conversation that it is to go on for.
+    pub(super) fn accept_successor(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ending: &Ending,
+        group: &Group,
+    ) -> Done<Result<u32, &'static str>> {
+        let Some(found) = Self::found(turn, ending)? else { return Ok(Err("It is not known what it goes on for.")) };
+        let old = self.with_group(turn, ending.conversation, |_, _, old| Ok((old.members(), old.state())))?;
+        let Some((members, state)) = old else { return Ok(Err("It is not known any more what it goes on for.")) };
+        let new = group.members();
+        Ok(accept(&found, (&members, &state), (&new, &group.state(), group.epoch())))
+    }
+
+    /// Nobody may lead this device back into a conversation whose last valid epoch is known for certain.
+    pub(super) fn is_forfeit(&self, turn: &Turn<'_>, id: LogId) -> Done<bool> {
+        let held = conversations::get(turn.db, id)?.filter(|conversation| conversation.standing == Standing::Held);
+        let ending = endings::get(turn.db, id)?;
+        Ok(held.zip(ending).is_some_and(|(held, ending)| ending.leaf.is_some() && ending.epoch == held.epoch.0))
+    }
+
+    /// Whether an invitation that says what it goes on for is by somebody of that conversation; `None` if it doesn't say so.
+    pub(super) fn succeeds_here(
+        &self,
+        turn: &Turn<'_>,
+        invitation: &Invitation,
+        by: &AccountRecord,
+    ) -> Done<Option<bool>> {
+        let Some(of) = invitation.succeeds.as_ref().map(|log| formats::array(log)) else { return Ok(None) };
+        let Ok(of) = of.map(LogId) else { return Ok(Some(false)) };
+        let Some(conversation) = conversations::get(turn.db, of)? else { return Ok(Some(false)) };
+        let ended = endings::get(turn.db, of)?.is_some();
+        let here = conversation.standing == Standing::Active || ended;
+        let member = conversations::members(turn.db, of)?.iter().any(|member| member.account_key == by.account_key);
+        Ok(Some(here && member && conversation.relay.as_str() == invitation.relay))
+    }
+
+    /// False while this device has not found out itself how the conversation ended that an invitation is to go on for.
+    pub(super) fn is_decided(&self, turn: &Turn<'_>, invitation: &Invitation) -> Done<bool> {
+        let Some(of) = invitation.succeeds.as_ref().and_then(|log| formats::array(log).ok()) else { return Ok(true) };
+        let followed = conversations::get(turn.db, LogId(of))?.is_some_and(|conversation| conversation.is_followed());
+        Ok(!followed && endings::get(turn.db, LogId(of))?.is_some())
+    }
+
+    /// Devices of the own account but for those that have ended a conversation: nobody is brought back by its own other devices.
+    pub(super) fn unconvicted(&self, turn: &Turn<'_>, mut devices: Vec<DeviceId>) -> Done<Vec<DeviceId>> {
+        let Some(account) = self.me.as_ref().map(|me| me.account_key()) else { return Ok(devices) };
+        let mut out = Vec::with_capacity(devices.len());
+        for device in devices.drain(..) {
+            if !endings::convicted(turn.db, &account, &device.0)? {
+                out.push(device);
             }
         }
+        Ok(out)
+    }
+
+    /// Makes successors where nobody has made one in time, and forgets the keys of what was decided long ago.
+    pub(super) fn drive_successions(&mut self, turn: &mut Turn<'_>) -> Done {
+        for ending in endings::open(turn.db)? {
+            if ending.due > turn.now.0 {
+                turn.wake_at(UnixMillis(ending.due));
+                continue;
+            }
+            let of = ending.conversation;
+            let Some(conversation) = conversations::get(turn.db, of)? else { continue };
+            if ending.successor.is_some() {
+                self.forget_group(turn, of)?;
+                endings::set_due(turn.db, &ending, 0)?;
+            } else if conversation.standing != Standing::Held || conversation.epoch.0 != ending.epoch {
+                // It goes on after all.
+                endings::set_due(turn.db, &ending, 0)?;
+            } else if conversations::in_making(turn.db, of)?.is_empty() {
+                let again = turn.now.plus(AGAIN_MS);
+                endings::set_due(turn.db, &ending, again.0)?;
+                turn.wake_at(again);
+                self.make_successor(turn, &conversation, &ending)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_successor(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, ending: &Ending) -> Done {
+        let of = conversation.id;
+        let Some(found) = Self::found(turn, ending)? else { return Ok(()) };
+        let old = self.with_group(turn, of, |_, _, group| Ok((group.own_leaf(), group.members(), group.state())))?;
+        let Some((own, members, state)) = old else { return Ok(()) };
+        let Some(state) = state_after(&found, &state) else { return Ok(()) };
+        let mut devices: BTreeMap<String, Vec<[u8; 16]>> = BTreeMap::new();
+        for member in members.iter().filter(|m| m.leaf != own && Some(m.leaf) != found.convicted) {
+            let address = member.certificate.address.to_string();
+            devices.entry(address).or_default().push(member.certificate.device.0);
+        }
+        if devices.is_empty() {
+            // Nobody is left to go on with.
+            return Ok(endings::set_due(turn.db, ending, 0)?);
+        }
+        let id = self.new_conversation(turn, &state, |new| {
+            new.relay = conversation.relay.clone();
+            new.kind = conversation.kind;
+            new.name.clone_from(&conversation.name);
+            new.peer.clone_from(&conversation.peer);
+            new.created = conversation.created;
+            new.touched = conversation.touched;
+            new.line = line(&state);
+        })?;
+        let devices = devices.into_iter().collect();
+        self.intend(turn, id, &Intent::Succeed { of: of.0, devices }, 0)?;
+        self.drive_intents(turn, id)
+    }
+
+    /// The first commit of a successor that this device has made is in its log.
+    pub(super) fn successor_made(&mut self, turn: &mut Turn<'_>, of: LogId, id: LogId, at: u64) -> Done {
+        let Some(ending) = endings::get(turn.db, of)? else { return Ok(()) };
+        let leaf = self.with_group(turn, of, |_, _, group| Ok(group.own_leaf()))?;
+        match leaf.filter(|leaf| goes_before(&ending, (*leaf, id), at)) {
+            Some(leaf) => self.take_over(turn, &ending, (id, leaf), at),
+            None => self.abandon(turn, id),
+        }
+    }
+
+    /// What was said and chosen in an ended conversation goes on in its successor, which this device has made or accepted.
+    pub(super) fn take_over(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ending: &Ending,
+        (to, leaf): (LogId, u32),
+        at: u64,
+    ) -> Done {
+        let of = ending.conversation;
+        let from = ending.successor.map_or(of, |(log, ..)| log);
+        if from == to {
+            return Ok(());
+        }
+        for other in conversations::in_making(turn.db, of)?.into_iter().filter(|other| *other != to) {
+            self.abandon(turn, other)?;
+        }
+        let Some(successor) = conversations::get(turn.db, to)? else { return Ok(()) };
+        let problem =
+            Problem::new(Kind::Conflict, "The conversation was ended before that could be done.", "", "Try again.");
+        for row in outbox::intents(turn.db, from)? {
+            outbox::remove_intent(turn.db, row.n)?;
+            self.gathers.remove(&row.n);
+            self.intent_failed(turn, row.n, &problem);
+        }
+        outbox::remove_pending_commit(turn.db, from)?;
+        outbox::remove_requests(turn.db, from)?;
+        super::rejoin::forget_rejoin(turn, from)?;
+        messages::forgive(turn.db, from)?;
+        turn.db.prepare_cached("DELETE FROM outbox WHERE conversation = ?1 AND leaving = 1")?.execute([from.0])?;
+        outbox::unseal_all(turn.db, from)?;
+        if from != of {
+            say_again(turn, from, successor.line.offset)?;
+            conversations::shelve(turn.db, from, successor.line.offset)?;
+            self.forget_group(turn, from)?;
+        }
+        conversations::move_into(turn.db, from, to)?;
+        for over in BTreeSet::from([of.0, from.0]).into_iter().map(LogId) {
+            let Some(mut over) = conversations::get(turn.db, over)? else { continue };
+            self.unfollow(turn, over.id, &over.relay.clone());
+            (over.standing, over.line.next) = (Standing::Left, Some(to));
+            conversations::put(turn.db, &over)?;
+            self.conversation_changed(turn, over.id)?;
+        }
+        endings::set_successor(turn.db, ending, to, leaf, at)?;
+        let decided = UnixMillis(at.max(turn.now.0)).plus(DECIDED_MS);
+        endings::set_due(turn.db, ending, decided.0)?;
+        if from == of {
+            let by =
+                self.with_group(turn, of, |_, _, group| Ok(ending.leaf.and_then(|leaf| group.member(leaf).cloned())))?;
+            let line = match by.flatten() {
+                Some(by) => {
+                    let device = by.certificate.device.to_string();
+                    let (address, device) = (&by.certificate.address, device.get(..8).unwrap_or(&device));
+                    format!("{address} ended this conversation by a change that is not allowed. It goes on without the device {device} that did it.")
+                }
+                None => "This conversation was ended by something that is no valid change of it. It goes on with all who were in it.".into(),
+            };
+            self.system_message(turn, &successor, &line)?;
+        }
+        self.something_vanishes();
+        self.conversation_changed(turn, to)?;
+        self.pump(turn, to)
+    }
+
+    /// A successor that this device was about to make is not needed.
+    fn abandon(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        for row in outbox::intents(turn.db, id)? {
+            outbox::remove_intent(turn.db, row.n)?;
+            self.gathers.remove(&row.n);
+        }
+        outbox::remove_pending_commit(turn.db, id)?;
+        if let Some(conversation) = conversations::get(turn.db, id)? {
+            self.unfollow(turn, id, &conversation.relay);
+        }
+        self.forget_group(turn, id)?;
+        Ok(conversations::forget(turn.db, id)?)
+    }
+
+    fn forget_group(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        self.with_group(turn, id, |_, _, _| Ok(()))?;
+        if let Some(group) = self.groups.remove(&id) {
+            group.delete(&turn.mls)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the own account has written behind a place is sent again where the conversation goes on now, in order, under the ids that it has.
+fn say_again(turn: &Turn<'_>, from: LogId, place: u64) -> Done {
+    let mut said: Vec<(u64, [u8; 32], Vec<u8>, u64)> = Vec::new();
+    for table in ["messages", "acts"] {
+        let kind = if table == "messages" { "AND kind != 2" } else { "" };
+        let mut rows = turn.db.prepare_cached(&format!(
+            "SELECT seq, id, content, sent FROM {table} WHERE conversation = ?1 AND own = 1 AND seq > ?2 {kind} AND length(content) > 0"
+        ))?;
+        let rows = rows.query_map(params![from.0, crate::db::int(place)], |row| {
+            Ok((crate::db::uint(row, 0)?, crate::db::fixed(row, 1)?, row.get(2)?, crate::db::uint(row, 3)?))
+        })?;
+        for row in rows {
+            said.push(row?);
+        }
+    }
+    said.sort_unstable();
+    said.dedup_by_key(|(_, id, ..)| *id);
+    let waiting = outbox::list(turn.db, from, 0, usize::MAX >> 1)?;
+    for (_, id, content, sent) in said {
+        outbox::push(turn.db, from, Some(&id), &content, sent, false)?;
+    }
+    // It was written before all that waits.
+    for row in waiting {
+        outbox::push_again(turn.db, from, &row)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::DeviceCertificate;
+
+    use super::*;
+    use crate::state::GroupKind;
+
+    fn member(leaf: u32, account: u8, device: u8, key: u8) -> Member {
+        let account = wire::SigningKey::from_bytes(&[account; 32]);
+        let certificate = DeviceCertificate {
+            account_key: account.verifying_key().to_bytes(),
+            address: "somebody@relay.example".parse().unwrap(),
+            device: DeviceId([device; 16]),
+            signature_key: wire::SigningKey::from_bytes(&[key; 32]).verifying_key().to_bytes(),
+            suites: vec![1],
+            versions: vec![1],
+            created: UnixMillis(0),
+        };
+        Member { leaf, certificate: certificate.sign(&account) }
+    }
+
+    /// Alice, Bob with two devices, Mallory with two, of which leaf 4 has ended the conversation.
+    fn old() -> Vec<Member> {
+        vec![
+            member(0, 1, 11, 21),
+            member(2, 2, 12, 22),
+            member(3, 2, 13, 23),
+            member(4, 3, 14, 24),
+            member(5, 3, 15, 25),
+        ]
+    }
+
+    fn found(convicted: Option<u32>) -> Found {
+        Found { log: LogId([7; 16]), ending: [8; 32], place: 90, room: LogId([6; 16]), convicted }
+    }
+
+    fn state() -> ConversationState {
+        let mut state = ConversationState::new(GroupKind::Group, "band", vec![[1; 32]]);
+        state.admins = vec![[2; 32]];
+        state
+    }
+
+    /// The old tree's members of these places, one after the other.
+    fn successor(places: &[usize]) -> Vec<Member> {
+        let old = old();
+        places
+            .iter()
+            .zip(0..)
+            .map(|(place, leaf)| Member { leaf, certificate: old[*place].certificate.clone() })
+            .collect()
+    }
+
+    fn judged(found: &Found, new: &[Member], change: impl FnOnce(&mut ConversationState)) -> Result<u32, &'static str> {
+        let mut after = state_after(found, &state().encode()).unwrap();
+        change(&mut after);
+        accept(found, (&old(), &state().encode()), (new, &after.encode(), 1))
+    }
+
+    #[test]
+    fn rule_18_all_but_the_convicted_device_go_on_whoever_makes_it() {
+        let found = found(Some(4));
+        assert_eq!(judged(&found, &successor(&[0, 1, 2, 4]), |_| {}), Ok(0));
+        assert_eq!(judged(&found, &successor(&[2, 4, 0, 1]), |_| {}), Ok(3));
+        // The convicted device's account goes on with its other one.
+        assert_eq!(judged(&found, &successor(&[4, 0, 1, 2]), |_| {}), Ok(5));
+        // Where nobody can be convicted, all are in it.
+        let nobody = Found { convicted: None, ..found };
+        assert_eq!(judged(&nobody, &successor(&[1, 0, 2, 3, 4]), |_| {}), Ok(2));
+    }
+
+    #[test]
+    fn rule_18_nobody_is_ejected_added_or_brought_back_on_the_way() {
+        let convicting = found(Some(4));
+        let refused = |found: &Found, places: &[usize]| judged(found, &successor(places), |_| {}).is_err();
+        assert!(refused(&convicting, &[1, 2, 4]), "Alice ejected");
+        assert!(refused(&convicting, &[0, 1, 4]), "one device of Bob ejected");
+        assert!(refused(&convicting, &[0, 1, 2]), "the convicted account's other device ejected");
+        assert!(refused(&convicting, &[3, 0, 1, 2, 4]), "the convicted device makes one with itself in it");
+        assert!(refused(&convicting, &[0, 1, 2, 3, 4]), "the convicted device brought back");
+        assert!(refused(&found(None), &[0, 1, 2, 4]), "somebody ejected whom this device does not convict");
+        assert!(refused(&convicting, &[0, 1, 2, 4, 4]), "a device twice");
+        let with = |extra: Member| [successor(&[0, 1, 2, 4]), vec![extra]].concat();
+        assert!(judged(&convicting, &with(member(9, 9, 31, 41)), |_| {}).is_err(), "a stranger");
+        assert!(judged(&convicting, &with(member(9, 3, 31, 41)), |_| {}).is_err(), "another device of a member");
+        // The same device under another key, or of another account.
+        let instead = |other: Member| [vec![other], successor(&[0, 1, 2])].concat();
+        for other in [member(0, 3, 15, 99), member(0, 9, 15, 25), member(0, 3, 99, 25)] {
+            assert!(judged(&convicting, &instead(other), |_| {}).is_err());
+        }
+        assert!(judged(&convicting, &[], |_| {}).is_err());
+    }
+
+    #[test]
+    fn rule_18_nothing_of_the_state_changes_on_the_way() {
+        type Changes = fn(&mut ConversationState);
+        let changes: [(&str, Changes); 11] = [
+            ("an owner more", |s| s.owners.push([3; 32])),
+            ("an owner less", |s| s.owners.clear()),
+            ("an admin less", |s| s.admins.clear()),
+            ("another name", |s| s.name = "other".into()),
+            ("a timer", |s| s.timer = 60),
+            ("a description", |s| s.description = "x".into()),
+            ("another kind", |s| s.kind = GroupKind::Direct),
+            ("another predecessor", |s| s.succeeds.as_mut().unwrap().log = [9; 16]),
+            ("another ending", |s| s.succeeds.as_mut().unwrap().ending = [9; 32]),
+            ("other places", |s| s.succeeds.as_mut().unwrap().offset = 1),
+            ("no predecessor", |s| s.succeeds = None),
+        ];
+        let found = found(Some(4));
+        for (what, change) in changes {
+            assert!(judged(&found, &successor(&[0, 1, 2, 4]), change).is_err(), "{what}");
+        }
+        let other_room = |s: &mut ConversationState| s.succeeds.as_mut().unwrap().room = [9; 16];
+        assert!(judged(&found, &successor(&[0, 1, 2, 4]), other_room).is_err());
+        // Nor is a later epoch one, in which anything may have happened already.
+        let after = state_after(&found, &state().encode()).unwrap().encode();
+        for epoch in [0, 2, u64::MAX] {
+            let new = successor(&[0, 1, 2, 4]);
+            assert!(accept(&found, (&old(), &state().encode()), (&new, &after, epoch)).is_err());
+        }
+        assert!(accept(&found, (&old(), b"junk"), (&successor(&[0, 1, 2, 4]), &after, 1)).is_err());
+    }
+
+    #[test]
+    fn rule_18_of_several_successors_all_choose_the_same() {
+        let (one, other) = (LogId([1; 16]), LogId([2; 16]));
+        let chosen = |log, leaf| Ending {
+            conversation: LogId([7; 16]),
+            epoch: 1,
+            seq: 5,
+            hash: [8; 32],
+            leaf: None,
+            successor: Some((log, leaf, 1_000)),
+            due: 0,
+        };
+        assert!(goes_before(&Ending { successor: None, ..chosen(one, 0) }, (9, other), u64::MAX));
+        assert!(goes_before(&chosen(one, 3), (2, other), 2_000));
+        assert!(!goes_before(&chosen(one, 2), (3, other), 2_000));
+        // By one leaf: one of the two, whichever came first.
+        assert_ne!(goes_before(&chosen(one, 2), (2, other), 0), goes_before(&chosen(other, 2), (2, one), 0));
+        // What was decided stays so after a day.
+        assert!(goes_before(&chosen(one, 3), (2, other), 1_000 + DECIDED_MS));
+        assert!(!goes_before(&chosen(one, 3), (2, other), 1_001 + DECIDED_MS));
     }
 }

@@ -143,7 +143,7 @@ fn judge_state(
     if before == after {
         return Ok(());
     }
-    if before.logging != after.logging || before.kind != after.kind {
+    if before.logging != after.logging || before.kind != after.kind || before.succeeds != after.succeeds {
         return Err("what a conversation is can't be changed".into());
     }
     // Anybody may note that somebody is gone, with the one outcome that this has.

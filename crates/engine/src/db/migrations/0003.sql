@@ -64,8 +64,16 @@ CREATE INDEX scheduled_waiting ON scheduled (at, n) WHERE problem = '';
 -- Commits that are not valid (protocol rules 7 and 18).
 -- The entry that has ended an epoch and is not a valid commit, as it came (`next` may be missing), and a hash of the group that it was
 -- judged against (`mls::Group::context_hash`). Who has signed it, where that is certain: leaf, address, account key, device. Times in ms.
+-- `ending` is its hash; `due`: when this device makes a successor, 0 for never; `successor`: the conversation that goes on, made by
+-- `successor_leaf` and taken at `chosen`.
 CREATE TABLE endings (
   conversation BLOB NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, entry BLOB NOT NULL, next BLOB, body BLOB NOT NULL, time INTEGER NOT NULL,
-  stamp BLOB NOT NULL, context BLOB NOT NULL, why TEXT NOT NULL, leaf INTEGER, address TEXT, account_key BLOB, device BLOB,
-  PRIMARY KEY (conversation, epoch)
+  stamp BLOB NOT NULL, context BLOB NOT NULL, why TEXT NOT NULL, leaf INTEGER, address TEXT, account_key BLOB, device BLOB, ending BLOB NOT NULL,
+  due INTEGER NOT NULL, successor BLOB, successor_leaf INTEGER, chosen INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (conversation, epoch)
 ) STRICT, WITHOUT ROWID;
+-- Lines of successors: which conversation one goes on for, the log in which the line began, the place up to which messages are those of predecessors,
+-- and which one goes on for it.
+ALTER TABLE conversations ADD COLUMN line_of BLOB;
+ALTER TABLE conversations ADD COLUMN line_room BLOB;
+ALTER TABLE conversations ADD COLUMN line_offset INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversations ADD COLUMN line_next BLOB;

@@ -244,6 +244,57 @@ fn i9_every_flipped_bit_of_a_welcome_or_its_tree_is_noticed_and_costs_no_key_pac
 }
 
 #[test]
+fn rule_18_only_who_was_in_the_ended_epoch_makes_a_successor_or_comes_into_one() {
+    let mut old = group_of(3, CLASSICAL_SUITE);
+    let (ending, other_ending) = ([7; 32], [8; 32]);
+    let key = |device: &mut Device, ending: &[u8; 32]| {
+        device.turn(|p, _, group| group.as_ref().unwrap().succession(p, &relay(), ending)).unwrap()
+    };
+    let secret = key(&mut old[0], &ending);
+    // The same for all who were in the epoch, another one for each ending, and none of the other keys.
+    assert_eq!(secret, key(&mut old[1], &ending));
+    assert_ne!(secret, key(&mut old[0], &other_ending));
+    for what in super::super::Derive::ALL {
+        let derived = old[0].turn(|p, _, group| group.as_ref().unwrap().secret(p, what, &relay())).unwrap();
+        assert_ne!(derived, secret);
+    }
+    let successor = |psk: Option<([u8; 32], zeroize::Zeroizing<[u8; 32]>)>| {
+        let (mut maker, mut joiner) = (Device::new(11), Device::new(12));
+        maker.create(b"state");
+        let change = Change { psk, ..adding(&mut [&mut joiner]) };
+        let staged = maker.stage(change).unwrap();
+        maker.merge_staged();
+        (maker, joiner, staged)
+    };
+    let join = |joiner: &mut Device, staged: &Staged, key: ([u8; 32], zeroize::Zeroizing<[u8; 32]>)| {
+        joiner.turn(|p, signer, group| {
+            let (welcome, tree) = (&staged.welcomes[0].1, staged.tree.as_ref().unwrap());
+            *group = Some(Group::join_successor(p, signer, welcome, tree, &key)?);
+            Ok::<_, JoinError>(())
+        })
+    };
+    let forged = zeroize::Zeroizing::new([9; 32]);
+    let (maker, mut joiner, staged) = successor(Some((ending, secret.clone())));
+    // With a forged key, under another ending, or as an ordinary invitation nobody comes in, and it costs no key package.
+    assert!(join(&mut joiner, &staged, (ending, forged.clone())).is_err());
+    assert!(join(&mut joiner, &staged, (other_ending, secret.clone())).is_err());
+    assert!(joiner.join(&staged.welcomes[0].1, staged.tree.as_ref().unwrap()).is_err());
+    join(&mut joiner, &staged, (ending, secret.clone())).unwrap();
+    talk(&mut [maker, joiner]);
+    // One that somebody has made who was not in the epoch, or without any key.
+    for psk in [Some((ending, forged)), None] {
+        let (_, mut joiner, staged) = successor(psk);
+        assert!(join(&mut joiner, &staged, (ending, secret.clone())).is_err());
+    }
+    // In a group that is under way no such commit counts, whoever knows the key.
+    let staged = old[0].stage(Change { psk: Some((ending, secret.clone())), ..Change::default() }).unwrap();
+    assert!(matches!(
+        old[1].process(&staged.commit),
+        Err(ProcessError::Invalid(_) | ProcessError::OnlyMe(_) | ProcessError::Unproven(_))
+    ));
+}
+
+#[test]
 fn nobody_commits_from_outside() {
     let mut devices = group_of(2, CLASSICAL_SUITE);
     let info = forge(&mut devices[0], |mls, p, signer| mls.export_group_info(p.crypto(), signer, true).unwrap());

@@ -53,6 +53,7 @@ impl Room {
             own_messages: 0,
             last_receipt: 0,
             timer: 0,
+            line: Default::default(),
         };
         conversations::put(&db, &conversation).unwrap();
         let member = |name: &str, role| conversations::Member {

@@ -96,6 +96,7 @@ impl State {
             own_messages: 0,
             last_receipt: 0,
             timer: 0,
+            line: Default::default(),
         };
         fill(&mut conversation);
         conversations::put(turn.db, &conversation)?;
