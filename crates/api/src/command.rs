@@ -7,6 +7,10 @@ use crate::{Binary, Location, Preview, Role};
 /// The last moment of the year 9999, in milliseconds since 1970: what lasts until then lasts for good.
 pub const FOREVER: u64 = 253_402_300_799_999;
 
+fn yes() -> bool {
+    true
+}
+
 /// Changes something. Each is answered by exactly one [`crate::Event::Done`] or [`crate::Event::Failed`], when its effect is known:
 /// for a message, when the relay has it durably; for a change of a group, when it is part of the log.
 ///
@@ -55,6 +59,15 @@ pub enum Command {
         #[serde(default)]
         view_once: bool,
     },
+    /// The person is writing in a conversation, or (`typing` false) no longer. Programs say so with each key that is pressed: the others are told
+    /// every few seconds at most, and nobody who is not connected now. It ends by itself after some seconds, and with a message.
+    Typing {
+        conversation: String,
+        #[serde(default = "yes")]
+        typing: bool,
+    },
+    /// Whether others are told that the person is writing, and the person that they are: both or neither. On from the start.
+    TellTyping { on: bool },
     /// Takes back what was to be sent later, or throws away what could not be sent: its id, or a unique prefix of at least four characters.
     Unschedule { scheduled: String },
     /// Looks at a message that is shown once; [`crate::Event::Opened`] tells what it says, then it is gone.

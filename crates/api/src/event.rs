@@ -46,6 +46,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
+    /// Somebody is writing in a conversation, or no longer.
+    Typing { conversation: String, from: String, typing: bool },
     /// What a message says that is shown once. It is gone from the database by now, so this is the only time that it is told.
     Opened { command: u64, message: String, text: String },
     /// A message is no longer here: it has vanished, or the person has taken it out of sight.

@@ -78,6 +78,9 @@ pub struct Person {
 pub struct Settings {
     /// Others hear what was read here, and the own account what they have read.
     pub read_receipts: bool,
+    /// Others are told that the person is writing, and the person that they are.
+    #[serde(default)]
+    pub typing: bool,
 }
 
 /// The own account.

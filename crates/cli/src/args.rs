@@ -104,6 +104,14 @@ pub enum Command {
         #[arg(long, value_name = "WHEN")]
         at: Option<String>,
     },
+    /// Tell the others of a conversation that you are writing (for programs), or choose whether that is told at all: on or off
+    Typing {
+        /// The conversation, or on or off; without it, show what is chosen
+        what: Option<String>,
+        /// You are not writing any more
+        #[arg(long, requires = "what")]
+        stop: bool,
+    },
     /// List what is to be sent later (transom send --at), or take it back
     Scheduled {
         #[command(subcommand)]
@@ -652,6 +660,7 @@ impl Command {
             Self::Whoami => "whoami",
             Self::Send { .. } => "send",
             Self::Scheduled { .. } => "scheduled",
+            Self::Typing { .. } => "typing",
             Self::Open { .. } => "open",
             Self::React { .. } => "react",
             Self::Edit { .. } => "edit",

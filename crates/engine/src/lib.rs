@@ -35,6 +35,7 @@ pub mod mls;
 pub mod mutants;
 mod options;
 mod own_state;
+mod signal;
 mod state;
 mod sync;
 mod view;
@@ -118,6 +119,11 @@ impl Engine {
     /// What is known here, from the last committed state.
     pub fn view(&self, query: &api::Query) -> Result<api::View, api::Problem> {
         view::view(&self.db, self.state.me(), query)
+    }
+
+    /// How many rows of the database this engine has changed since it was opened: what leaves no trace changes none.
+    pub fn changes(&self) -> u64 {
+        self.db.total_changes()
     }
 
     fn turn(

@@ -47,6 +47,8 @@ pub enum Mutant {
     NothingVanishes,
     /// A message that was to be sent later waits on, now and then, when it has been sent.
     ScheduledTwice,
+    /// A signal counts however old it is.
+    StaleSignals,
     /// Any member gives roles, and the group to whom he likes.
     AnyMemberTransfers,
     /// A link that was taken back, has ended or is used up lets in whoever asks.

@@ -47,6 +47,9 @@ pub(crate) enum Change {
     /// A message was taken out of the own sight.
     #[n(10)]
     Hidden(#[n(0)] ByteVec, #[n(1)] ByteVec),
+    /// Whether others are told that the person is writing.
+    #[n(11)]
+    Typing(#[n(0)] bool),
 }
 
 impl Change {
@@ -64,6 +67,7 @@ impl Change {
             Self::ReadReceipts(_) => (8, Vec::new()),
             Self::Opened(log, message) => (9, [log.as_slice(), message].concat()),
             Self::Hidden(log, message) => (10, [log.as_slice(), message].concat()),
+            Self::Typing(_) => (11, Vec::new()),
         }
     }
 
@@ -149,7 +153,7 @@ impl Word {
             | Change::Pinned(log, _)
             | Change::Unread(log, _)
             | Change::Draft(log, _) => log.len() == 16,
-            Change::Named(..) | Change::Blocked(..) | Change::ReadReceipts(_) => true,
+            Change::Named(..) | Change::Blocked(..) | Change::ReadReceipts(_) | Change::Typing(_) => true,
         };
         // One encoding of each value: else devices could keep different bytes for the same.
         (lengths_fit && change.word() == self.change.as_slice()).then_some(change)

@@ -10,6 +10,7 @@ use crate::identity::{Me, fingerprint, safety_number};
 use crate::invite_link;
 use crate::sync::{
     contact_address, message_view, named_message, pins, receipts_are_on, resolve_conversation, revisions, scheduled,
+    typing_is_told,
 };
 
 /// Messages that one page holds at most.
@@ -141,7 +142,10 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
                 })
                 .collect(),
         ),
-        Query::Settings => View::Settings(api::Settings { read_receipts: receipts_are_on(db).map_err(database)? }),
+        Query::Settings => View::Settings(api::Settings {
+            read_receipts: receipts_are_on(db).map_err(database)?,
+            typing: typing_is_told(db).map_err(database)?,
+        }),
         Query::Search { text, limit } => {
             let found = messages::search(db, text, (*limit).min(MAX_PAGE)).map_err(database)?;
             View::Messages(views(db, &found).map_err(database)?)

@@ -43,6 +43,8 @@ pub enum Mutant {
     HeadsOfBefore,
     /// A message that was to be sent later waits on, now and then, when it has been sent.
     ScheduledTwice,
+    /// A signal counts however old it is.
+    StaleSignals,
     /// Any member gives roles, and the group to whom he likes.
     AnyMemberTransfers,
     /// A link that was taken back, has ended or is used up lets in whoever asks.
@@ -63,7 +65,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -79,6 +81,7 @@ impl Mutant {
         Self::OwnActsLast,
         Self::NothingVanishes,
         Self::ScheduledTwice,
+        Self::StaleSignals,
         Self::RestoreUnnoticed,
         Self::NothingHeld,
         Self::HeadsOfBefore,
@@ -107,6 +110,7 @@ impl Mutant {
             Self::EditAfterDelete => "edit-after-delete",
             Self::OwnActsLast => "own-acts-last",
             Self::NothingVanishes => "nothing-vanishes",
+            Self::StaleSignals => "stale-signals",
             Self::ScheduledTwice => "scheduled-twice",
             Self::RestoreUnnoticed => "restore-unnoticed",
             Self::NothingHeld => "nothing-held",
@@ -132,6 +136,7 @@ impl Mutant {
                 | Self::OwnActsLast
                 | Self::NothingVanishes
                 | Self::ScheduledTwice
+                | Self::StaleSignals
                 | Self::RestoreUnnoticed
                 | Self::NothingHeld
                 | Self::HeadsOfBefore
@@ -176,6 +181,7 @@ impl Mutant {
             Self::EditAfterDelete => Mutant::EditAfterDelete,
             Self::OwnActsLast => Mutant::OwnActsLast,
             Self::NothingVanishes => Mutant::NothingVanishes,
+            Self::StaleSignals => Mutant::StaleSignals,
             Self::ScheduledTwice => Mutant::ScheduledTwice,
             Self::RestoreUnnoticed => Mutant::RestoreUnnoticed,
             Self::NothingHeld => Mutant::NothingHeld,

@@ -34,13 +34,15 @@ pub enum Label {
     AskToJoin,
     /// The device key signs that it sends history to another device of its account.
     History,
+    /// The device key signs what it tells in passing (protocol rule 19).
+    Signal,
     /// The account key signs that it puts a record at a relay, where no device of the account is left to do so.
     PutRecord,
 }
 
 impl Label {
     /// Every label, for the table of vectors.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::DeviceCertificate,
         Self::AccountRecord,
         Self::Authenticate,
@@ -53,6 +55,7 @@ impl Label {
         Self::InviteLink,
         Self::AskToJoin,
         Self::History,
+        Self::Signal,
         Self::PutRecord,
     ];
 
@@ -71,6 +74,7 @@ impl Label {
             Self::InviteLink => "transom v1 invite link",
             Self::AskToJoin => "transom v1 ask to join",
             Self::History => "transom v1 history",
+            Self::Signal => "transom v1 signal",
             Self::PutRecord => "transom v1 put record",
         }
     }

@@ -9,7 +9,7 @@ use api::{
     Standing, View,
 };
 
-use crate::lines::short_id;
+use crate::lines::{Lines, short_id};
 use crate::names::unexpected;
 use crate::session::{Made, Session};
 use crate::terminal::{Paint, clean};
@@ -147,14 +147,15 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
             }
             Event::Message { message } => {
                 let id = &message.conversation;
-                let title = names.entry(id.clone()).or_insert_with(|| {
-                    match session.query(Query::Conversation { conversation: id.clone() }) {
-                        Ok(View::Conversation(conversation)) => lines.title(&conversation),
-                        _ => short_id(id).to_owned(),
-                    }
-                });
+                let title = names.entry(id.clone()).or_insert_with(|| title(session, &lines, id));
                 terminal.line(terminal.paint(Paint::Strong, title));
                 lines.message(message, false);
+            }
+            Event::Typing { conversation: id, from, typing: true } => {
+                let title = names.entry(id.clone()).or_insert_with(|| title(session, &lines, id));
+                let name = lines.name(from);
+                let place = if *title == name { String::new() } else { format!(" in {title}") };
+                terminal.note(format!("{name} is typing{place} …"));
             }
             Event::Scheduled { scheduled } if scheduled.problem.is_some() => {
                 terminal.note("Look at what was not sent: transom scheduled");
@@ -170,6 +171,14 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
             _ => {}
         }
     })
+}
+
+/// What a conversation is called.
+fn title(session: &Session<'_>, lines: &Lines<'_>, id: &str) -> String {
+    match session.query(Query::Conversation { conversation: id.to_owned() }) {
+        Ok(View::Conversation(conversation)) => lines.title(&conversation),
+        _ => short_id(id).to_owned(),
+    }
 }
 
 pub fn list(session: &mut Session<'_>, archived: bool) -> Result<(), Problem> {

@@ -39,6 +39,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
             let beside = messages::Beside { reply_to, preview, stays: *stays, once: *view_once, at: at.as_deref() };
             messages::send(session, conversation, text, &beside)
         }
+        Command::Typing { what, stop } => people::typing(session, what.as_deref(), *stop),
         Command::Scheduled { change: None } => scheduled::list(session),
         Command::Scheduled { change: Some(Scheduled::Cancel { id }) } => scheduled::cancel(session, id),
         Command::Open { conversation, message } => content::open(session, conversation, message),

@@ -74,6 +74,37 @@ pub fn receipts(session: &mut Session<'_>, choice: Option<Choice>) -> Result<(),
     Ok(())
 }
 
+/// Tells that the person is writing, chooses whether that is told, or shows what is chosen.
+pub fn typing(session: &mut Session<'_>, what: Option<&str>, stop: bool) -> Result<(), Problem> {
+    session.account()?;
+    match what {
+        None => {}
+        Some(choice @ ("on" | "off")) => {
+            session.run("Choosing", Command::TellTyping { on: choice == "on" })?;
+        }
+        Some(conversation) => {
+            session.catch_up(|_| ())?;
+            let conversation = conversation.to_owned();
+            session.run("Telling the others", Command::Typing { conversation, typing: !stop })?;
+            done(session, if stop { "Told that you have stopped." } else { "Told that you are writing." });
+            return Ok(());
+        }
+    }
+    let settings = match session.query(Query::Settings)? {
+        View::Settings(settings) => settings,
+        other => return Err(unexpected(&other)),
+    };
+    let terminal = session.terminal;
+    match (terminal.json, settings.typing) {
+        (true, _) => terminal.object(&settings),
+        (_, true) => terminal.line("It is told who is writing: others see when you are, and you when they are."),
+        (_, false) => {
+            terminal.line("It is not told who is writing: nobody sees when you are, and you don't when they are.")
+        }
+    }
+    Ok(())
+}
+
 /// Blocks somebody, or takes that back.
 pub fn block(session: &mut Session<'_>, address: &str, blocked: bool) -> Result<(), Problem> {
     let own = session.account()?;

@@ -51,6 +51,7 @@ transcripts! {
     relay_restarts,
     restore,
     scheduled,
+    typing,
     vanishing,
     who,
 }

@@ -374,8 +374,7 @@ impl State {
             Push::EpochEnded { .. } if route.lane == Lane::Account => self.subscribe_inbox(turn),
             // The commit that ended it was the last entry pushed and has been processed; nothing more is to be done.
             Push::EpochEnded { .. } | Push::GoingAway { .. } => Ok(()),
-            // Typing and presence come with a later version; a signal is never stored, so nothing is lost.
-            Push::Signal { .. } => Ok(()),
+            Push::Signal { log, epoch, body } => self.on_signal(turn, route, (log, epoch), &body),
         }
     }
 

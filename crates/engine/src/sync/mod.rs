@@ -41,13 +41,15 @@ use wire::{Epoch, EpochKey, Hello, LogId, RelayName, Request, Seq, UnixMillis};
 
 use crate::db::conversations::Conversation;
 use crate::identity::Me;
-use crate::io::{Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route, TransferId, TransferState};
+use crate::io::{
+    CommandId, Input, Job, Lane, LinkState, Output, Rejection, RequestId, Route, TransferId, TransferState,
+};
 use crate::mls::{Derive, Group};
 use crate::{EngineError, OpenError, Options};
 
 pub(crate) use backup::state as backup_state;
 pub(crate) use bodies::{message_view, pins, revisions};
-pub(crate) use commands::scheduled;
+pub(crate) use commands::{scheduled, typing_is_told};
 pub(crate) use receipts::{READ_RECEIPTS, are_on as receipts_are_on};
 pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
 pub(crate) use restored::keep_record;
@@ -79,6 +81,7 @@ pub(crate) struct State {
     rejoins: rejoin::RejoinRun,
     waits: waits::Waits,
     account: account::AccountRun,
+    typing: commands::TypingRun,
     next_number: u64,
     wake: Option<UnixMillis>,
     /// The person knows that this clock and a relay's are apart.
@@ -205,6 +208,10 @@ enum Ask {
         address: String,
         round: u32,
     },
+    /// Somebody was told something in passing.
+    Signal {
+        command: CommandId,
+    },
     /// Nobody waits for the answer.
     Ignored,
 }
@@ -235,6 +242,7 @@ impl State {
             rejoins: rejoin::RejoinRun::default(),
             waits: waits::Waits::default(),
             account: account::AccountRun::default(),
+            typing: commands::TypingRun::default(),
             next_number: 1,
             wake: None,
             clock_told: false,
@@ -315,6 +323,7 @@ impl State {
         self.drive_joins(turn)?;
         self.drive_receipts(turn)?;
         self.drive_vanishing(turn)?;
+        self.drive_typing(turn);
         let ids: Vec<LogId> = self.logs.keys().copied().collect();
         for id in ids {
             self.pump(turn, id)?;
@@ -352,6 +361,10 @@ impl State {
             Ask::Link(step) => self.on_link_step(turn, step, result),
             Ask::Recover(step) => self.on_recovered(turn, step, result),
             Ask::RejoinLookUp { log, address, round } => self.on_rejoin_looked_up(turn, (log, round), &address, result),
+            Ask::Signal { command } => {
+                self.on_signalled(turn, command, &result);
+                Ok(())
+            }
             Ask::Ignored => Ok(()),
         }
     }

@@ -252,6 +252,7 @@ impl State {
                 Err(_) => Ok(()),
             },
             Change::ReadReceipts(on) => Ok(db::set_meta(turn.db, READ_RECEIPTS, on)?),
+            Change::Typing(on) => self.set_typing_told(turn, *on),
             Change::Opened(id, message) => match (log(id), message.as_slice().try_into()) {
                 (Some(id), Ok(message)) => self.opened_elsewhere(turn, id, &message).map(|_| ()),
                 _ => Ok(()),

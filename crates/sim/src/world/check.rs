@@ -95,6 +95,9 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
         }
     }
     later(devices, &shown, model, now)?;
+    for ((device, id, from), since) in &model.writing {
+        ensure!(now.since(*since) <= 10_000, "19", "device {device} says that {from} writes in {id} since {}", since.0);
+    }
     written_order(&shown, model)?;
     removed(&shown, model)?;
     stay_out(&shown, model)?;

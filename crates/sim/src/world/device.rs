@@ -73,6 +73,11 @@ impl Device {
         }
     }
 
+    /// How many rows of its database were changed since it was started; `None` while it isn't running.
+    pub fn changes(&self) -> Option<u64> {
+        self.engine.as_ref().map(Engine::changes)
+    }
+
     /// True while its engine is open.
     pub fn is_open(&self) -> bool {
         self.engine.is_some()

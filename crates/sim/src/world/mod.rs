@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Command, Event, Query, View};
 use engine::Options;
-use wire::{Bytes, EntryId, LogId, Request, UnixMillis};
+use wire::{Bytes, EntryId, LogId, Request, ServerFrame, UnixMillis};
 
 pub use device::Device;
 pub use home::{Home, Profile};
@@ -296,6 +296,26 @@ impl World {
     }
 
     fn command(&mut self, device: DeviceId, command: Command) -> Result<(), Violation> {
+        if let Command::Typing { .. } = &command {
+            return self.in_passing(device, |world| world.carried_out(device, command));
+        }
+        self.carried_out(device, command)
+    }
+
+    /// Rule 19: what is told in passing leaves nothing in a database.
+    fn in_passing(
+        &mut self,
+        device: DeviceId,
+        happens: impl FnOnce(&mut Self) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let before = self.devices[device].changes();
+        happens(self)?;
+        let after = self.devices[device].changes();
+        ensure!(before == after, "19", "a signal has changed the database of device {device}");
+        Ok(())
+    }
+
+    fn carried_out(&mut self, device: DeviceId, command: Command) -> Result<(), Violation> {
         let step = self.trace.step();
         let conversation = conversation_of(&command)
             .and_then(|named| self.devices[device].view(&Query::Conversation { conversation: named.to_owned() }))
@@ -321,7 +341,7 @@ impl World {
             let inside = self.inside(device);
             self.model.dead_joins.insert((device, id), inside);
         }
-        self.model.gave((device, id), command.clone(), conversation, step);
+        self.model.gave((device, id), command.clone(), conversation, (step, self.now));
         self.devices[device].command(command, &mut self.net, self.now)?;
         self.hear()
     }
@@ -511,10 +531,10 @@ impl World {
         let Some(frame) = self.net.deliver_down(link, self.now) else { return Ok(()) };
         let frame = frame?;
         self.trace.line(format_args!("{link:?} down {}", BriefFrame(&frame)));
-        match self.devices.iter_mut().find(|device| device.holds(link)) {
-            Some(device) => device.receive(link, frame, &mut self.net, self.now),
-            None => Ok(()),
-        }
+        let Some(device) = self.devices.iter().position(|device| device.holds(link)) else { return Ok(()) };
+        let is_signal = matches!(frame, ServerFrame::Push(wire::Push::Signal { .. }));
+        let receive = |world: &mut Self| world.devices[device].receive(link, frame, &mut world.net, world.now);
+        if is_signal { self.in_passing(device, receive) } else { receive(self) }
     }
 
     /// The faults end; everything must come to rest.
@@ -603,6 +623,7 @@ fn conversation_of(command: &Command) -> Option<&str> {
     match command {
         Command::Send { conversation, .. }
         | Command::Schedule { conversation, .. }
+        | Command::Typing { conversation, .. }
         | Command::MarkRead { conversation, .. }
         | Command::SetTimer { conversation, .. }
         | Command::Open { conversation, .. }

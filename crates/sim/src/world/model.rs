@@ -79,6 +79,10 @@ pub struct Model {
     pub later: BTreeMap<String, u64>,
     /// What waits to be sent later on a device, by its id there.
     pub waiting: BTreeMap<(DeviceId, String), String>,
+    /// When somebody last said on a device of the account that they are writing in a conversation.
+    pub types: BTreeMap<(String, String), UnixMillis>,
+    /// Who is shown as writing on a device, in which conversation, and since when.
+    pub writing: BTreeMap<(DeviceId, String, String), UnixMillis>,
     /// What opened on a device, by the message's id.
     pub opened: BTreeMap<(DeviceId, String), String>,
     /// Devices on which somebody has restored an account, with what the backup held: texts by conversation.
@@ -92,7 +96,18 @@ pub struct Model {
 
 impl Model {
     /// A command was given.
-    pub fn gave(&mut self, order: Order, command: Command, conversation: Option<String>, step: u64) {
+    pub fn gave(
+        &mut self,
+        order: Order,
+        command: Command,
+        conversation: Option<String>,
+        (step, now): (u64, UnixMillis),
+    ) {
+        if let (Command::Typing { typing: true, .. }, Some(conversation), Some(who)) =
+            (&command, &conversation, self.accounts.get(&order.0))
+        {
+            self.types.insert((who.clone(), conversation.clone()), now);
+        }
         if let (Command::Block { address }, Some(who)) = (&command, self.accounts.get(&order.0)) {
             self.blocks.insert((who.clone(), address.clone()));
         }
@@ -139,12 +154,36 @@ impl Model {
                 self.stands_at(device, message)?;
                 self.not_early(message, now)?;
             }
+            Event::Typing { conversation, from, typing } => {
+                self.is_writing((device, conversation, from), *typing, now)?;
+            }
             Event::Scheduled { scheduled } => {
                 self.waiting.insert((device, scheduled.id.clone()), scheduled.text.clone());
             }
             Event::Notice { problem, .. } => self.notices.push((device, problem.clone())),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Rule 19: nobody is said to be writing who has not said so within the last half minute.
+    fn is_writing(
+        &mut self,
+        (device, conversation, from): (DeviceId, &str, &str),
+        typing: bool,
+        now: UnixMillis,
+    ) -> Result<(), Violation> {
+        let key = (device, conversation.to_owned(), from.to_owned());
+        if !typing {
+            let was = self.writing.remove(&key);
+            ensure!(was.is_some(), "19", "device {device} says that {from} no longer writes, who never did");
+            return Ok(());
+        }
+        let said = self.types.get(&(from.to_owned(), conversation.to_owned()));
+        let lately = said.is_some_and(|said| now.since(*said) <= 30_000);
+        ensure!(lately, "19", "device {device} says at {} that {from} is writing, who said so at {said:?}", now.0);
+        ensure!(self.accounts.get(&device).is_some_and(|own| own != from), "19", "device {device} hears itself");
+        ensure!(self.writing.insert(key, now).is_none(), "19", "device {device} says twice that {from} is writing");
         Ok(())
     }
 
@@ -214,6 +253,7 @@ impl Model {
 
     /// A program died: what it had not answered nobody will.
     pub fn crashed(&mut self, device: DeviceId) {
+        self.writing.retain(|(shown, ..), _| *shown != device);
         for ((owner, _), given) in &mut self.given {
             if *owner == device && given.fate == Fate::Open {
                 given.fate = Fate::Unheard;

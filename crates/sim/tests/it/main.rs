@@ -22,5 +22,6 @@ mod shim;
 #[cfg(feature = "mutants")]
 mod succession;
 mod support;
+mod typing;
 mod vanishing;
 mod who;

@@ -147,6 +147,7 @@ impl State {
         let view = message_view(turn.db, message)?;
         turn.event(Event::Message { message: Box::new(view) });
         if !message.own {
+            self.no_longer_types(turn, message.conversation, &message.sender);
             self.unarchive(turn, message.conversation, message.time)?;
             self.spoken_of(turn, message)?;
         }

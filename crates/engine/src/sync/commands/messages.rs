@@ -156,6 +156,7 @@ impl State {
             content.expires = Some(Expiration { relative: true, seconds: conversation.timer });
         }
         let message = self.store_own(turn, &conversation, &content)?;
+        self.typing.said(conversation.id, turn.now);
         Ok(Ok(Posted { conversation: conversation.id, message, intents }))
     }
 

@@ -8,6 +8,7 @@ mod joining;
 mod messages;
 mod people;
 mod scheduled;
+mod typing;
 
 use std::collections::BTreeSet;
 
@@ -25,6 +26,8 @@ use crate::own_state::Change;
 
 pub(super) use devices::change_on_its_way;
 pub(crate) use scheduled::views as scheduled;
+pub(super) use typing::TypingRun;
+pub(crate) use typing::is_told as typing_is_told;
 
 /// A command that can't be carried out, or one that can.
 type Tried = Done<Result<(), Problem>>;
@@ -79,6 +82,12 @@ impl State {
             Command::Schedule { at, conversation, text, reply_to, preview, stays, view_once } => {
                 let beside = (reply_to.as_deref(), preview, stays, view_once);
                 self.schedule(turn, id, at, (&conversation, text), beside)
+            }
+            Command::Typing { conversation, typing } => self.types(turn, id, &conversation, typing),
+            Command::TellTyping { on } => {
+                self.tell_typing(turn, on)?;
+                self.done(turn, id, None);
+                Ok(Ok(()))
             }
             Command::Unschedule { scheduled } => self.unschedule(turn, id, &scheduled),
             Command::Open { conversation, message } => self.open_once(turn, id, &conversation, &message),

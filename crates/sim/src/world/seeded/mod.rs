@@ -160,7 +160,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -248,6 +248,16 @@ impl Run {
             20 => self.links(world, device, &groups),
             21 => self.arrange(world),
             22 => self.later(world, device, (&conversations, &others)),
+            24 => {
+                let conversation = self.chance.pick(&conversations)?.id.clone();
+                // Signals are told those who are there: they come late only if time passes while they are on their way.
+                if self.chance.per_mille(300) {
+                    self.queued.push(Transition::Advance(60_000));
+                    self.at_once = true;
+                }
+                let command = Command::Typing { conversation, typing: self.chance.per_mille(800) };
+                Some(Transition::Do { device, command })
+            }
             _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
         }
     }
