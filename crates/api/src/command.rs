@@ -216,6 +216,8 @@ pub enum Command {
         #[serde(default)]
         keep_devices: bool,
     },
+    /// What the account's own devices call one of them, in at most 100 bytes; an empty name takes it back. Nobody else is told.
+    NameDevice { device: String, name: String },
     /// Takes a device out of the account and of every conversation.
     RevokeDevice { device: String },
     /// The person has looked at who can read a conversation ([`Query::Who`]): what changes from now on is new to them.

@@ -253,6 +253,9 @@ pub struct Device {
     pub this: bool,
     /// It certifies the others.
     pub certifies: bool,
+    /// What the own devices call it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// When it was added.
     pub added: u64,
     /// When it was revoked.

@@ -62,6 +62,9 @@ pub struct ReaderDevice {
     pub id: String,
     /// It is this one.
     pub this: bool,
+    /// What the own devices call it, if it is one of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// When its account added it; 0 if this device has not seen the account's record.
     pub added: u64,
     /// When it came into the conversation, by the relay's clock; 0 if it was there before this device.

@@ -610,7 +610,7 @@ pub enum Devices {
     List,
     /// Add a device: --new RELAY on the new one shows a code; type that code here on one that you have
     #[command(
-        override_usage = "transom devices link --new RELAY\n       transom devices link [--yes] [--no-history] CODE"
+        override_usage = "transom devices link --new RELAY [--name NAME]\n       transom devices link [--yes] [--no-history] CODE"
     )]
     Link {
         /// The code that the new device shows
@@ -625,6 +625,16 @@ pub enum Devices {
         /// It gets nothing of what was said before; `transom devices history --send` sends that later
         #[arg(long, conflicts_with = "new")]
         no_history: bool,
+        /// What your devices call the new one
+        #[arg(long, requires = "new")]
+        name: Option<String>,
+    },
+    /// Say what your devices call one of them; without a name, by its id again. Nobody else is told
+    Name {
+        /// The first characters of its id
+        device: String,
+        /// What
+        name: Option<String>,
     },
     /// Show how what was said before comes over to another device of yours, or send it there
     History {

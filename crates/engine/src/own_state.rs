@@ -50,6 +50,9 @@ pub(crate) enum Change {
     /// Whether others are told that the person is writing.
     #[n(11)]
     Typing(#[n(0)] bool),
+    /// What a device of the account is called.
+    #[n(12)]
+    DeviceName(#[n(0)] ByteVec, #[n(1)] String),
 }
 
 impl Change {
@@ -68,6 +71,7 @@ impl Change {
             Self::Opened(log, message) => (9, [log.as_slice(), message].concat()),
             Self::Hidden(log, message) => (10, [log.as_slice(), message].concat()),
             Self::Typing(_) => (11, Vec::new()),
+            Self::DeviceName(device, _) => (Self::DEVICE_NAME, device.to_vec()),
         }
     }
 
@@ -78,6 +82,7 @@ impl Change {
     pub(crate) const BLOCKED: u8 = 7;
     pub(crate) const OPENED: u8 = 9;
     pub(crate) const HIDDEN: u8 = 10;
+    pub(crate) const DEVICE_NAME: u8 = 12;
 
     /// As it is kept and compared.
     pub(crate) fn word(&self) -> Vec<u8> {
@@ -153,6 +158,7 @@ impl Word {
             | Change::Pinned(log, _)
             | Change::Unread(log, _)
             | Change::Draft(log, _) => log.len() == 16,
+            Change::DeviceName(device, name) => device.len() == 16 && crate::db::contacts::is_name(name),
             Change::Named(..) | Change::Blocked(..) | Change::ReadReceipts(_) | Change::Typing(_) => true,
         };
         // One encoding of each value: else devices could keep different bytes for the same.
@@ -191,6 +197,12 @@ mod tests {
         assert!(said(&muted(16), LATEST).heard().is_none());
         let opened = Change::Opened(vec![1; 16].into(), vec![2; 31].into());
         assert!(said(&opened, 1).heard().is_none());
+        let named = |length: usize, name: &str| said(&Change::DeviceName(vec![1; length].into(), name.into()), 1);
+        assert!(named(16, "Laptop").heard().is_some() && named(16, "").heard().is_some());
+        for name in ["two\nlines", "a\u{202e}b", "who@ever", &"x".repeat(101)] {
+            assert!(named(16, name).heard().is_none(), "{name}");
+        }
+        assert!(named(15, "Laptop").heard().is_none());
         // A kind of a later version; the same value in more bytes; bytes behind it; nothing.
         for word in ["8218638101", "8200825001010101010101010101010101010101 1805", "820881f500", ""] {
             let bytes = data_encoding::HEXLOWER.decode(word.replace(' ', "").as_bytes()).unwrap();

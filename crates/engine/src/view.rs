@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 use wire::LogId;
 
-use crate::db::{arrangements, contacts, conversations, joins, messages, outlines};
+use crate::db::{arrangements, contacts, conversations, joins, messages, outlines, own_state};
 use crate::identity::{Me, fingerprint, safety_number};
 use crate::invite_link;
 use crate::sync::{
@@ -85,25 +85,7 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
             }
             View::JoinRequests(views)
         }
-        Query::Devices => View::Devices(
-            me.record
-                .devices
-                .iter()
-                .map(|device| api::Device {
-                    id: device.certificate.device.to_string(),
-                    this: device.certificate.device == me.device(),
-                    // The account's first device certifies the others; behind a restore the one that it was restored on.
-                    certifies: match me.certifies() {
-                        true => device.certificate.device == me.device(),
-                        false => {
-                            me.record.active().next().is_some_and(|f| f.certificate.device == device.certificate.device)
-                        }
-                    },
-                    added: device.added.0,
-                    revoked: device.revoked.map(|time| time.0),
-                })
-                .collect(),
-        ),
+        Query::Devices => View::Devices(devices(db, me).map_err(database)?),
         Query::History => {
             View::History(crate::db::history::all(db).map_err(database)?.iter().map(crate::db::history::view).collect())
         }
@@ -200,6 +182,24 @@ fn message_id(text: &str) -> Result<[u8; 32], Problem> {
         .ok()
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| Problem::new(Kind::Usage, "That is not a message's id.", "", "It has 64 hexadecimal digits."))
+}
+
+fn devices(db: &Connection, me: &Me) -> rusqlite::Result<Vec<api::Device>> {
+    // The account's first device certifies the others; behind a restore the one that it was restored on.
+    let first =
+        if me.certifies() { Some(me.device()) } else { me.record.active().next().map(|d| d.certificate.device) };
+    let view = |device: &wire::Device| {
+        let id = device.certificate.device;
+        Ok(api::Device {
+            id: id.to_string(),
+            this: id == me.device(),
+            certifies: Some(id) == first,
+            name: own_state::name_of_device(db, id)?,
+            added: device.added.0,
+            revoked: device.revoked.map(|time| time.0),
+        })
+    };
+    me.record.devices.iter().map(view).collect()
 }
 
 /// One conversation with its members.

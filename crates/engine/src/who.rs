@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use wire::{AccountRecord, Bytes, DeviceId, Signed};
 
 use crate::db::conversations::{self, Conversation};
+use crate::db::own_state::name_of_device;
 use crate::db::{contacts, leaves};
 use crate::identity::Me;
 
@@ -76,14 +77,17 @@ fn people(db: &Connection, me: &Me, c: &Conversation) -> rusqlite::Result<Vec<Re
         let mut devices: Vec<ReaderDevice> = leaves
             .iter()
             .filter(|leaf| leaf.address == member.address)
-            .map(|leaf| ReaderDevice {
-                id: leaf.device.to_string(),
-                this: own && leaf.device == me.device(),
-                added: added(leaf.device),
-                since: leaf.since,
-                renewed: leaf.renewed,
+            .map(|leaf| {
+                Ok(ReaderDevice {
+                    id: leaf.device.to_string(),
+                    this: own && leaf.device == me.device(),
+                    name: if own { name_of_device(db, leaf.device)? } else { String::new() },
+                    added: added(leaf.device),
+                    since: leaf.since,
+                    renewed: leaf.renewed,
+                })
             })
-            .collect();
+            .collect::<rusqlite::Result<_>>()?;
         devices.sort_by(|a, b| (a.added, &a.id).cmp(&(b.added, &b.id)));
         people.push(Reader {
             address: member.address,
@@ -156,6 +160,7 @@ mod tests {
                 .map(|(id, renewed)| ReaderDevice {
                     id: (*id).into(),
                     this: false,
+                    name: String::new(),
                     added: 1,
                     since: 2,
                     renewed: *renewed,

@@ -6,7 +6,7 @@ use wire::{Address, RelayName};
 use crate::lines::{self, short_id};
 use crate::names::unexpected;
 use crate::session::Session;
-use crate::terminal::{Paint, clean};
+use crate::terminal::{Paint, clean, isolate, short};
 
 /// Before anything is made: is that an address at all?
 pub fn check_address(address: &str) -> Result<(), Problem> {
@@ -79,7 +79,9 @@ pub fn devices(session: &mut Session<'_>) -> Result<(), Problem> {
     }
     let lines = session.lines(&account.address);
     for device in devices {
-        let mut what = vec![format!("added {}", lines.time(device.added))];
+        let mut what = Vec::new();
+        what.extend((!device.name.is_empty()).then(|| isolate(&short(&device.name, 60)).into_owned()));
+        what.push(format!("added {}", lines.time(device.added)));
         what.extend(device.this.then(|| "this one".into()));
         what.extend(device.certifies.then(|| "certifies the others".into()));
         what.extend(device.revoked.map(|time| format!("revoked {}", lines.time(time))));
@@ -89,7 +91,7 @@ pub fn devices(session: &mut Session<'_>) -> Result<(), Problem> {
 }
 
 /// On the new device.
-pub fn begin_link(session: &mut Session<'_>, relay: &str) -> Result<(), Problem> {
+pub fn begin_link(session: &mut Session<'_>, relay: &str, name: Option<&str>) -> Result<(), Problem> {
     let relay: RelayName = relay.rsplit('@').next().unwrap_or_default().parse().map_err(|_| {
         Problem::new(
             Kind::Usage,
@@ -119,6 +121,10 @@ pub fn begin_link(session: &mut Session<'_>, relay: &str) -> Result<(), Problem>
         }
         _ => {}
     })?;
+    if let Some(name) = name {
+        let device = session.account()?.device;
+        session.run("Giving the device its name", Command::NameDevice { device, name: name.to_owned() })?;
+    }
     let address = match address {
         Some(address) => address,
         None => session.account()?.address,
@@ -175,31 +181,25 @@ pub fn confirm_link(session: &mut Session<'_>, code: &str, yes: bool, no_history
     Ok(())
 }
 
+/// Says what the own devices call one of them.
+pub fn name_device(session: &mut Session<'_>, device: &str, name: &str) -> Result<(), Problem> {
+    session.account()?;
+    let device = named_device(session, device)?.id;
+    let short = short_id(&device).to_owned();
+    session.run("Remembering", Command::NameDevice { device, name: name.to_owned() })?;
+    let name = clean(name.trim()).into_owned();
+    let text = if name.is_empty() {
+        format!("The device {short} has no name.")
+    } else {
+        format!("The device {short} is called {name}.")
+    };
+    done(session, &text);
+    Ok(())
+}
+
 pub fn revoke(session: &mut Session<'_>, device: &str, yes: bool) -> Result<(), Problem> {
     session.account()?;
-    let devices = own_devices(session)?;
-    let wanted = device.to_lowercase();
-    let fits: Vec<&Device> =
-        devices.iter().filter(|d| d.revoked.is_none() && wanted.len() >= 4 && d.id.starts_with(&wanted)).collect();
-    let device = match fits[..] {
-        [device] => device,
-        [] => {
-            return Err(Problem::new(
-                Kind::NotFound,
-                format!("You have no device '{}'.", clean(device)),
-                if wanted.len() < 4 { "At least four characters of its id are needed." } else { "" },
-                "List them with `transom devices list`.",
-            ));
-        }
-        _ => {
-            return Err(Problem::new(
-                Kind::Usage,
-                format!("'{}' fits more than one device.", clean(device)),
-                "",
-                "Write more of its id.",
-            ));
-        }
-    };
+    let device = named_device(session, device)?;
     if device.this {
         return Err(Problem::new(
             Kind::Usage,
@@ -256,6 +256,28 @@ fn own_devices(session: &Session<'_>) -> Result<Vec<Device>, Problem> {
     match session.query(Query::Devices)? {
         View::Devices(devices) => Ok(devices),
         other => Err(unexpected(&other)),
+    }
+}
+
+fn named_device(session: &Session<'_>, device: &str) -> Result<Device, Problem> {
+    let devices = own_devices(session)?;
+    let wanted = device.to_lowercase();
+    let fits: Vec<&Device> =
+        devices.iter().filter(|d| d.revoked.is_none() && wanted.len() >= 4 && d.id.starts_with(&wanted)).collect();
+    match fits[..] {
+        [device] => Ok(device.clone()),
+        [] => Err(Problem::new(
+            Kind::NotFound,
+            format!("You have no device '{}'.", clean(device)),
+            if wanted.len() < 4 { "At least four characters of its id are needed." } else { "" },
+            "List them with `transom devices list`.",
+        )),
+        _ => Err(Problem::new(
+            Kind::Usage,
+            format!("'{}' fits more than one device.", clean(device)),
+            "",
+            "Write more of its id.",
+        )),
     }
 }
 

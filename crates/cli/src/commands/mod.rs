@@ -90,7 +90,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Backup(backup) => backup::backup(session, backup),
         Command::Restore { file, yes, keep_devices } => backup::restore(session, file, *yes, *keep_devices),
         Command::Devices(Devices::List) => account::devices(session),
-        Command::Devices(Devices::Link { new: Some(relay), .. }) => account::begin_link(session, relay),
+        Command::Devices(Devices::Link { new: Some(relay), name, .. }) => {
+            account::begin_link(session, relay, name.as_deref())
+        }
+        Command::Devices(Devices::Name { device, name }) => {
+            account::name_device(session, device, name.as_deref().unwrap_or_default())
+        }
         Command::Devices(Devices::Link { code, yes, no_history, .. }) => {
             account::confirm_link(session, code.as_deref().unwrap_or_default(), *yes, *no_history)
         }
@@ -117,7 +122,9 @@ fn has_consequences(command: &Command) -> bool {
             | Command::Group(_)
             | Command::Accept { .. }
             | Command::Decline { .. }
-            | Command::Devices(Devices::Link { .. } | Devices::History { .. } | Devices::Revoke { .. })
+            | Command::Devices(
+                Devices::Link { .. } | Devices::Name { .. } | Devices::History { .. } | Devices::Revoke { .. }
+            )
     )
 }
 

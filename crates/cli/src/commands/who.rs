@@ -5,7 +5,7 @@ use api::{Command, Confirmation, ConversationKind, Problem, Query, Reader, Reade
 use crate::lines::{Lines, short_id, sure};
 use crate::names::unexpected;
 use crate::session::Session;
-use crate::terminal::{Paint, Terminal, clean, short};
+use crate::terminal::{Paint, Terminal, clean, isolate, short};
 
 pub fn who(session: &mut Session<'_>, conversation: &str) -> Result<(), Problem> {
     let own = session.account()?;
@@ -156,7 +156,9 @@ impl Panel<'_> {
             0 => "keys from before you came in".to_owned(),
             renewed => format!("keys renewed {}", self.lines.time(renewed)),
         };
-        format!("device {}{this}{}, {renewed}", short_id(&device.id), self.when(device.added))
+        let name =
+            if device.name.is_empty() { String::new() } else { format!(" ({})", isolate(&short(&device.name, 60))) };
+        format!("device {}{name}{this}{}, {renewed}", short_id(&device.id), self.when(device.added))
     }
 
     fn heading(&self, text: &str) {

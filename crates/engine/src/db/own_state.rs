@@ -1,7 +1,7 @@
 //! Rows of the table `own_state`: the last word on everything that the person chooses, whichever own device it was said on.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use wire::{Address, LogId};
+use wire::{Address, DeviceId, LogId};
 
 use super::{int, uint};
 use crate::own_state::Change;
@@ -83,6 +83,15 @@ pub(crate) fn of_contact(db: &Connection, address: &Address) -> rusqlite::Result
         _ => None,
     };
     Ok((name, blocked))
+}
+
+/// What the own devices call one of them; empty if nobody has said.
+pub(crate) fn name_of_device(db: &Connection, device: DeviceId) -> rusqlite::Result<String> {
+    let word = get(db, Change::DEVICE_NAME, &device.0)?.and_then(|kept| Change::of(&kept.word));
+    Ok(match word {
+        Some(Change::DeviceName(_, name)) => name,
+        _ => String::new(),
+    })
 }
 
 /// Nothing is kept of how a conversation was kept that is forgotten.

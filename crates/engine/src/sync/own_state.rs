@@ -252,6 +252,11 @@ impl State {
                 Err(_) => Ok(()),
             },
             Change::ReadReceipts(on) => Ok(db::set_meta(turn.db, READ_RECEIPTS, on)?),
+            // The word itself is what is shown.
+            Change::DeviceName(..) => {
+                turn.event(api::Event::Devices);
+                Ok(())
+            }
             Change::Typing(on) => self.set_typing_told(turn, *on),
             Change::Opened(id, message) => match (log(id), message.as_slice().try_into()) {
                 (Some(id), Ok(message)) => self.opened_elsewhere(turn, id, &message).map(|_| ()),

@@ -417,6 +417,7 @@ fn preview(backup: &Backup, address: &Address, base: &Signed<AccountRecord>, kee
                 id: device.certificate.device.to_string(),
                 this: false,
                 certifies: first == Some(device.certificate.device),
+                name: String::new(),
                 added: device.added.0,
                 revoked: None,
             })

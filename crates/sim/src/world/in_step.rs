@@ -51,6 +51,12 @@ fn same(devices: &[Device], model: &Model, (one, other): (DeviceId, DeviceId)) -
         ensure!(mine == theirs, "17", "devices {one} and {other} keep {id} so: {mine:?}, and so: {theirs:?}");
         same_unread(here, there, id, (one, other))?;
     }
+    let (mine, theirs) = (names(here), names(there));
+    for (device, name) in &mine {
+        // One of them may not have heard yet that there is this device.
+        let Some(shown) = theirs.get(device) else { continue };
+        ensure!(name == shown, "17", "devices {one} and {other} call {device} {name:?} and {shown:?}");
+    }
     let (mine, theirs) = (people(here), people(there));
     for (address, person) in &mine {
         // Whom one of them has never seen it can't show.
@@ -94,6 +100,14 @@ fn messages(device: &Device, id: &str) -> Vec<Message> {
     match device.view(&query) {
         Some(View::Messages(messages)) => messages,
         _ => Vec::new(),
+    }
+}
+
+/// What a device calls its account's devices.
+fn names(device: &Device) -> BTreeMap<String, String> {
+    match device.view(&Query::Devices) {
+        Some(View::Devices(devices)) => devices.into_iter().map(|device| (device.id, device.name)).collect(),
+        _ => BTreeMap::new(),
     }
 }
 

@@ -127,3 +127,41 @@ fn rule_17_of_two_choices_at_the_same_moment_one_counts_on_both() {
         assert_eq!(kept(&story, 1, &id), kept(&story, 2, &id), "seed {seed}");
     }
 }
+
+fn names(story: &Story, device: DeviceId) -> Vec<String> {
+    match story.world.view(device, &Query::Devices) {
+        Some(View::Devices(devices)) => devices.into_iter().map(|device| device.name).collect(),
+        other => panic!("device {device} shows {other:?} instead of devices"),
+    }
+}
+
+#[test]
+fn rule_17_devices_have_names_among_themselves() {
+    let (mut story, id) = two_devices(5);
+    let Some(View::Devices(devices)) = story.world.view(1, &Query::Devices) else { panic!("it shows its devices") };
+    let name = |device: &str, name: &str| Command::NameDevice { device: device.into(), name: name.into() };
+    does(&mut story, 1, name(&devices[0].id, "Phone"));
+    does(&mut story, 2, name(&devices[1].id[..8], " Lap\ntop "));
+    // Not what a device can be called, and nobody's.
+    for command in [name(&devices[0].id, "who@ever"), name(&devices[0].id, &"x".repeat(101)), name("00000000", "x")] {
+        does(&mut story, 1, command);
+    }
+    story.settles();
+    for device in [1, 2] {
+        assert_eq!(names(&story, device), ["Phone", "Lap top"], "device {device}");
+    }
+    // One that comes later hears of it, others don't: neither in who can read, nor anywhere.
+    story.does(Transition::Link { device: 3, by: 1 });
+    story.settles();
+    assert_eq!(names(&story, 3), ["Phone", "Lap top", ""]);
+    let called = |device: DeviceId| match story.world.view(device, &Query::Who { conversation: id.clone() }) {
+        Some(View::Who(who)) => {
+            who.people.into_iter().flat_map(|reader| reader.devices).filter(|d| !d.name.is_empty()).count()
+        }
+        other => panic!("device {device} shows {other:?}"),
+    };
+    assert_eq!((called(0), called(1), called(3)), (0, 2, 2));
+    does(&mut story, 2, name(&devices[0].id, ""));
+    story.settles();
+    assert_eq!(names(&story, 1), ["", "Lap top", ""]);
+}

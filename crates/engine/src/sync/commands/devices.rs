@@ -1,34 +1,27 @@
 //! Own devices.
 
-use api::{Kind, Problem};
+use api::{Event, Kind, Problem};
 use wire::DeviceId;
 
 use super::{State, Tried, Turn};
+use crate::db::{contacts, own_state};
+use crate::identity::Me;
 use crate::io::CommandId;
+use crate::own_state::Change;
 use crate::sync::waits::WaitFor;
 
 impl State {
     pub(super) fn revoke(&mut self, turn: &mut Turn<'_>, command: CommandId, prefix: &str) -> Tried {
         let now = turn.now;
         let me = self.me.as_mut().ok_or(crate::EngineError::Inconsistent("no account"))?;
-        let fitting: Vec<DeviceId> = me
-            .record
-            .active()
-            .map(|device| device.certificate.device)
-            .filter(|device| prefix.len() >= 4 && device.to_string().starts_with(prefix))
-            .collect();
         if !me.published() {
             return Ok(Err(change_on_its_way()));
         }
-        let [device] = fitting.as_slice() else {
-            return Ok(Err(Problem::new(
-                Kind::NotFound,
-                format!("“{}” names no single device of yours.", prefix.chars().take(40).collect::<String>()),
-                "",
-                "Take its id from the list of devices.",
-            )));
+        let device = match own_device(me, prefix) {
+            Ok(device) => device,
+            Err(problem) => return Ok(Err(problem)),
         };
-        if *device == me.device() {
+        if device == me.device() {
             return Ok(Err(Problem::new(
                 Kind::Usage,
                 "A device can't revoke itself.",
@@ -36,7 +29,7 @@ impl State {
                 "Do it on another device of yours.",
             )));
         }
-        if me.revoke_device(*device, now).is_none() {
+        if me.revoke_device(device, now).is_none() {
             return Ok(Err(Problem::new(
                 Kind::Forbidden,
                 "This device can't revoke others.",
@@ -49,6 +42,42 @@ impl State {
         self.wait(command, WaitFor { by_hand: true, ..Default::default() });
         self.publish_record(turn);
         Ok(Ok(()))
+    }
+
+    pub(super) fn name_device(&mut self, turn: &mut Turn<'_>, command: CommandId, prefix: &str, name: &str) -> Tried {
+        let device = match own_device(self.me_ref()?, prefix) {
+            Ok(device) => device,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let name = content::line(name, usize::MAX);
+        if !contacts::is_name(&name) {
+            let what = "That can't be what a device is called.";
+            let why = format!("Names have at most {} bytes and no @.", contacts::MAX_NAME);
+            return Ok(Err(Problem::new(Kind::Usage, what, why, "Choose another one.")));
+        }
+        if own_state::name_of_device(turn.db, device)? != name {
+            self.chose(turn, &Change::DeviceName(device.0.to_vec().into(), name))?;
+            self.drive_own_state(turn)?;
+            turn.event(Event::Devices);
+        }
+        self.done(turn, command, None);
+        Ok(Ok(()))
+    }
+}
+
+/// The device that is meant by a part of its id.
+fn own_device(me: &Me, prefix: &str) -> Result<DeviceId, Problem> {
+    let all = me.record.active().map(|device| device.certificate.device);
+    let fitting: Vec<DeviceId> =
+        all.filter(|device| prefix.len() >= 4 && device.to_string().starts_with(prefix)).collect();
+    match fitting.as_slice() {
+        [device] => Ok(*device),
+        _ => Err(Problem::new(
+            Kind::NotFound,
+            format!("“{}” names no single device of yours.", prefix.chars().take(40).collect::<String>()),
+            "",
+            "Take its id from the list of devices.",
+        )),
     }
 }
 

@@ -74,6 +74,7 @@ impl State {
             Command::KeepRecoveryKey { last } => self.keep_recovery_key(turn, id, &last),
             Command::Backup => self.begin_backup(turn, id),
             Command::BackupKept => self.backup_kept(turn, id),
+            Command::NameDevice { device, name } => self.name_device(turn, id, &device, &name),
             Command::RevokeDevice { device } => self.revoke(turn, id, &device),
             Command::Send { conversation, text, reply_to, preview, stays, view_once } => {
                 let beside = (reply_to.as_deref(), preview.as_ref(), stays, view_once);

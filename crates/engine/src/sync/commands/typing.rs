@@ -192,7 +192,7 @@ impl State {
         let Some(hearing) = self.typing.hearing.get_mut(&log) else { return Ok(()) };
         let Ok((address, told)) = hearing.open(&conversation.relay, log, body, turn.now) else { return Ok(()) };
         let is_own = self.me.as_ref().is_some_and(|me| me.address == *address);
-        if is_own || contacts::get(turn.db, address)?.is_some_and(|contact| contact.blocked) {
+        if is_own || contacts::is_blocked(turn.db, address)? {
             return Ok(());
         }
         let from = address.to_string();

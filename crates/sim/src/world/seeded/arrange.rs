@@ -1,6 +1,6 @@
 //! How people keep their conversations and call others, on several devices at the same moment too.
 
-use api::{Command, Conversation, FOREVER};
+use api::{Command, Conversation, FOREVER, Query, View};
 
 use super::Run;
 use crate::world::{DeviceId, Transition, World};
@@ -17,19 +17,25 @@ impl Run {
         let conversations = super::conversations(world, device);
         let conversation = self.chance.pick(&conversations)?;
         let others: Vec<String> = self.addresses.iter().filter(|address| *address != own).cloned().collect();
-        let kind = self.chance.below(7);
-        let choice = self.choice(world, kind, conversation, &others)?;
+        let kind = self.chance.below(8);
+        let choice = self.choice((world, device), kind, conversation, &others)?;
         if self.chance.per_mille(500) {
             let other = *self.chance.pick(&mine)?;
-            let kind = if self.chance.per_mille(800) { kind } else { self.chance.below(7) };
-            let command = self.choice(world, kind, conversation, &others)?;
+            let kind = if self.chance.per_mille(800) { kind } else { self.chance.below(8) };
+            let command = self.choice((world, other), kind, conversation, &others)?;
             self.queued.push(Transition::Do { device: other, command });
             self.at_once = self.chance.per_mille(700);
         }
         Some(Transition::Do { device, command: choice })
     }
 
-    fn choice(&mut self, world: &World, kind: usize, of: &Conversation, others: &[String]) -> Option<Command> {
+    fn choice(
+        &mut self,
+        (world, device): (&World, DeviceId),
+        kind: usize,
+        of: &Conversation,
+        others: &[String],
+    ) -> Option<Command> {
         let conversation = of.id.clone();
         Some(match kind {
             0 => Command::Mute { conversation, until: *self.chance.pick(&[0, world.now.0 + 60_000, FOREVER])? },
@@ -44,6 +50,14 @@ impl Run {
                 self.texts += 1;
                 let name = if self.chance.per_mille(200) { String::new() } else { format!("name {}", self.texts) };
                 Command::NameContact { address: self.chance.pick(others)?.clone(), name }
+            }
+            6 => {
+                let View::Devices(devices) = world.view(device, &Query::Devices)? else { return None };
+                self.texts += 1;
+                Command::NameDevice {
+                    device: self.chance.pick(&devices)?.id.clone(),
+                    name: format!("device {}", self.texts),
+                }
             }
             _ => Command::MarkRead { conversation, message: of.last.as_ref()?.id.clone() },
         })
