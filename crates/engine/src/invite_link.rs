@@ -8,7 +8,8 @@ use data_encoding::BASE64URL_NOPAD;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use wire::{
-    AccountRecord, Address, DeviceId, Label, LogId, RelayName, Signed, SigningKey, sign, signing_input, verify,
+    AccountRecord, Address, Bytes, DeviceId, Label, LogId, RelayName, Signed, SigningKey, UnixMillis, sign,
+    signing_input, verify,
 };
 
 use crate::formats::{self, FormatError};
@@ -174,9 +175,105 @@ impl AskToJoin {
     }
 }
 
+/// A request that the account it names has made, for this inbox.
+pub(crate) struct Asked {
+    pub record: Signed<AccountRecord>,
+    pub log: LogId,
+    pub secret: [u8; 16],
+    pub time: UnixMillis,
+}
+
+impl AskToJoin {
+    /// Checks who asks; whether they may come in is another question. `None`: it is nobody's request, or not for this inbox.
+    pub(crate) fn verified(&self, inbox: LogId) -> Option<Asked> {
+        let record = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&self.record)).ok()?;
+        let id = DeviceId(formats::array(&self.device).ok()?);
+        let device = record.active().find(|device| device.certificate.device == id)?;
+        let key = device.certificate.signature_key;
+        verify(&key, Label::AskToJoin, &[&self.parts(inbox)], &self.signature).ok()?;
+        let (log, secret) = (LogId(formats::array(&self.log).ok()?), formats::array(&self.secret).ok()?);
+        Some(Asked { record, log, secret, time: UnixMillis(self.time) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use wire::{Device, DeviceCertificate};
+
     use super::*;
+
+    const INBOX: LogId = LogId([6; 16]);
+
+    /// An account with one device, whose key is another one.
+    fn account(name: &str, seed: u8) -> (Signed<AccountRecord>, SigningKey) {
+        let (account, signer) = (SigningKey::from_bytes(&[seed; 32]), SigningKey::from_bytes(&[seed + 1; 32]));
+        let address: Address = format!("{name}@relay.example").parse().unwrap();
+        let certificate = DeviceCertificate {
+            account_key: account.verifying_key().to_bytes(),
+            address: address.clone(),
+            device: DeviceId([seed; 16]),
+            signature_key: signer.verifying_key().to_bytes(),
+            suites: vec![1],
+            versions: vec![1],
+            created: UnixMillis(1),
+        };
+        let device = Device {
+            certificate: certificate.sign(&account),
+            inbox: INBOX,
+            hpke_key: vec![1; wire::HPKE_KEY_BYTES].into(),
+            added: UnixMillis(1),
+            revoked: None,
+        };
+        let record = AccountRecord {
+            account_key: account.verifying_key().to_bytes(),
+            address,
+            version: 1,
+            predecessor: wire::RecordHash([0; 32]),
+            devices: vec![device],
+        };
+        (record.sign(&account), signer)
+    }
+
+    fn ask(record: &Signed<AccountRecord>, device: DeviceId, signer: &SigningKey) -> AskToJoin {
+        let mut ask = AskToJoin {
+            version: 1,
+            log: vec![7; 16].into(),
+            secret: vec![9; 16].into(),
+            record: record.bytes().to_vec().into(),
+            device: device.0.to_vec().into(),
+            time: 5,
+            signature: Vec::new().into(),
+        };
+        ask.signature = sign(signer, Label::AskToJoin, &[&ask.parts(INBOX)]).to_vec().into();
+        ask
+    }
+
+    #[test]
+    fn nobody_asks_in_anothers_name_or_at_another_door() {
+        let ((mallory, key), (victim, _)) = (account("mallory", 1), account("victim", 3));
+        let (own, theirs) = (DeviceId([1; 16]), DeviceId([3; 16]));
+        let good = ask(&mallory, own, &key);
+        let asked = good.verified(INBOX).unwrap();
+        assert_eq!((asked.record.address.as_str(), asked.log), ("mallory@relay.example", LogId([7; 16])));
+        // With somebody else's record: its device has not signed, and it has no device of this id.
+        assert!(ask(&victim, theirs, &key).verified(INBOX).is_none());
+        assert!(ask(&victim, own, &key).verified(INBOX).is_none());
+        // Put on from another inbox, where it was left with somebody else who invites.
+        assert!(good.verified(LogId([8; 16])).is_none());
+        // Another group, another link, a later time.
+        for change in [
+            |ask: &mut AskToJoin| ask.log = vec![8; 16].into(),
+            |ask: &mut AskToJoin| ask.secret = vec![8; 16].into(),
+            |ask: &mut AskToJoin| ask.time += 1,
+            |ask: &mut AskToJoin| ask.signature = vec![0; 64].into(),
+            |ask: &mut AskToJoin| ask.record = vec![0; 10].into(),
+            |ask: &mut AskToJoin| ask.device = Vec::new().into(),
+        ] {
+            let mut forged = good.clone();
+            change(&mut forged);
+            assert!(forged.verified(INBOX).is_none());
+        }
+    }
 
     fn link(signer: &SigningKey) -> String {
         let inviter: Address = "alice@relay.example".parse().unwrap();

@@ -4,9 +4,7 @@
 //! up opens nothing, whatever was asked before.
 
 use api::{ConversationKind, Event, Kind, Problem, Role, Standing};
-use wire::{
-    AccountRecord, Bytes, Code, DeviceId, EntryId, Label, LogId, Request, Response, Signed, UnixMillis, sign, verify,
-};
+use wire::{AccountRecord, Code, EntryId, Label, LogId, Request, Response, Signed, UnixMillis, sign};
 
 use super::intents::Intent;
 use super::{Ask, Done, State, Turn};
@@ -15,7 +13,7 @@ use crate::db::outbox::{self, NewDeposit};
 use crate::db::{contacts, conversations};
 use crate::formats::{self, Deposit};
 use crate::identity::seal_deposit;
-use crate::invite_link::{self, AskToJoin, ReadLink, link_id};
+use crate::invite_link::{self, AskToJoin, Asked, ReadLink, link_id};
 use crate::io::Rejection;
 use crate::state::{ConversationState, InviteLink};
 
@@ -157,19 +155,8 @@ impl State {
     pub(super) fn on_ask_to_join(&mut self, turn: &mut Turn<'_>, ask: &AskToJoin) -> Done {
         let Some(me) = &self.me else { return Ok(()) };
         let (inbox, own) = (me.inbox(), me.account_key());
-        let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&ask.record)) else { return Ok(()) };
-        let (Ok(device), Ok(log), Ok(secret)) =
-            (formats::array(&ask.device), formats::array(&ask.log), formats::array(&ask.secret))
-        else {
-            return Ok(());
-        };
-        let Some(device) = record.active().find(|d| d.certificate.device == DeviceId(device)) else { return Ok(()) };
-        let key = &device.certificate.signature_key;
-        if verify(key, Label::AskToJoin, &[&ask.parts(inbox)], &ask.signature).is_err() {
-            return Ok(());
-        }
-        let age = turn.now.since(UnixMillis(ask.time)).max(UnixMillis(ask.time).since(turn.now));
-        let log = LogId(log);
+        let Some(Asked { record, log, secret, time }) = ask.verified(inbox) else { return Ok(()) };
+        let age = turn.now.since(time).max(time.since(turn.now));
         let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
         let fits = conversation.standing == Standing::Active && conversation.kind == ConversationKind::Group;
         let member = conversations::members(turn.db, log)?.iter().any(|m| m.address == record.address.as_str());

@@ -13,6 +13,13 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
     let name = |leaf: u32| group.member(leaf).map(|m| m.certificate.address.to_string()).unwrap_or_default();
     let author = name(incoming.author);
     let accounts: BTreeSet<_> = group.members().iter().map(|m| m.certificate.account_key).collect();
+    let before = ConversationState::decode(&group.state());
+    let after = incoming.state.as_deref().map(ConversationState::decode);
+    // A commit that counts a use of a link adds who came by it, and nobody else.
+    let by_link = match (&before, &after) {
+        (Ok(before), Some(Ok(after))) => used_link(before, after),
+        _ => false,
+    };
     let mut lines = Vec::new();
     let mut told = BTreeSet::new();
     for member in &incoming.added {
@@ -30,6 +37,8 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
             } else if !back {
                 lines.push(format!("{} has a new device.", certificate.address));
             }
+        } else if by_link {
+            lines.push(format!("{} came by a link of {author}.", certificate.address));
         } else {
             lines.push(format!("{author} added {}.", certificate.address));
         }
@@ -55,8 +64,6 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
             });
         }
     }
-    let before = ConversationState::decode(&group.state());
-    let after = incoming.state.as_deref().map(ConversationState::decode);
     if let (Ok(before), Some(Ok(after))) = (before, after) {
         // That roles end with who bore them goes without saying.
         let name = |key: &[u8; 32]| {
@@ -72,6 +79,11 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
 /// That an account has lost all of its devices and is back with another one, in words.
 pub(super) fn new_device_alone(who: &str) -> String {
     format!("{who} has a new device, restored from a backup. All earlier ones are gone.")
+}
+
+/// Somebody has come in by a link: it was used once more. Only who has made a link counts its uses.
+fn used_link(before: &ConversationState, after: &ConversationState) -> bool {
+    after.links.iter().any(|link| before.links.iter().any(|old| old.id == link.id && old.used < link.used))
 }
 
 /// Who inherited a group by an own commit, in words.

@@ -1,6 +1,6 @@
 //! Invite links: asking, being let in, and links that open nothing any more.
 
-use api::{Command, Query, Standing, View};
+use api::{Command, MessageKind, Query, Standing, View};
 use sim::world::Transition;
 
 use crate::support::{Story, address};
@@ -160,4 +160,53 @@ fn a_device_that_dies_while_it_asks_asks_again() {
         assert_eq!(members(&story, 0, "walks"), 3, "step {step}");
         let _ = id;
     }
+}
+
+#[test]
+fn a_link_that_ran_out_lets_nobody_in_whoever_asked_before() {
+    const DAY: u64 = 86_400_000;
+    let mut story = Story::new(5, 5, 5);
+    let id = story.group(0, "walks", &[1]);
+    let expires = story.world.now.0 + DAY;
+    for direct in [false, true] {
+        let command = Command::MakeLink { conversation: id.clone(), expires, uses: 0, direct };
+        story.does(Transition::Do { device: 0, command });
+        story.settles();
+    }
+    let (asks, lets_in) = (links(&story, 0, &id)[0].clone(), links(&story, 0, &id)[1].clone());
+    // In time: one who asks, one who comes in, and one whose request waits until its maker is there again.
+    joins(&mut story, 2, &asks);
+    joins(&mut story, 3, &lets_in);
+    assert_eq!(members(&story, 0, "walks"), 3);
+    let link = lets_in.link.clone().unwrap();
+    story.does(Transition::Do { device: 4, command: Command::Join { link } });
+    for _ in 0..400 {
+        story.does(Transition::CrashDevice(0));
+        story.steps(1);
+    }
+    story.does(Transition::Advance(2 * DAY));
+    story.settles();
+    answers(&mut story, 0, &id, 2, true);
+    joins(&mut story, 4, &asks);
+    assert_eq!(members(&story, 0, "walks"), 3);
+    assert!(story.conversations(2).is_empty() && story.conversations(4).is_empty());
+}
+
+#[test]
+fn who_came_by_a_link_is_said_to_the_members() {
+    let mut story = Story::new(6, 4, 4);
+    let id = story.group(0, "walks", &[1]);
+    let link = makes(&mut story, 0, &id, 0, true);
+    joins(&mut story, 2, &link);
+    story.does(Transition::add(0, &id, &address(3)));
+    story.settles();
+    let said: Vec<String> = (story.messages(1, &id).into_iter())
+        .filter_map(|message| match message.kind {
+            MessageKind::System { text } => Some(text),
+            _ => None,
+        })
+        .collect();
+    let (came, added) =
+        (format!("{} came by a link of {}.", address(2), address(0)), format!("{} added {}.", address(0), address(3)));
+    assert!(said.contains(&came) && said.contains(&added), "{said:?}");
 }
