@@ -592,7 +592,7 @@ pub enum Backup {
         #[arg(long, short = 'y')]
         yes: bool,
     },
-    /// Write a backup: messages, contacts, and how conversations are kept; no keys
+    /// Write a backup: messages, contacts, how conversations are kept, and the account's key if this device certifies
     Create {
         /// The file
         file: PathBuf,
