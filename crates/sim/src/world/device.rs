@@ -269,6 +269,11 @@ impl Device {
         self.wake
     }
 
+    /// Wakes it, whether it wants to be woken or not.
+    pub fn nudge(&mut self, net: &mut Net, now: UnixMillis) -> Result<(), Violation> {
+        self.feed(Input::Wake, net, now)
+    }
+
     /// Wakes it if the time has come.
     pub fn wake(&mut self, net: &mut Net, now: UnixMillis) -> Result<(), Violation> {
         if self.wake.is_some_and(|at| at <= now) {

@@ -308,6 +308,8 @@ impl World {
         device: DeviceId,
         happens: impl FnOnce(&mut Self) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
+        // What was due anyway is done before.
+        self.devices[device].nudge(&mut self.net, self.now)?;
         let before = self.devices[device].changes();
         happens(self)?;
         let after = self.devices[device].changes();
