@@ -27,7 +27,7 @@ wasm() { scripts/wasm.sh check; }
 simulator() {
 	# Behind the seeds what people can't see but the hooks can: which keys are used.
 	scripts/sim.sh run --seeds "$SEEDS" &&
-		cargo test --locked --quiet -p transom-sim --features mutants --test it -- i5_ rejoin
+		cargo test --locked --quiet -p transom-sim --features mutants --test it -- i5_ rejoin succession history
 }
 
 stages=(setup fmt arrows clippy deny build unit integration wasm simulator)

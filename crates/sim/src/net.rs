@@ -270,6 +270,16 @@ impl Net {
 
     /// The first frame on its way up arrives, or the relay notices that the connection is cut.
     pub fn deliver_up(&mut self, id: LinkId, now: UnixMillis) -> Option<Request> {
+        self.deliver_up_as(id, now, |frame| frame)
+    }
+
+    /// The same, with the frame as a relay that lies takes it.
+    pub fn deliver_up_as(
+        &mut self,
+        id: LinkId,
+        now: UnixMillis,
+        taken: impl FnOnce(ClientFrame) -> ClientFrame,
+    ) -> Option<Request> {
         let link = self.links.get_mut(&id)?;
         let (_, core) = self.hosts[link.relay].running.clone()?;
         let Some(bytes) = link.up.pop_front() else {
@@ -280,7 +290,7 @@ impl Net {
             return None;
         };
         let frame = match ClientFrame::decode(bytes.clone()) {
-            Ok(frame) => frame,
+            Ok(frame) => taken(frame),
             Err(_) => {
                 let error = wire::Error::new(Code::Malformed, "the frame can't be read");
                 let id = ClientFrame::decode_id(&bytes).unwrap_or(0);

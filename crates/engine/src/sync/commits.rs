@@ -121,7 +121,8 @@ impl State {
         };
         // From here on the author is known, whatever comes.
         self.learn_chain(turn, conversation, entry, (body.head_seq, &body.head))?;
-        self.compare_heads(turn, conversation, body.head_seq, &body.head, author.address.as_str())?;
+        let head = (body.head_seq, body.head.as_slice());
+        self.compare_heads(turn, conversation, Some(entry.prev), head, author.address.as_str())?;
         self.heal_commit(turn, conversation, entry.epoch, body.head_seq, &body.head)?;
         let member = Box::new(Member { leaf: envelope.leaf, certificate: author.clone() });
         let invalid = move |why: String| Ok(Err(Refusal::Invalid(member, why)));

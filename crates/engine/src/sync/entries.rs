@@ -230,7 +230,8 @@ impl State {
             return Ok(false);
         }
         self.learn_chain(turn, conversation, entry, (envelope.head_seq, &envelope.head_hash))?;
-        self.compare_heads(turn, conversation, envelope.head_seq, &envelope.head_hash, certificate.address.as_str())?;
+        let head = (envelope.head_seq, envelope.head_hash.as_slice());
+        self.compare_heads(turn, conversation, Some(entry.prev), head, certificate.address.as_str())?;
         let Ok(content) = MimiContent::decode(&envelope.content) else { return Ok(false) };
         let address = certificate.address.clone();
         let own = self.me.as_ref().is_some_and(|me| me.account_key() == certificate.account_key);
@@ -272,21 +273,29 @@ impl State {
         Ok(())
     }
 
-    /// Compares the history that another member had seen with ours (protocol rule 8).
+    /// Compares the history that another member had seen with ours (protocol rule 8). `prev` is the place before the entry that
+    /// tells of it, if it tells of the log that it stands in.
     pub(super) fn compare_heads(
         &mut self,
         turn: &mut Turn<'_>,
         conversation: &Conversation,
-        seq: u64,
-        hash: &[u8],
+        prev: Option<Seq>,
+        (seq, hash): (u64, &[u8]),
         address: &str,
     ) -> Done {
-        let known = crate::db::heads::get(turn.db, conversation.id, seq)?;
-        let Some(known) = known.filter(|_| seq != 0) else { return Ok(()) };
-        let pair = (conversation.id, address.to_owned());
-        if known.as_slice() == hash {
-            self.forks_told.remove(&pair);
+        if seq == 0 {
             return Ok(());
+        }
+        let pair = (conversation.id, address.to_owned());
+        // Nobody can have read what stands behind his own entry: something before it was kept from this device, and the rest
+        // numbered as if it had never been.
+        let is_ahead = prev.is_some_and(|prev| seq > prev.0);
+        if !is_ahead {
+            let Some(known) = crate::db::heads::get(turn.db, conversation.id, seq)? else { return Ok(()) };
+            if known.as_slice() == hash {
+                self.forks_told.remove(&pair);
+                return Ok(());
+            }
         }
         // Every message behind the fork differs: it is told, and kept as evidence, where it begins.
         if !self.forks_told.insert(pair) {

@@ -211,7 +211,7 @@ impl State {
         for head in state.heads {
             let known = log(&head.conversation).map(|id| conversations::get(turn.db, id)).transpose()?.flatten();
             if let Some(known) = known.filter(|known| !self.healing.contains_key(&known.id)) {
-                self.compare_heads(turn, &known, head.seq, &head.hash, "another device of yours")?;
+                self.compare_heads(turn, &known, None, (head.seq, &head.hash), "another device of yours")?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ mod check;
 mod device;
 mod home;
 mod in_step;
+mod lie;
 mod model;
 mod recovery;
 mod seeded;
@@ -15,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::{Command, Event, Query, View};
 use engine::Options;
 use wire::{Bytes, EntryId, LogId, Request, ServerFrame, UnixMillis};
+
+use lie::Lie;
 
 pub use device::Device;
 pub use home::{Home, Profile};
@@ -103,6 +106,8 @@ pub struct World {
     news: UnixMillis,
     /// What was left in inboxes, and at which relay: a relay can leave it there again.
     deposits: Vec<(RelayId, LogId, Bytes)>,
+    /// What a relay keeps from a device.
+    lie: Option<Lie>,
     /// The bytes sent under each entry id.
     sent: BTreeMap<(LogId, EntryId), Bytes>,
     /// The keys that messages were sealed with.
@@ -169,6 +174,7 @@ impl World {
             backups: BTreeMap::new(),
             news: now,
             deposits: Vec::new(),
+            lie: None,
             sent: BTreeMap::new(),
             #[cfg(feature = "mutants")]
             keys: BTreeSet::new(),
@@ -256,6 +262,7 @@ impl World {
                     self.relay_lost(*relay, lost)?;
                 }
             }
+            Transition::Withhold { device, log, renumber } => self.lie = Some(Lie::new(*device, *log, *renumber)),
             Transition::DiskFull(relay, full) => self.net.set_full(*relay, *full),
             Transition::Cut(device) => {
                 for link in self.devices[*device].links() {
@@ -515,7 +522,12 @@ impl World {
     }
 
     fn up(&mut self, link: LinkId) -> Result<(), Violation> {
-        let Some(request) = self.net.deliver_up(link, self.now) else { return Ok(()) };
+        let lie = self.lie.as_mut().filter(|lie| self.devices[lie.device].holds(link));
+        let request = match lie {
+            Some(lie) => self.net.deliver_up_as(link, self.now, |frame| lie.up(link, frame)),
+            None => self.net.deliver_up(link, self.now),
+        };
+        let Some(request) = request else { return Ok(()) };
         self.trace.line(format_args!("{link:?} up {}", Brief(&request)));
         if let (Request::Deposit { inbox, body, .. }, Some(relay)) = (&request, self.net.relay_of(link)) {
             self.deposits.push((relay, *inbox, body.clone()));
@@ -531,7 +543,10 @@ impl World {
 
     fn down(&mut self, link: LinkId) -> Result<(), Violation> {
         let Some(frame) = self.net.deliver_down(link, self.now) else { return Ok(()) };
-        let frame = frame?;
+        let mut frame = frame?;
+        if let Some(lie) = self.lie.as_mut().filter(|lie| self.devices[lie.device].holds(link)) {
+            lie.down(link, &mut frame);
+        }
         self.trace.line(format_args!("{link:?} down {}", BriefFrame(&frame)));
         let Some(device) = self.devices.iter().position(|device| device.holds(link)) else { return Ok(()) };
         let is_signal = matches!(frame, ServerFrame::Push(wire::Push::Signal { .. }));

@@ -52,6 +52,15 @@ pub enum Transition {
     BackUpRelay(usize),
     /// A relay is restored from its last backup.
     RestoreRelay(usize),
+    /// From now on a relay keeps the next message of a log from a device, whoever else writes it.
+    Withhold {
+        /// From whom.
+        device: DeviceId,
+        /// Of which log.
+        log: wire::LogId,
+        /// What comes behind has the numbers that it would have without; else the numbers show a hole, which is said to be none.
+        renumber: bool,
+    },
     /// A relay's disk is full, or has space again.
     DiskFull(usize, bool),
     /// All connections of a device are cut.

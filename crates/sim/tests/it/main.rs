@@ -9,6 +9,7 @@ mod history;
 mod keys;
 mod later;
 mod links;
+mod one_history;
 mod own_devices;
 mod people;
 mod power;
