@@ -606,10 +606,13 @@ impl State {
             }
             return Ok(Some(record));
         }
-        if let db::contacts::Seen::Conflict { new: true } =
-            db::contacts::see_record(turn.db, &record, confirmed, turn.now.0)?
-        {
-            self.conflict_notice(turn, record.address.as_str());
+        let before = db::contacts::get(turn.db, &record.address)?.map(|contact| contact.version);
+        match db::contacts::see_record(turn.db, &record, confirmed, turn.now.0)? {
+            db::contacts::Seen::Conflict { new: true } => self.conflict_notice(turn, record.address.as_str()),
+            db::contacts::Seen::Expected if before.is_some_and(|before| before < record.version) => {
+                self.renew_later(turn, &record)?;
+            }
+            _ => {}
         }
         Ok(Some(record))
     }

@@ -58,6 +58,8 @@ pub(super) enum Intent {
     Update,
     /// Carry out what others have asked for: to leave.
     Tidy,
+    /// Bring in the devices that an account has now: those that are in are all revoked.
+    Renew { member: String },
     /// Add a device again that can't follow; CBOR of its request.
     Readd { rejoin: Vec<u8> },
     /// Go, with all own devices.
@@ -544,6 +546,13 @@ impl State {
         if row.as_ref().is_some_and(|row| self.is_leave(row)) {
             return self.end_conversation(turn, id, problem);
         }
+        // Nobody has asked for it, and whoever it is about finds other ways.
+        let is_renewal = |row: &IntentRow| matches!(serde_json::from_slice(&row.intent), Ok(Intent::Renew { .. }));
+        if row.as_ref().is_some_and(is_renewal) {
+            outbox::remove_intent(turn.db, intent)?;
+            self.gathers.remove(&intent);
+            return Ok(());
+        }
         outbox::remove_intent(turn.db, intent)?;
         self.gathers.remove(&intent);
         self.intent_failed(turn, intent, problem);
@@ -594,6 +603,15 @@ impl State {
             Intent::Transfer { member } => vec![format!("You handed the group over to {member}.")],
             Intent::AddOwnDevices => vec!["You added a device.".into()],
             Intent::RemoveOwnDevices { .. } => vec!["You removed a device.".into()],
+            Intent::Renew { member } => {
+                let record = super::outline::known_record(turn, &member)?;
+                let is_alone = record.is_some_and(|record| record.active().count() == 1);
+                vec![if is_alone {
+                    super::story::new_device_alone(&member)
+                } else {
+                    format!("{member} has a new device.")
+                }]
+            }
             Intent::Readd { rejoin } => {
                 let request = formats::decode::<formats::Rejoin>(&rejoin).ok();
                 let asks = request.as_ref().and_then(super::gather::rejoining);

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use api::{Kind, Problem, Role};
-use wire::{DeviceId, LogId};
+use wire::{AccountRecord, Address, DeviceId, LogId, Signed};
 
 use super::intents::{Intent, Plan, gone};
 use super::joining::{link_is_closed, open_link};
 use super::validity::{in_order, same_device};
 use super::{Done, State, Turn};
 use crate::db::conversations::Conversation;
-use crate::db::outbox;
+use crate::db::{contacts, outbox};
 use crate::formats::{self, Rejoin};
 use crate::mls::{Change, Group, Member};
 use crate::state::{ConversationState, GroupKind, InviteLink, MAX_LINKS};
@@ -24,6 +24,8 @@ pub(super) struct Outline {
     pub(super) change: Change,
     pub(super) grounds: Grounds,
     pub(super) rejoin: Option<Rejoin>,
+    /// The account whose devices are all removed and which stays with others.
+    pub(super) renewed: Option<[u8; 32]>,
 }
 
 /// What travels with a commit so that everybody can see why its author may change devices (protocol rule 6).
@@ -72,7 +74,12 @@ impl State {
         let own_missing = self.unconvicted(turn, own_missing)?;
         let Some(me) = &self.me else { return Ok(Err(Plan::Wait)) };
         let mut outline = Outline::default();
-        if self.clock_is_off() && matches!(intent, Intent::Create { .. } | Intent::Add { .. } | Intent::Admit { .. }) {
+        if self.clock_is_off()
+            && matches!(
+                intent,
+                Intent::Create { .. } | Intent::Add { .. } | Intent::Admit { .. } | Intent::Renew { .. }
+            )
+        {
             return Ok(Err(Plan::ClockIsOff));
         }
         let nobody = |who: &str| Plan::Impossible(not_a_member(who, conversation));
@@ -261,6 +268,18 @@ impl State {
                 outline.rejoin = Some(request);
                 outline.grounds.asked = Some((rejoin.clone(), me.inbox()));
             }
+            Intent::Renew { member } => {
+                let Some(record) = known_record(turn, member)? else { return Ok(Err(Plan::Nothing)) };
+                let leaves = members.iter().filter(|m| m.certificate.account_key == record.account_key);
+                let leaves: Vec<&Member> = leaves.collect();
+                if !all_are_gone(leaves.iter().map(|m| m.certificate.device), &record) || leaves.is_empty() {
+                    return Ok(Err(Plan::Nothing));
+                }
+                outline.change.removes = leaves.iter().map(|m| m.leaf).collect();
+                outline.add.insert(member.clone(), None);
+                outline.grounds.record = Some(record.bytes().to_vec());
+                outline.renewed = Some(record.account_key);
+            }
             Intent::Leave => {
                 let accounts: BTreeSet<_> = members.iter().map(|m| m.certificate.account_key).collect();
                 let others_own = before.owners.iter().any(|owner| *owner != own && accounts.contains(owner));
@@ -303,6 +322,7 @@ fn settle(before: &ConversationState, members: &[Member], leaving: BTreeSet<u32>
         return;
     }
     let returns = outline.rejoin.as_ref().and_then(super::gather::rejoining).map(|device| device.account_key);
+    let returns = returns.or(outline.renewed);
     let stays = |m: &&Member| {
         Some(m.certificate.account_key) == returns || !(leaving.contains(&m.leaf) || change.removes.contains(&m.leaf))
     };
@@ -316,6 +336,20 @@ fn settle(before: &ConversationState, members: &[Member], leaving: BTreeSet<u32>
     if settled != wanted {
         change.state = Some(settled.encode());
     }
+}
+
+/// The newest list of an account's devices that is known here.
+pub(super) fn known_record(turn: &Turn<'_>, address: &str) -> Done<Option<Signed<AccountRecord>>> {
+    let Ok(address) = address.parse::<Address>() else { return Ok(None) };
+    let bytes = contacts::get(turn.db, &address)?.and_then(|contact| contact.record);
+    let record = bytes.and_then(|bytes| Signed::<AccountRecord>::parse(bytes.into()).ok());
+    Ok(record.filter(|record| record.address == address))
+}
+
+/// The account has other devices than these, which it has revoked.
+pub(super) fn all_are_gone(mut devices: impl Iterator<Item = DeviceId>, record: &AccountRecord) -> bool {
+    record.active().next().is_some()
+        && devices.all(|id| record.device(id).is_some_and(|device| device.revoked.is_some()))
 }
 
 fn not_a_member(who: &str, conversation: &Conversation) -> Problem {

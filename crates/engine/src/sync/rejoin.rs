@@ -17,6 +17,7 @@ use wire::{
 };
 
 use super::intents::Intent;
+use super::outline::all_are_gone;
 use super::{Ask, Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit};
@@ -36,6 +37,8 @@ const SPREAD_MS: u64 = 60_000;
 pub(super) const ROUND_MS: u64 = 3_600_000;
 /// Rounds before it is given up: some 7 days.
 const ROUNDS: u32 = 11;
+/// Before an account's new devices are brought in where it has not asked for that itself.
+const RENEW_MS: u64 = 900_000;
 /// Before members are asked again whose relays could not be asked for their devices.
 const UNREACHED_MS: u64 = 600_000;
 /// How long the invitation may take that belongs to a commit which adds this device again.
@@ -323,6 +326,33 @@ impl State {
         self.see_record(turn, record.bytes(), false)?;
         self.intend(turn, log, &Intent::Readd { rejoin: formats::encode(&rejoin) }, 0)?;
         self.drive_intents(turn, log)
+    }
+
+    /// An account lists other devices than it did: where all that it has in a conversation are revoked, those that it has now come in, if
+    /// it does not ask for that itself before (its backup may be older than the conversation).
+    pub(super) fn renew_later(&mut self, turn: &mut Turn<'_>, record: &Signed<AccountRecord>) -> Done {
+        for conversation in conversations::all(turn.db)? {
+            let id = conversation.id;
+            if conversation.standing != Standing::Active {
+                continue;
+            }
+            let leaves = leaves::list(turn.db, id)?;
+            let theirs: Vec<DeviceId> =
+                leaves.iter().filter(|leaf| leaf.address == record.address.as_str()).map(|leaf| leaf.device).collect();
+            if theirs.is_empty() || !all_are_gone(theirs.into_iter(), record) {
+                continue;
+            }
+            let member = record.address.to_string();
+            let is_there = |row: &outbox::IntentRow| matches!(serde_json::from_slice(&row.intent), Ok(Intent::Renew { member: other }) if other == member);
+            if outbox::intents(turn.db, id)?.iter().any(is_there) {
+                continue;
+            }
+            // One after the other: whoever is first has done it for all.
+            let own = self.me.as_ref().map(|me| me.device());
+            let place = leaves.iter().position(|leaf| Some(leaf.device) == own).unwrap_or_default() as u64;
+            self.intend(turn, id, &Intent::Renew { member }, RENEW_MS + min(place, 60) * SPREAD_MS)?;
+        }
+        Ok(())
     }
 
     /// These devices were added again by somebody, by an entry of this time: their requests are answered.

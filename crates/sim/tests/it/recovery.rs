@@ -375,3 +375,30 @@ fn rule_16_a_profile_that_has_begun_to_restore_does_nothing_else_before() {
     }
     assert!(begun > 0, "the program never died in between");
 }
+
+/// A backup does not hold what was begun after it. Whoever hears that the account's devices are gone brings the new one in.
+#[test]
+fn rule_16_what_was_begun_after_the_backup_comes_back_by_the_others() {
+    let (mut story, _, group) = told(14);
+    story.does(Transition::send(2, &address(0), "begun later"));
+    story.settles();
+    story.accepts(0);
+    let later = story.conversation(2, &address(0)).id;
+    let alone = story.group(1, "later", &[0]);
+    story.does(Transition::send(0, &later, "not in the backup"));
+    story.settles();
+    story.does(Transition::Recover { device: 3, of: 0 });
+    story.settles();
+    assert_eq!((standing(&story, 3, &later), standing(&story, 3, &alone)), (None, None));
+    assert_eq!(devices(&story, 2, &group, 0), Some(1));
+    for _ in 0..3 {
+        story.does(Transition::Advance(20 * 60_000));
+        story.settles();
+    }
+    story.accepts(3);
+    for (id, among) in [(&later, [2, 3]), (&alone, [1, 3])] {
+        assert_eq!(devices(&story, among[0], id, 0), Some(1));
+        talks(&mut story, id, &among);
+    }
+    assert!(!story.texts(3, &later).contains(&"not in the backup".to_owned()));
+}
