@@ -47,6 +47,13 @@ pub fn delete_key_package(p: &Provider<'_>, reference: &[u8]) -> Result<(), MlsE
     Ok(p.storage().delete_key_package(&reference)?)
 }
 
+/// The private half of this TLS-encoded key package is here: it is this device's own, and nobody has used it.
+pub fn has_key_package(p: &Provider<'_>, bytes: &[u8]) -> Result<bool, MlsError> {
+    let Ok((package, _)) = parse(p, bytes) else { return Ok(false) };
+    let reference = package.hash_ref(p.crypto()).map_err(|error| MlsError::Library(error.to_string()))?;
+    Ok(p.storage().key_package::<_, openmls::prelude::KeyPackageBundle>(&reference)?.is_some())
+}
+
 /// Checks that `bytes` are a key package whose leaf is exactly that of `device`: its key, its certificate as the account's
 /// record holds it. Freshness is the signed `expires` beside the package, and the caller's question.
 pub fn check_key_package(p: &Provider<'_>, bytes: &[u8], device: &Device) -> Result<(), LeafError> {

@@ -39,8 +39,8 @@ enum Followed {
     On,
     /// It is no member any more.
     Removed,
-    /// It was removed and added in one, by this account: it goes on with an invitation.
-    AddedAgain(String),
+    /// It was removed and added in one, by this account: it goes on with an invitation. True if it had asked for it, and can take it.
+    AddedAgain(String, bool),
 }
 
 impl State {
@@ -68,8 +68,8 @@ impl State {
                 self.removed_from(turn, conversation)?;
                 return Ok(true);
             }
-            Ok(Followed::AddedAgain(author)) => {
-                self.added_again(turn, conversation, &author)?;
+            Ok(Followed::AddedAgain(author, as_asked)) => {
+                self.added_again(turn, conversation, &author, as_asked)?;
                 return Ok(true);
             }
             Ok(Followed::On) => {}
@@ -168,7 +168,12 @@ impl State {
         let outcome = match (incoming.removes_self, me.as_ref().is_some_and(comes_back)) {
             (false, _) => Followed::On,
             (true, false) => Followed::Removed,
-            (true, true) => Followed::AddedAgain(author.address.to_string()),
+            (true, true) => {
+                let own = proposed.asked.as_ref().zip(me.as_ref()).is_some_and(|(asks, me)| same_device(asks, me));
+                let keeps = |package: &Vec<u8>| mls::has_key_package(&turn.mls, package);
+                let as_asked = own && incoming.packages.iter().map(keeps).any(|kept| kept.unwrap_or(false));
+                Followed::AddedAgain(author.address.to_string(), as_asked)
+            }
         };
         let story = story(group, &incoming);
         // Of accounts that are in: a request of such a device to be let in is answered, whoever had asked for it.
@@ -452,6 +457,17 @@ impl State {
     pub(super) fn hold_until(&mut self, turn: &mut Turn<'_>, id: LogId, what: &str, why: &str, next: &str) -> Done {
         let waiting: Vec<_> = outbox::list(turn.db, id, 0, usize::MAX >> 1)?;
         self.hold_all(turn, id, (what, why, next), waiting.into_iter().filter_map(|row| row.message).collect())
+    }
+
+    /// Holds a conversation for the moment that it takes to go on. What waits to be sent goes on waiting.
+    pub(super) fn hold_quietly(&mut self, turn: &mut Turn<'_>, id: LogId, what: &str, why: &str) -> Done {
+        let Some(mut conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
+        conversation.standing = Standing::Held;
+        conversation.held = format!("{what} {why}");
+        conversations::put(turn.db, &conversation)?;
+        let relay = conversation.relay.clone();
+        self.unfollow(turn, id, &relay);
+        self.conversation_changed(turn, id)
     }
 
     /// The same, where of what waits to be sent only these messages are reported as failed.

@@ -246,6 +246,10 @@ impl State {
             Intent::Readd { rejoin } => {
                 let Ok(request) = formats::decode::<Rejoin>(rejoin) else { return Ok(Err(Plan::Nothing)) };
                 let Some(asks) = super::gather::rejoining(&request) else { return Ok(Err(Plan::Nothing)) };
+                // It may have come in while its request waited here for other changes.
+                if super::rejoin::is_answered(turn, conversation.id, &asks, request.time)? {
+                    return Ok(Err(Plan::Nothing));
+                }
                 match members.iter().find(|m| same_device(&m.certificate, &asks)) {
                     Some(leaf) => outline.change.removes = vec![leaf.leaf],
                     // A device that is not in yet, of an account that is: those that its record revokes go.

@@ -67,15 +67,22 @@ impl State {
     }
 
     /// A commit adds this device again: an invitation is on its way, or should be.
-    pub(super) fn added_again(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, author: &str) -> Done {
+    pub(super) fn added_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        author: &str,
+        as_asked: bool,
+    ) -> Done {
         self.ask_later(turn, conversation.id, 0, INVITATION_MS)?;
-        self.hold_until(
-            turn,
-            conversation.id,
-            &format!("{author} has this device start anew in this conversation."),
-            "What it takes to go on is on its way.",
-            "If it does not come, this device asks the others by itself.",
-        )
+        let what = format!("{author} has this device start anew in this conversation.");
+        let why = "What it takes to go on is on its way.";
+        if as_asked {
+            // A late answer to what this device has asked itself, by somebody who could not see that it had come in meanwhile.
+            return self.hold_quietly(turn, conversation.id, &what, why);
+        }
+        let next = "If it does not come, this device asks the others by itself.";
+        self.hold_until(turn, conversation.id, &what, why, next)
     }
 
     /// The next round of requests is due in so long.
@@ -307,15 +314,8 @@ impl State {
         if known.is_some_and(|known| is_out(&known, &record, device.certificate.device)) {
             return Ok(());
         }
-        // It has come in since it asked, another way.
-        let is_it =
-            |leaf: &leaves::Leaf| leaf.device == device.certificate.device && leaf.address == record.address.as_str();
-        if leaves::list(turn.db, log)?.iter().any(|leaf| is_it(leaf) && leaf.since >= rejoin.time) {
-            return Ok(());
-        }
         // A key package adds once. Somebody else may have used it meanwhile, and a relay can leave the same request again.
-        let answered =
-            db::meta::<u64>(turn.db, &readded(log, &device.certificate))?.is_some_and(|at| rejoin.time <= at);
+        let answered = is_answered(turn, log, &device.certificate, rejoin.time)?;
         let hash = formats::hash(&rejoin.signature);
         let (Some(first), false) = (hash.first_chunk::<16>(), answered) else {
             return Ok(());
@@ -408,6 +408,17 @@ pub(super) fn asked(
     let adds = packages.iter().any(|package| package.as_slice() == request.package.as_slice());
     verify(&device.signature_key, Label::Rejoin, &[&request.parts(inbox)], &request.signature).ok()?;
     (here && adds).then_some(device)
+}
+
+/// The device has come into the conversation since it asked, by an answer to this request or in any other way.
+pub(super) fn is_answered(turn: &Turn<'_>, log: LogId, device: &DeviceCertificate, time: u64) -> Done<bool> {
+    if db::meta::<u64>(turn.db, &readded(log, device))?.is_some_and(|at| time <= at) {
+        return Ok(true);
+    }
+    let came = |leaf: &leaves::Leaf| {
+        leaf.device == device.device && leaf.address == device.address.as_str() && leaf.since >= time
+    };
+    Ok(leaves::list(turn.db, log)?.iter().any(came))
 }
 
 /// Where the time is kept at which a device was last added again.

@@ -402,3 +402,28 @@ fn rule_16_what_was_begun_after_the_backup_comes_back_by_the_others() {
     }
     assert!(!story.texts(3, &later).contains(&"not in the backup".to_owned()));
 }
+
+/// A device that has asked to be let in, and comes in by another way before the request is answered, is not answered again: it would
+/// have to start anew, and be told of it. What the admin does stands in his queue before the request (seed 860 of the people).
+#[test]
+fn rule_16_a_request_is_not_answered_again_once_the_device_has_come_in_otherwise() {
+    let mut later = 0;
+    for steps in (0..120).step_by(6) {
+        let (mut story, _, group) = told(15);
+        story.does(Transition::Recover { device: 3, of: 0 });
+        story.steps(steps);
+        for _ in 0..3 {
+            story.does(Transition::rename(1, &group, "band again"));
+            story.does(Transition::rename(1, &group, "band"));
+        }
+        story.does(Transition::remove(1, &group, &address(0)));
+        story.does(Transition::add(1, &group, &address(0)));
+        story.settles();
+        let told = lines(&story, 3, &group);
+        later += usize::from(told.iter().any(|line| line.contains("added you")));
+        let again = story.world.model.alarms().find(|(_, problem)| problem.what.contains("start anew"));
+        assert_eq!(again, None, "after {steps} steps");
+        talks(&mut story, &group, &[1, 2, 3]);
+    }
+    assert!(later > 0, "the request was never first");
+}
