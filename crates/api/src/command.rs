@@ -204,6 +204,21 @@ pub enum Command {
     Backup,
     /// The last backup is safe on a disk.
     BackupKept,
+    /// The same as [`Command::Backup`], kept in parts at the account's relay, where whoever has the recovery key finds it; only what has changed
+    /// since the one before goes there. Done once the relay has all of it. Begun and not finished, it goes on by itself.
+    BackUpToRelay,
+    /// A backup goes to the relay by itself each day, while this device runs, or not any more.
+    RelayBackups { daily: bool },
+    /// The same as [`Command::Restore`], from what is at the relay of an address; without one, at that of the own account.
+    RestoreFromRelay {
+        key: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        #[serde(default)]
+        confirm: bool,
+        #[serde(default)]
+        keep_devices: bool,
+    },
     /// Takes a backup in, all of it or nothing; [`crate::Event::Restored`] says how much it was. In a profile without an account, a backup that
     /// holds the account's key makes this a device of that account: without `confirm` [`crate::Event::RestorePreview`] says what that
     /// does, and nothing is done. The account's other devices are revoked unless `keep_devices` says otherwise. Begun and not finished,

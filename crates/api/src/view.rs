@@ -306,6 +306,25 @@ pub struct BackupState {
     /// This device's backups do: it is the one that certifies the others. Those of another device hold what was said only.
     #[serde(default)]
     pub can_hold_account: bool,
+    /// What is at the relay; `None` if nothing ever was wanted there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayBackup>,
+}
+
+/// What is known of this device's backup at the relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayBackup {
+    /// One is made each day.
+    pub daily: bool,
+    /// When the last was made; `None` if there is none that the recovery key of today opens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<u64>,
+    /// How many parts it was made in, the first of which holds all that there was then; 0 if the next one does.
+    pub sets: u32,
+    /// Their size at the relay, in bytes.
+    pub bytes: u64,
+    /// One is on its way.
+    pub under_way: bool,
 }
 
 /// What a backup holds, and what making this a device of its account does.

@@ -349,7 +349,11 @@ pub enum Command {
     /// key (or reads it from standard input)
     Restore {
         /// The backup's file
-        file: PathBuf,
+        #[arg(required_unless_present = "relay", conflicts_with = "relay")]
+        file: Option<PathBuf>,
+        /// Take the backup that is at the relay of this address
+        #[arg(long, value_name = "ADDRESS")]
+        relay: Option<String>,
         /// Don't ask whether the account's other devices may be revoked
         #[arg(long)]
         yes: bool,
@@ -599,6 +603,15 @@ pub enum Backup {
         /// Replace the file if there is one
         #[arg(long)]
         replace: bool,
+    },
+    /// Make a backup at your relay, where your recovery key finds it again: all of it once, then what has changed
+    Relay {
+        /// Make one each day from now on, while this device is on (`transom watch`)
+        #[arg(long, conflicts_with = "never")]
+        daily: bool,
+        /// Make none by itself any more
+        #[arg(long)]
+        never: bool,
     },
     /// Show when the last backup was made, and how much is new since
     Status,

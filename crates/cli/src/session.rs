@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
         // Before there is an account, a relay that can't be one is the end of it; later it is one of several.
         self.is_first = match command {
             Command::Register { .. } | Command::BeginLink { .. } => true,
-            Command::Restore { .. } => self.account().is_err(),
+            Command::Restore { .. } | Command::RestoreFromRelay { .. } => self.account().is_err(),
             _ => false,
         };
         let is_first = self.is_first;
@@ -367,7 +367,9 @@ fn keeps(command: &Command) -> &'static str {
             "Try again while the new device still shows its code."
         }
         Command::Backup => "Nothing was written: run `transom backup create` again.",
-        Command::Restore { .. } => "Run `transom restore` again: it goes on where it was, and takes nothing in twice.",
+        Command::Restore { .. } | Command::RestoreFromRelay { .. } => {
+            "Run `transom restore` again: it goes on where it was, and takes nothing in twice."
+        }
         Command::MakeRecoveryKey | Command::KeepRecoveryKey { .. } => {
             "The key that was shown is not in use: run `transom backup key` again."
         }

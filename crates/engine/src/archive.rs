@@ -135,6 +135,9 @@ pub(crate) enum Item {
     /// Where a message of the first pass stands by now.
     #[n(9)]
     Place(#[n(0)] Place),
+    /// When a message of an earlier set vanishes: conversation, message, time in ms. In backups on a relay only.
+    #[n(10)]
+    Vanishes(#[n(0)] ByteVec, #[n(1)] ByteVec, #[n(2)] u64),
 }
 
 impl Item {

@@ -26,6 +26,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::archive::{Chunk, ChunkError, MAX_CHUNK, Secret};
 use crate::formats::{self, FormatError};
 use crate::identity::{hpke_open, hpke_public, hpke_seal};
+use crate::shelf::{Set, Shelf};
 
 /// The version of files that this program writes, and the highest that it reads.
 pub(crate) const VERSION: u8 = 2;
@@ -53,6 +54,11 @@ impl RecoveryKey {
         key
     }
 
+    /// The same key.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.public() == other.public()
+    }
+
     fn checksum(&self) -> [u8; CHECKSUM] {
         let hash = formats::hash(&wire::signing_input("transom v1 recovery key", &[&self.0]));
         [hash[0], hash[1], hash[2]]
@@ -75,12 +81,21 @@ impl RecoveryKey {
         if key.checksum() == checksum { Ok(key) } else { Err(NotAKey) }
     }
 
-    fn seed(&self) -> Zeroizing<[u8; 32]> {
+    fn derive(&self, what: &str) -> Zeroizing<[u8; 32]> {
         let mut out = Zeroizing::new([0; 32]);
         Hkdf::<Sha256>::new(Some(b"transom v1 recovery key"), &self.0)
-            .expand(&wire::signing_input("backup", &[]), out.as_mut_slice())
+            .expand(&wire::signing_input(what, &[]), out.as_mut_slice())
             .expect("32 bytes are not too many");
         out
+    }
+
+    fn seed(&self) -> Zeroizing<[u8; 32]> {
+        self.derive("backup")
+    }
+
+    /// Where backups on a relay are found; opens none of them.
+    pub(crate) fn shelf(&self) -> Shelf {
+        Shelf(*self.derive("relay"))
     }
 
     /// What backups are sealed to.
@@ -116,9 +131,16 @@ pub(crate) struct Head {
     /// Versions of the account's record, the oldest first, without a gap up to the newest that the device knew; beside the seed only.
     #[n(6)]
     pub records: Option<Vec<ByteVec>>,
+    /// Of a backup on a relay only: its place among the others.
+    #[n(7)]
+    pub set: Option<Set>,
 }
 
 impl Head {
+    pub(crate) fn secret(&self) -> Result<Secret, FileError> {
+        Ok(Secret(formats::array(&self.secret).map_err(|_| FileError::Damaged)?))
+    }
+
     /// The account's key, if the backup holds it. `Damaged` if it is another one than the head names.
     pub(crate) fn account(&self) -> Result<Option<SigningKey>, FileError> {
         let Some(seed) = &self.account_seed else { return Ok(None) };
@@ -159,6 +181,7 @@ pub(crate) enum FileError {
 }
 
 /// A backup, opened and checked to its end.
+#[derive(Clone)]
 pub(crate) struct Backup {
     pub head: Head,
     pub chunks: Vec<Chunk>,
@@ -190,8 +213,8 @@ pub(crate) fn framed(sealed: &[u8]) -> Vec<u8> {
     [length.to_be_bytes().as_slice(), sealed].concat()
 }
 
-/// Reads a file to its end.
-pub(crate) fn open(key: &RecoveryKey, file: &[u8]) -> Result<Backup, FileError> {
+/// Reads what a file begins with; answers with what is behind it.
+pub(crate) fn open_head<'f>(key: &RecoveryKey, file: &'f [u8]) -> Result<(Head, &'f [u8]), FileError> {
     let begins_as_one = file.iter().zip(MAGIC).all(|(a, b)| a == b);
     if !begins_as_one || file.is_empty() {
         return Err(FileError::NotABackup);
@@ -210,7 +233,13 @@ pub(crate) fn open(key: &RecoveryKey, file: &[u8]) -> Result<Backup, FileError> 
     let plain = hpke_open(key.seed().as_slice(), &head_info(begin), sealed).map_err(|_| FileError::Damaged)?;
     let plain = Zeroizing::new(plain);
     let head: Head = formats::decode(&plain).map_err(|_| FileError::Damaged)?;
-    let secret = Secret(formats::array(&head.secret).map_err(|_| FileError::Damaged)?);
+    Ok((head, rest))
+}
+
+/// Reads a file to its end.
+pub(crate) fn open(key: &RecoveryKey, file: &[u8]) -> Result<Backup, FileError> {
+    let (head, mut rest) = open_head(key, file)?;
+    let secret = head.secret()?;
     let mut chunks = Vec::new();
     loop {
         let sealed = part(&mut rest)?;
@@ -245,6 +274,7 @@ mod tests {
 
     use super::*;
     use crate::archive::{self, Item};
+    use crate::shelf::{Before, ByteVec32, Slot};
 
     fn key() -> RecoveryKey {
         RecoveryKey([7; 32])
@@ -264,6 +294,7 @@ mod tests {
             made: 5,
             account_seed: None,
             records: None,
+            set: None,
         };
         file_of(&head, chunks)
     }
@@ -301,16 +332,19 @@ mod tests {
     #[test]
     fn what_is_derived_from_a_recovery_key_has_its_vectors() {
         let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let public = key().public();
         let derived =
-            [hex(key().seed().as_slice()), hex(&formats::hash(&key().public())), hex(&clear(VERSION, &key().public()))];
+            [key().seed().to_vec(), formats::hash(&public).to_vec(), clear(VERSION, &public), key().shelf().0.to_vec()];
+        let derived = derived.map(|bytes| hex(&bytes));
         assert_eq!(derived, VECTORS);
     }
 
     const TEXT: &str = "a4dq-obyh-a4dq-obyh-a4dq-obyh-a4dq-obyh-a4dq-obyh-a4dq-obyh-a4d7-6wxt";
-    const VECTORS: [&str; 3] = [
+    const VECTORS: [&str; 4] = [
         "760cc279fa9e7cfe32edb22623dc4ef0bec42ea99472d942808257b4944ebd1d",
         "e9baab29f2b492e4b012fb804f6dc9d2071e7a8265b3582f62217ce1c55d3d22",
         "7472616e736f6d206261636b75700a02696571074632a5fc",
+        "9b7f9e31a3a50305d076d77f325a72f4e717eb7f343b6337b5cd067837ffbd8a",
     ];
 
     #[test]
@@ -359,13 +393,20 @@ mod tests {
             made: 5,
             account_seed: Some(vec![6; 4].into()),
             records: Some(vec![vec![7; 2].into()]),
+            set: None,
         };
         let bytes = formats::encode(&head);
         assert_eq!(
             hex(&bytes),
             "a70044090909090163614062024403030303034404040404040505440606060606814 20707".replace(' ', "")
         );
-        (head.account_seed, head.records) = (None, None);
+        // At a relay it ends with its place: day 9, number 1, of 3 chunks, behind number 0 of that day.
+        let slot = |number| Slot { day: 9, number };
+        let before = Some(Before { slot: slot(0), hash: ByteVec32([8; 32]) });
+        head.set = Some(Set { slot: slot(1), chunks: 3, before });
+        let at_relay = format!("07a3 00a200090101 0103 02a200a200090100 015820{}", "08".repeat(32)).replace(' ', "");
+        assert_eq!(hex(&formats::encode(&head)), format!("a8{}{at_relay}", &hex(&bytes)[2..]));
+        (head.account_seed, head.records, head.set) = (None, None, None);
         let first = "a50044090909090163614062024403030303034404040404 0405".replace(' ', "");
         let old: Head =
             formats::decode(&data_encoding::HEXLOWER.decode(first.as_bytes()).expect("hex")).expect("reads");
@@ -384,6 +425,7 @@ mod tests {
             made: 5,
             account_seed: Some(account_seed.to_vec().into()),
             records: None,
+            set: None,
         };
         let opened = open(&key(), &file_of(&head(public, &seed), &[chunk(0, true)])).expect("it is whole");
         assert!(opened.head.account().is_ok_and(|key| key.is_some_and(|key| key.to_bytes() == seed)));

@@ -35,6 +35,7 @@ pub mod mls;
 pub mod mutants;
 mod options;
 mod own_state;
+mod shelf;
 mod signal;
 mod state;
 mod sync;

@@ -26,6 +26,7 @@ pub fn backup(session: &mut Session<'_>, backup: &Backup) -> Result<(), Problem>
     match backup {
         Backup::Key { yes } => key(session, *yes),
         Backup::Create { file, replace } => create(session, file, *replace),
+        Backup::Relay { daily, never } => relay(session, *daily, *never),
         Backup::Status => status(session),
     }
 }
@@ -80,12 +81,7 @@ fn create(session: &mut Session<'_>, path: &Path, replace: bool) -> Result<(), P
         ));
     }
     if state(session)?.key_made.is_none() {
-        return Err(Problem::new(
-            Kind::Usage,
-            "There is no recovery key yet.",
-            "A backup is sealed to it, and only it opens backups.",
-            "Make one, and write it down: transom backup key",
-        ));
+        return Err(no_key());
     }
     session.freshen();
     let mut file = Unfinished::begin(path).map_err(|error| not_written(path, &error))?;
@@ -119,6 +115,50 @@ fn create(session: &mut Session<'_>, path: &Path, replace: bool) -> Result<(), P
     Ok(())
 }
 
+fn relay(session: &mut Session<'_>, daily: bool, never: bool) -> Result<(), Problem> {
+    if state(session)?.key_made.is_none() {
+        return Err(no_key());
+    }
+    if never {
+        session.run("Noting that", Command::RelayBackups { daily: false })?;
+        if session.terminal.json {
+            session.terminal.object(&state(session)?);
+        } else {
+            done(
+                session,
+                "No backup goes to your relay by itself any more. What is there stays until the relay clears it away.",
+            );
+        }
+        return Ok(());
+    }
+    session.freshen();
+    session.run_with("Backing up to your relay", Command::BackUpToRelay, PATIENCE, |_| ())?;
+    if daily {
+        session.run("Noting that", Command::RelayBackups { daily })?;
+    }
+    let made = state(session)?;
+    if session.terminal.json {
+        session.terminal.object(&made);
+        return Ok(());
+    }
+    let account = session.account()?;
+    let terminal = session.terminal;
+    let good = terminal.paint(Paint::Good, "Backed up at your relay:");
+    let relay = made.relay.as_ref();
+    let what = match relay.map_or(1, |relay| relay.sets) {
+        0 | 1 => "all of it".to_owned(),
+        2 => "all of it and 1 part with what has changed since".to_owned(),
+        sets => format!("all of it and {} parts with what has changed since", sets - 1),
+    };
+    let bytes = size(relay.map_or(0, |relay| relay.bytes));
+    terminal.line(format!("{good} {}, {bytes}, {what}.", messages(made.messages)));
+    terminal.line(format!("With your recovery key: transom restore --relay {}", clean(&account.address)));
+    if daily {
+        terminal.line("One is made each day from now on, while this device is on: transom watch");
+    }
+    Ok(())
+}
+
 fn status(session: &mut Session<'_>) -> Result<(), Problem> {
     let account = session.account()?;
     let terminal = session.terminal;
@@ -139,6 +179,11 @@ fn status(session: &mut Session<'_>) -> Result<(), Problem> {
         }
         None => terminal.line("last backup   none yet"),
     }
+    if let Some(relay) = &state.relay {
+        let daily = if relay.daily { "each day" } else { "when you say so" };
+        let last = relay.made.map_or_else(|| "none yet".to_owned(), |made| lines.time(made));
+        terminal.line(format!("at the relay  {daily} · {last} · {}", size(relay.bytes)));
+    }
     terminal.line(match state.holds_account.unwrap_or(state.can_hold_account) {
         true => "brings back   your account, without any device left, and what was said",
         false => "brings back   what was said, to a device of your account; only a backup of the device that certifies brings the account back",
@@ -146,8 +191,16 @@ fn status(session: &mut Session<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// `restore FILE`.
-pub fn restore(session: &mut Session<'_>, path: &Path, yes: bool, keep_devices: bool) -> Result<(), Problem> {
+/// Where a backup is.
+pub enum From<'a> {
+    /// In a file.
+    File(&'a Path),
+    /// At the relay of this address.
+    Relay(&'a str),
+}
+
+/// A backup's file.
+fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     let unreadable = |error: &io::Error| {
         Problem::new(
             Kind::Local,
@@ -160,11 +213,24 @@ pub fn restore(session: &mut Session<'_>, path: &Path, yes: bool, keep_devices: 
     if !metadata.is_file() || metadata.len() > LARGEST {
         return Err(Problem::new(Kind::Usage, format!("The file {} is not a backup.", shown(path)), "", ""));
     }
-    let file = fs::read(path).map_err(|error| unreadable(&error))?;
+    fs::read(path).map_err(|error| unreadable(&error))
+}
+
+/// `restore FILE`, `restore --relay ADDRESS`.
+pub fn restore(session: &mut Session<'_>, from: &From<'_>, yes: bool, keep_devices: bool) -> Result<(), Problem> {
+    let file = match from {
+        From::File(path) => api::Binary(read(path)?),
+        From::Relay(_) => api::Binary(Vec::new()),
+    };
     let is_new = session.account().is_err();
     let key = ask("Recovery key: ")?;
-    let command =
-        |confirm| Command::Restore { key: key.to_string(), file: api::Binary(file.clone()), confirm, keep_devices };
+    let command = |confirm| match from {
+        From::File(_) => Command::Restore { key: key.to_string(), file: file.clone(), confirm, keep_devices },
+        From::Relay(address) => {
+            let (key, address) = (key.to_string(), Some((*address).to_owned()));
+            Command::RestoreFromRelay { key, address, confirm, keep_devices }
+        }
+    };
     let mut told = None;
     if is_new {
         let mut preview = None;
@@ -239,6 +305,15 @@ fn state(session: &Session<'_>) -> Result<BackupState, Problem> {
         View::Backup(state) => Ok(state),
         other => Err(unexpected(&other)),
     }
+}
+
+fn no_key() -> Problem {
+    Problem::new(
+        Kind::Usage,
+        "There is no recovery key yet.",
+        "A backup is sealed to it, and only it opens backups.",
+        "Make one, and write it down: transom backup key",
+    )
 }
 
 /// A line of standard input; on a terminal it is asked for.

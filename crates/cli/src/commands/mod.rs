@@ -88,7 +88,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Block { address } => people::block(session, address, true),
         Command::Unblock { address } => people::block(session, address, false),
         Command::Backup(backup) => backup::backup(session, backup),
-        Command::Restore { file, yes, keep_devices } => backup::restore(session, file, *yes, *keep_devices),
+        Command::Restore { file, relay, yes, keep_devices } => {
+            let from = match (file, relay) {
+                (_, Some(address)) => backup::From::Relay(address),
+                (file, None) => backup::From::File(file.as_deref().unwrap_or(std::path::Path::new(""))),
+            };
+            backup::restore(session, &from, *yes, *keep_devices)
+        }
         Command::Devices(Devices::List) => account::devices(session),
         Command::Devices(Devices::Link { new: Some(relay), name, .. }) => {
             account::begin_link(session, relay, name.as_deref())

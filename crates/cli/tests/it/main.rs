@@ -48,6 +48,7 @@ transcripts! {
     people,
     polls,
     refusals,
+    relay_backup,
     relay_restarts,
     restore,
     scheduled,

@@ -51,6 +51,21 @@ pub(crate) struct Place {
     acts_again: bool,
     /// When the walk began.
     begun: u64,
+    /// A walk over what has changed since another one, which began then.
+    #[serde(default)]
+    since: Option<u64>,
+    /// Messages and acts that had no place in the log when the walk came by for the last time, and up to which rows it came.
+    #[serde(default)]
+    left: Left,
+}
+
+/// Where a walk over what has changed since begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Left {
+    messages: Vec<i64>,
+    acts: Vec<i64>,
+    messages_to: i64,
+    acts_to: i64,
 }
 
 /// What a walk is at, in order.
@@ -102,6 +117,18 @@ impl Place {
         Ok(Self { messages_to: last("messages")?, acts_to: last("acts")?, begun: now, ..Self::default() })
     }
 
+    /// Before the first row of what has changed since another walk, which is over, began.
+    pub(crate) fn since(other: &Self, now: u64) -> Self {
+        let Left { messages, acts, messages_to, acts_to } = other.left.clone();
+        let since = Some(other.begun);
+        Self { late_messages: messages, late_acts: acts, messages_to, acts_to, begun: now, since, ..Self::default() }
+    }
+
+    /// From when on what had a place before may have moved.
+    fn moved_from(&self) -> i64 {
+        int(self.since.unwrap_or(self.begun).saturating_sub(APART_MS))
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         self.step == Step::Wait
     }
@@ -123,8 +150,16 @@ impl Place {
 
     /// Goes on to the next step.
     pub(crate) fn next(&mut self) {
+        match self.step {
+            Step::LateMessages => self.left.messages_to = self.at - 1,
+            Step::LateActs => self.left.acts_to = self.at - 1,
+            _ => {}
+        }
         let at = Step::ORDER.iter().position(|step| *step == self.step).unwrap_or(0);
         self.step = Step::ORDER.get(at + 1).copied().unwrap_or(Step::Over);
+        if self.since.is_some() && matches!(self.step, Step::Messages | Step::Acts) {
+            self.step = Step::Wait;
+        }
         self.at = match self.step {
             Step::Messages => self.messages_to,
             Step::LateMessages => self.messages_to + 1,
@@ -175,7 +210,7 @@ fn weight(item: &Item) -> usize {
         Item::Conversation(c) => c.members.len() * 96,
         Item::Arrangement(a) => a.draft.len(),
         Item::Looked(_, _, people) => people.len(),
-        Item::Hidden(..) | Item::Ticks(_) | Item::ReadReceipts(_) | Item::Place(_) => 0,
+        Item::Hidden(..) | Item::Ticks(_) | Item::ReadReceipts(_) | Item::Place(_) | Item::Vanishes(..) => 0,
     }
 }
 
@@ -193,7 +228,9 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
         Step::Acts => return acts(db, place, now, items, budget),
         Step::LateMessages => {
             for n in std::mem::take(&mut place.late_messages) {
-                items.extend(message(db, n, now)?.and_then(Numbered::item));
+                let found = message(db, n, now)?;
+                place.left.messages.extend(found.iter().filter(|found| found.is_later()).map(|_| n));
+                items.extend(found.and_then(Numbered::item));
             }
             return messages(db, place, now, items, budget);
         }
@@ -202,8 +239,7 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
                 "SELECT conversation, id, seq, time FROM messages WHERE n <= ?3 AND time >= ?4 AND hidden = 0 AND seq != 0 \
                  ORDER BY n LIMIT ?1 OFFSET ?2",
             )?;
-            let since = int(place.begun.saturating_sub(APART_MS));
-            let rows = rows.query_map(params![PAGE, place.at, place.messages_to, since], |row| {
+            let rows = rows.query_map(params![PAGE, place.at, place.messages_to, place.moved_from()], |row| {
                 Ok(Item::Place(crate::archive::Place {
                     conversation: row.get::<_, Vec<u8>>(0)?.into(),
                     message: row.get::<_, Vec<u8>>(1)?.into(),
@@ -217,7 +253,7 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
         }
         Step::LateActs => {
             if !std::mem::replace(&mut place.acts_again, true) {
-                let since = int(place.begun.saturating_sub(APART_MS));
+                let since = place.moved_from();
                 let mut recent = db.prepare_cached("SELECT n FROM acts WHERE n <= ?1 AND time >= ?2")?;
                 for n in recent.query_map(params![place.acts_to, since], |row| row.get(0))? {
                     place.late_acts.push(n?);
@@ -226,7 +262,9 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
             let mut size = 0;
             while let Some(n) = place.late_acts.pop() {
                 let found = db.prepare_cached(&act_query("n = ?2"))?.query_row(params![int(now), n], act_row);
-                let found = found.optional()?.and_then(Numbered::item);
+                let found = found.optional()?;
+                place.left.acts.extend(found.iter().filter(|found| found.is_later()).map(|_| n));
+                let found = found.and_then(Numbered::item);
                 size += found.as_ref().map_or(0, weight);
                 items.extend(found);
                 if size >= budget {
@@ -374,6 +412,10 @@ enum Travels {
 }
 
 impl Numbered {
+    fn is_later(&self) -> bool {
+        matches!(self.row, Travels::Later)
+    }
+
     fn item(self) -> Option<Item> {
         match self.row {
             Travels::Yes(item) => Some(*item),
@@ -447,7 +489,8 @@ fn messages(
             }
             // Still on its way when the other device is in the conversation, so it comes there by the log.
             Travels::Later if !is_late => place.late_messages.push(n),
-            Travels::Later | Travels::No => {}
+            Travels::Later => place.left.messages.push(n),
+            Travels::No => {}
         }
     }
     Ok(seen == PAGE || size >= budget)
@@ -506,7 +549,8 @@ fn acts(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
                 items.push(*item);
             }
             Travels::Later if !is_late => place.late_acts.push(n),
-            Travels::Later | Travels::No => {}
+            Travels::Later => place.left.acts.push(n),
+            Travels::No => {}
         }
     }
     Ok(seen == PAGE || size >= budget)
@@ -533,6 +577,8 @@ pub(crate) fn take_in(db: &Connection, items: &[Item], own: &str, now: u64) -> r
             Item::Hidden(log, message) => take_hidden(db, log, message)?,
             Item::Place(place) => take_place(db, place, &mut taken)?,
             Item::Ticks(ticks) => take_ticks(db, ticks)?,
+            // Messages have it by then (`shelf::merged`).
+            Item::Vanishes(..) => {}
             Item::ReadReceipts(on) => {
                 if super::meta::<bool>(db, crate::sync::READ_RECEIPTS)?.is_none() {
                     super::set_meta(db, crate::sync::READ_RECEIPTS, on)?;
@@ -540,16 +586,9 @@ pub(crate) fn take_in(db: &Connection, items: &[Item], own: &str, now: u64) -> r
             }
             Item::Arrangement(a) => {
                 if a.conversation.len() == 16 {
-                    db.prepare_cached("INSERT OR IGNORE INTO arrangements VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
-                        params![
-                            a.conversation.as_slice(),
-                            int(a.muted_until),
-                            a.archived,
-                            int(a.pinned),
-                            a.unread,
-                            a.draft
-                        ],
-                    )?;
+                    let (log, muted_until, pinned) = (a.conversation.as_slice(), int(a.muted_until), int(a.pinned));
+                    db.prepare_cached("INSERT OR IGNORE INTO arrangements VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                        .execute(params![log, muted_until, a.archived, pinned, a.unread, a.draft])?;
                 }
             }
             Item::Looked(log, time, people) => {

@@ -6,6 +6,7 @@
 pub(crate) mod acts;
 pub(crate) mod archive;
 pub(crate) mod arrangements;
+pub(crate) mod backed_up;
 pub(crate) mod contacts;
 pub(crate) mod conversations;
 pub(crate) mod endings;

@@ -30,7 +30,7 @@ const KEY_PACKAGE_BATCH: usize = 10;
 /// The account lane's connection as it is now.
 #[derive(Default)]
 pub(super) struct AccountRun {
-    authenticated: bool,
+    pub(super) authenticated: bool,
     /// The relay does not accept this device.
     shut_out: bool,
     pub(super) inbox_caught_up: bool,

@@ -13,32 +13,36 @@ use zeroize::Zeroizing;
 
 use super::{Done, State, Turn};
 use crate::archive::{self, Chunk, Item, Secret};
-use crate::backup::{self, FileError, Head, RecoveryKey};
+use crate::backup::{self, Backup, FileError, Head, RecoveryKey};
 use crate::db::archive::{self as rows, Place};
 use crate::db::{self, conversations};
 use crate::identity::Me;
 use crate::io::CommandId;
+use crate::shelf::Shelf;
 
-const KEY: &str = "backup key";
-const LAST: &str = "last backup";
+pub(super) const KEY: &str = "backup key";
+pub(super) const LAST: &str = "last backup";
 
 /// What is kept of the recovery key.
 #[derive(Clone, Serialize, Deserialize)]
-struct Key {
-    public: Vec<u8>,
+pub(super) struct Key {
+    pub(super) public: Vec<u8>,
     made: u64,
+    /// Where backups on a relay stand. A key of before there were any has none.
+    #[serde(default)]
+    pub(super) shelf: Option<Shelf>,
 }
 
 /// The last backup that is safe on a disk.
 #[derive(Clone, Serialize, Deserialize)]
-struct Last {
-    made: u64,
-    messages: u64,
+pub(super) struct Last {
+    pub(super) made: u64,
+    pub(super) messages: u64,
     /// The number of the newest row of messages then.
-    to: i64,
+    pub(super) to: i64,
     /// The account's key is in it.
     #[serde(default)]
-    account: bool,
+    pub(super) account: bool,
 }
 
 /// What is known in memory of backups.
@@ -76,6 +80,7 @@ pub(crate) fn state(db: &Connection, me: &Me) -> rusqlite::Result<BackupState> {
         since,
         holds_account: last.map(|last| last.account),
         can_hold_account: me.certifies(),
+        relay: super::shelf::view(db)?,
     })
 }
 
@@ -85,7 +90,7 @@ impl State {
         let key = RecoveryKey::generate(&mut turn.rng);
         let text = key.text();
         let last = backup::letters(text.rsplit('-').next().unwrap_or_default());
-        self.backup.shown = Some((Key { public: key.public(), made: turn.now.0 }, last));
+        self.backup.shown = Some((Key { public: key.public(), made: turn.now.0, shelf: Some(key.shelf()) }, last));
         turn.event(Event::RecoveryKey { command, key: text.to_string() });
         self.wait(command, Default::default());
         Ok(Ok(()))
@@ -116,6 +121,7 @@ impl State {
         }
         db::set_meta(turn.db, KEY, key)?;
         self.backup.shown = None;
+        self.shelf_is_another(turn)?;
         self.wait(command, Default::default());
         Ok(Ok(()))
     }
@@ -124,26 +130,13 @@ impl State {
     pub(super) fn begin_backup(&mut self, turn: &mut Turn<'_>, command: CommandId) -> Done<Result<(), Problem>> {
         let Some(me) = &self.me else { return Ok(Err(super::commands::not_registered())) };
         let Some(key) = db::meta::<Key>(turn.db, KEY)? else {
-            return Ok(Err(Problem::new(
-                Kind::Usage,
-                "There is no recovery key yet.",
-                "A backup is sealed to it, and only it opens backups.",
-                "Make one first (backup key), and write it down.",
-            )));
+            return Ok(Err(no_key()));
         };
         if self.backup.writing.is_some() {
             return Ok(Err(Problem::new(Kind::Conflict, "A backup is being made already.", "", "Wait for its end.")));
         }
         let secret = Secret(turn.random());
-        let head = Head {
-            secret: secret.0.to_vec().into(),
-            address: me.address.to_string(),
-            account_key: me.account_key().to_vec().into(),
-            device: me.device().0.to_vec().into(),
-            made: turn.now.0,
-            account_seed: me.account_seed().map(|seed| seed.to_vec().into()),
-            records: me.certifies().then(|| super::restored::own_records(turn.db)).transpose()?,
-        };
+        let head = head(turn, me, &secret, turn.now.0)?;
         let account = me.certifies();
         let bytes = backup::begin(&key.public, &head, &mut turn.rng)
             .map_err(|_| crate::EngineError::Inconsistent("recovery key"))?;
@@ -211,15 +204,19 @@ impl State {
         }
         let opened = match RecoveryKey::parse(key) {
             Ok(key) => backup::open(&key, file),
-            Err(_) => {
-                return Ok(Err(Problem::new(
-                    Kind::Usage,
-                    "That is not a recovery key.",
-                    "It has fourteen groups of four letters and digits, and a letter is wrong or missing.",
-                    "Compare it with what you wrote down.",
-                )));
-            }
+            Err(_) => return Ok(Err(not_a_key())),
         };
+        self.take_backup(turn, command, opened, choices)
+    }
+
+    /// Takes in what was read to its end.
+    pub(super) fn take_backup(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: CommandId,
+        opened: Result<Backup, FileError>,
+        choices: (bool, bool),
+    ) -> Done<Result<(), Problem>> {
         // A head that names another account than its key belongs to is nobody's honest making.
         let opened = match opened.and_then(|opened| opened.head.account().map(|_| opened)) {
             Ok(opened) => opened,
@@ -246,6 +243,38 @@ impl State {
         self.wait(command, Default::default());
         Ok(Ok(()))
     }
+}
+
+/// What a backup says of itself.
+pub(super) fn head(turn: &Turn<'_>, me: &Me, secret: &Secret, made: u64) -> Done<Head> {
+    Ok(Head {
+        secret: secret.0.to_vec().into(),
+        address: me.address.to_string(),
+        account_key: me.account_key().to_vec().into(),
+        device: me.device().0.to_vec().into(),
+        made,
+        account_seed: me.account_seed().map(|seed| seed.to_vec().into()),
+        records: me.certifies().then(|| super::restored::own_records(turn.db)).transpose()?,
+        set: None,
+    })
+}
+
+pub(super) fn no_key() -> Problem {
+    Problem::new(
+        Kind::Usage,
+        "There is no recovery key yet.",
+        "A backup is sealed to it, and only it opens backups.",
+        "Make one first (backup key), and write it down.",
+    )
+}
+
+pub(super) fn not_a_key() -> Problem {
+    Problem::new(
+        Kind::Usage,
+        "That is not a recovery key.",
+        "It has fourteen groups of four letters and digits, and a letter is wrong or missing.",
+        "Compare it with what you wrote down.",
+    )
 }
 
 /// Of this account: the address may have become another's.

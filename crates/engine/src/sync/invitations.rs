@@ -129,6 +129,7 @@ impl State {
                 Ok(())
             }
             TransferState::Failed(failure) if self.history.owns(&blob) => self.history_refused(turn, &blob, failure),
+            TransferState::Failed(failure) if self.shelf.owns(&blob) => self.shelf_refused(turn, &blob, failure),
             // Refused for good: the invitations that speak of it can't be followed, which their receivers will say.
             _ => {
                 outbox::remove_upload(turn.db, &blob)?;

@@ -12,6 +12,7 @@ mod bodies;
 mod commands;
 mod commits;
 mod entries;
+mod fetch;
 mod gather;
 mod healing;
 mod history;
@@ -28,6 +29,7 @@ mod recovery;
 mod rejoin;
 mod resolve;
 mod restored;
+mod shelf;
 mod story;
 mod succession;
 mod turn;
@@ -77,6 +79,10 @@ pub(crate) struct State {
     linking: Option<linking::Linking>,
     history: history::HistoryRun,
     backup: backup::BackupRun,
+    shelf: shelf::ShelfRun,
+    fetch: Option<fetch::Fetch>,
+    /// Fetched, and not agreed to yet.
+    fetched: Option<(wire::Address, crate::backup::RecoveryKey, crate::backup::Backup)>,
     recovery: Option<recovery::Recovery>,
     rejoins: rejoin::RejoinRun,
     waits: waits::Waits,
@@ -221,6 +227,7 @@ enum Moving {
     Upload { blob: wire::BlobId },
     Tree { conversation: LogId, blob: wire::BlobId },
     History { id: [u8; 32], number: u64 },
+    Backup(fetch::Part),
 }
 
 impl State {
@@ -238,6 +245,9 @@ impl State {
             linking: None,
             history: history::HistoryRun::load(db)?,
             backup: backup::BackupRun::default(),
+            shelf: shelf::ShelfRun::load(db)?,
+            fetch: None,
+            fetched: None,
             recovery: None,
             rejoins: rejoin::RejoinRun::default(),
             waits: waits::Waits::default(),
@@ -288,6 +298,7 @@ impl State {
         self.drive_own_state(turn)?;
         self.drive_history(turn)?;
         self.drive_backup(turn)?;
+        self.drive_shelf(turn)?;
         self.tell_touched(turn)?;
         self.wake_to_vanish(turn)?;
         self.wake_to_send(turn)?;
@@ -311,6 +322,7 @@ impl State {
         self.drive_account(turn)?;
         self.drive_linking(turn)?;
         self.drive_recovery(turn)?;
+        self.drive_fetch(turn)?;
         self.drive_scheduled(turn)?;
         for conversation in crate::db::outbox::intending(turn.db)? {
             self.drive_intents(turn, conversation)?;
@@ -377,6 +389,7 @@ impl State {
             Some(Moving::Upload { blob }) => self.on_uploaded(turn, blob, state),
             Some(Moving::Tree { conversation, blob }) => self.on_tree(turn, conversation, blob, state),
             Some(Moving::History { id, number }) => self.on_history(turn, id, number, state),
+            Some(Moving::Backup(part)) => self.on_fetched(turn, part, state),
             None => Ok(()),
         }
     }

@@ -68,6 +68,14 @@ pub struct Kept {
     pub whole: bool,
     /// The command that writes it.
     command: u64,
+    /// Whose it is.
+    pub address: String,
+    /// What the device showed when the last backup was begun that is whole at the relay; `None` if there is none.
+    pub at_relay: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// Backups to the relay that were begun: the commands, with what the device showed then.
+    shelved: BTreeMap<u64, BTreeMap<String, BTreeSet<String>>>,
+    /// It is the one at the relay that is restored from.
+    from_relay: bool,
 }
 
 /// How often the network misbehaves, in a thousand of its steps.
@@ -254,7 +262,9 @@ impl World {
                 let kept = self.kept.get(of).cloned().unwrap_or_default();
                 self.command(*device, kept.restores(false))?;
             }
-            Transition::Recover { device, of } => self.recover(*device, *of)?,
+            Transition::BackUpToRelay(device) => self.command(*device, Command::BackUpToRelay)?,
+            Transition::Recover { device, of } => self.recover(*device, *of, false)?,
+            Transition::RecoverFromRelay { device, of } => self.recover(*device, *of, true)?,
             Transition::RestoreRelay(relay) => {
                 if let Some(disk) = self.backups.get(relay).cloned() {
                     self.model.restored = true;
@@ -344,6 +354,10 @@ impl World {
         if let Command::Backup = command {
             self.kept.entry(device).or_default().command = id;
         }
+        if let Command::BackUpToRelay = command {
+            let shown = recovery::shown(&self.devices[device]);
+            self.kept.entry(device).or_default().shelved.insert(id, shown);
+        }
         if let Command::Join { link } = &command
             && self.is_dead(link)
         {
@@ -404,10 +418,18 @@ impl World {
                     Event::Done { command, .. } if self.kept.get(&id).is_some_and(|kept| kept.command == command) => {
                         self.kept.entry(id).or_default().whole = true;
                     }
+                    Event::Done { command, .. } => {
+                        if let Some(kept) = self.kept.get_mut(&id)
+                            && let Some(shown) = kept.shelved.remove(&command)
+                        {
+                            kept.at_relay = Some(shown);
+                        }
+                    }
                     Event::RecoveryKey { key, .. } => {
                         let last = key.rsplit('-').next().unwrap_or_default().to_owned();
                         let shown = recovery::shown(device);
-                        self.kept.insert(id, Kept { key, shown, ..Kept::default() });
+                        let address = self.model.accounts.get(&id).cloned().unwrap_or_default();
+                        self.kept.insert(id, Kept { key, shown, address, ..Kept::default() });
                         next.push((id, Command::KeepRecoveryKey { last }));
                         next.push((id, Command::Backup));
                     }

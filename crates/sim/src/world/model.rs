@@ -73,6 +73,8 @@ pub struct Model {
     pub dead_joins: BTreeMap<Order, BTreeSet<String>>,
     /// All notices.
     pub notices: Vec<(DeviceId, api::Problem)>,
+    /// Why commands had no effect.
+    pub problems: Vec<(DeviceId, api::Problem)>,
     /// Texts that somebody wanted gone, for everyone or for himself: nobody is promised to see them.
     pub taken_back: BTreeSet<String>,
     /// Texts that are to be sent later: when, by text; and their ids on their device.
@@ -138,7 +140,10 @@ impl Model {
                     }
                 }
             }
-            Event::Failed { command, .. } => self.answered(device, *command, Fate::Failed(step))?,
+            Event::Failed { command, problem } => {
+                self.problems.push((device, problem.clone()));
+                self.answered(device, *command, Fate::Failed(step))?;
+            }
             Event::Linked { address, .. } => {
                 self.accounts.insert(device, address.clone());
             }

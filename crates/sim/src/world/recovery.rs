@@ -14,6 +14,10 @@ use crate::violation::{Violation, ensure};
 impl Kept {
     /// What somebody types who has the key and the file.
     pub fn restores(&self, confirm: bool) -> Command {
+        if self.from_relay {
+            let (key, address) = (self.key.clone(), Some(self.address.clone()));
+            return Command::RestoreFromRelay { key, address, confirm, keep_devices: false };
+        }
         let (key, file) = (self.key.clone(), api::Binary(self.file.clone()));
         Command::Restore { key, file, confirm, keep_devices: false }
     }
@@ -38,8 +42,12 @@ pub(super) fn shown(device: &Device) -> BTreeMap<String, BTreeSet<String>> {
 
 impl World {
     /// All devices of the account of `of` are gone, and somebody restores it on `device`.
-    pub(super) fn recover(&mut self, device: DeviceId, of: DeviceId) -> Result<(), Violation> {
-        let kept = self.kept.get(&of).cloned().unwrap_or_default();
+    pub(super) fn recover(&mut self, device: DeviceId, of: DeviceId, from_relay: bool) -> Result<(), Violation> {
+        let mut kept = self.kept.get(&of).cloned().unwrap_or_default();
+        kept.from_relay = from_relay;
+        if let (Some(shown), true) = (&kept.at_relay, from_relay) {
+            kept.shown = shown.clone();
+        }
         let Some(account) = self.model.accounts.get(&of).cloned() else { return Ok(()) };
         let lost: Vec<DeviceId> =
             self.model.accounts.iter().filter(|(_, of)| **of == account).map(|(lost, _)| *lost).collect();

@@ -48,6 +48,15 @@ pub enum Transition {
         /// Whose backup.
         of: DeviceId,
     },
+    /// A device that has a recovery key makes a backup at its relay.
+    BackUpToRelay(DeviceId),
+    /// As [`Transition::Recover`], from the backup at the relay.
+    RecoverFromRelay {
+        /// The fresh one.
+        device: DeviceId,
+        /// Whose backup.
+        of: DeviceId,
+    },
     /// A backup is taken of a relay.
     BackUpRelay(usize),
     /// A relay is restored from its last backup.

@@ -19,6 +19,7 @@ mod recovery;
 mod rejoin;
 mod replay;
 mod restored;
+mod shelf;
 mod shim;
 #[cfg(feature = "mutants")]
 mod succession;

@@ -77,3 +77,6 @@ ALTER TABLE conversations ADD COLUMN line_of BLOB;
 ALTER TABLE conversations ADD COLUMN line_room BLOB;
 ALTER TABLE conversations ADD COLUMN line_offset INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conversations ADD COLUMN line_next BLOB;
+
+-- What the backup on the relay holds of things as they are (a contact, an outline, how a conversation is kept): SHA-256 of its key, SHA-256 of it.
+CREATE TABLE backed_up (item BLOB PRIMARY KEY, hash BLOB NOT NULL) STRICT, WITHOUT ROWID;

@@ -65,6 +65,9 @@ impl State {
             Command::Restore { key, file, confirm, keep_devices } => {
                 self.restore(turn, id, (&key, &file.0), (confirm, keep_devices))
             }
+            Command::RestoreFromRelay { key, address, confirm, keep_devices } => {
+                self.restore_from_relay(turn, id, (&key, address.as_deref()), (confirm, keep_devices))
+            }
             _ if self.me.is_none() => Ok(Err(not_registered())),
             _ if self.me.as_ref().is_some_and(Me::revoked) => Ok(Err(revoked())),
             Command::InspectLink { code } => self.inspect_link(turn, id, &code, false, true),
@@ -74,6 +77,8 @@ impl State {
             Command::KeepRecoveryKey { last } => self.keep_recovery_key(turn, id, &last),
             Command::Backup => self.begin_backup(turn, id),
             Command::BackupKept => self.backup_kept(turn, id),
+            Command::BackUpToRelay => self.back_up_to_relay(turn, id),
+            Command::RelayBackups { daily } => self.relay_backups(turn, id, daily),
             Command::NameDevice { device, name } => self.name_device(turn, id, &device, &name),
             Command::RevokeDevice { device } => self.revoke(turn, id, &device),
             Command::Send { conversation, text, reply_to, preview, stays, view_once } => {

@@ -12,10 +12,17 @@ impl Run {
         let kept: Vec<DeviceId> =
             world.kept.iter().filter(|(of, kept)| kept.whole && certifies(**of)).map(|(of, _)| *of).collect();
         if kept.is_empty() || self.spare.is_empty() || self.chance.per_mille(300) {
-            return certifies(device).then_some(Transition::BackUp(device));
+            let again = world.kept.get(&device).is_some_and(|kept| kept.whole) && self.chance.per_mille(700);
+            let how = if again { Transition::BackUpToRelay(device) } else { Transition::BackUp(device) };
+            return certifies(device).then_some(how);
         }
         let of = *self.chance.pick(&kept)?;
-        let recover = Transition::Recover { device: self.spare.remove(0), of };
+        let at_relay = world.kept.get(&of).is_some_and(|kept| kept.at_relay.is_some());
+        let device = self.spare.remove(0);
+        let recover = match at_relay && self.chance.per_mille(700) {
+            true => Transition::RecoverFromRelay { device, of },
+            false => Transition::Recover { device, of },
+        };
         if self.chance.per_mille(300)
             && let Some(removal) = self.removal(world, of)
         {
