@@ -2,3 +2,4 @@
 
 mod mls_vectors;
 mod patience;
+mod refusals;
