@@ -196,6 +196,56 @@ fn every_crate_takes_the_lints_of_the_workspace() {
     assert_none("crates without `[lints] workspace = true`", without.collect());
 }
 
+/// Numbers that no test can carry yet, and why. Taken out with the feature that brings the test.
+const UNTESTED: [(&str, &str); 1] = [(
+    "rule_8",
+    "heads in messages are compared in every run of the simulator; tests of a relay with two histories are on their way",
+)];
+
+/// `rule_N` for each numbered rule of docs/protocol.md and `iN` for each invariant of ARCHITECTURE.md.
+fn numbers() -> BTreeSet<String> {
+    let protocol = text("docs/protocol.md");
+    let rules = protocol.lines().filter_map(|line| line.split_once(". **")).map(|(number, _)| ("rule_", number));
+    let document = text("ARCHITECTURE.md");
+    let invariants = document.lines().filter_map(|line| line.strip_prefix("| I")?.split_once(" |"));
+    let all = rules.chain(invariants.map(|(number, _)| ("i", number)));
+    let numbers = all.filter(|(_, number)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    numbers.map(|(kind, number)| format!("{kind}{number}")).collect()
+}
+
+/// The number that a test's name begins with, if it begins with one.
+fn number(name: &str) -> Option<String> {
+    let mut words = name.split('_');
+    let first = words.next()?;
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    match first {
+        "rule" => words.next().filter(|word| is_number(word)).map(|word| format!("rule_{word}")),
+        _ => first.strip_prefix('i').filter(|digits| is_number(digits)).map(|_| first.to_owned()),
+    }
+}
+
+#[test]
+fn every_rule_and_every_invariant_has_a_test_that_carries_its_number() {
+    let mut tested = BTreeSet::new();
+    for file in sources(&root().join("crates")) {
+        let source = std::fs::read_to_string(&file).unwrap();
+        let mut is_test = false;
+        for line in source.lines().map(str::trim_start) {
+            if let Some((_, rest)) = line.split_once("fn ").filter(|_| is_test) {
+                tested.extend(number(rest.split('(').next().unwrap_or_default()));
+                is_test = false;
+            }
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        }
+    }
+    let numbers = numbers();
+    assert!(numbers.len() > 25, "docs/protocol.md or ARCHITECTURE.md has changed its format: {numbers:?}");
+    let excused = |number: &String| UNTESTED.iter().any(|(untested, _)| untested == number);
+    let without = numbers.difference(&tested).filter(|number| !excused(number)).cloned().collect();
+    assert_none("rules and invariants whose number no test carries", without);
+    assert_none("numbers in names of tests that stand in no document", tested.difference(&numbers).cloned().collect());
+}
+
 fn deny() -> toml::Table {
     toml::from_str(&text("deny.toml")).unwrap()
 }

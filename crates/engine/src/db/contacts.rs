@@ -235,7 +235,7 @@ mod tests {
 
     /// Somebody makes up a leaf with Bob's address in a group of his own: nothing is sent there, and Bob can still be written to.
     #[test]
-    fn a_conflict_holds_the_conversation_that_the_other_key_is_in_and_no_other() {
+    fn i7_a_conflict_holds_the_conversation_that_the_other_key_is_in_and_no_other() {
         let mut rng = rand_chacha::ChaCha20Rng::from_seed([1; 32]);
         let db = crate::db::open(&crate::db::Database::Memory { name: "conflict".into() }, &mut rng).unwrap();
         let bob: Address = "bob@relay.example".parse().unwrap();

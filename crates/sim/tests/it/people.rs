@@ -6,7 +6,7 @@ use sim::world::Transition;
 use crate::support::{Story, address};
 
 #[test]
-fn two_people_talk_and_both_see_the_same_after_closing_and_opening() {
+fn i2_two_people_talk_and_both_see_the_same_after_closing_and_opening() {
     let mut story = Story::new(1, 2, 2);
     let id = story.direct(0, 1);
     story.does(Transition::send(1, &id, "hello yourself"));

@@ -140,7 +140,7 @@ fn an_interrupted_first_start_is_made_good() {
 
 /// One failed sync and the store accepts nothing until it is opened anew.
 #[test]
-fn a_failed_sync_is_the_end() {
+fn rule_5_a_failed_sync_is_the_end() {
     let dir = with_a_log();
     let broken = Arc::new(AtomicBool::new(false));
     let gate = {

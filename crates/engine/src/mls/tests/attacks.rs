@@ -295,7 +295,7 @@ fn rule_18_only_who_was_in_the_ended_epoch_makes_a_successor_or_comes_into_one()
 }
 
 #[test]
-fn nobody_commits_from_outside() {
+fn i8_nobody_commits_from_outside() {
     let mut devices = group_of(2, CLASSICAL_SUITE);
     let info = forge(&mut devices[0], |mls, p, signer| mls.export_group_info(p.crypto(), signer, true).unwrap());
     let MlsMessageBodyIn::GroupInfo(info) = MlsMessageIn::tls_deserialize_exact(&info[..]).unwrap().extract() else {
@@ -378,7 +378,7 @@ fn who_can_not_open_its_path_secret_knows_that_it_is_alone() {
 }
 
 #[test]
-fn every_flipped_bit_of_a_commit_or_message_is_noticed_and_costs_nothing() {
+fn rule_9_every_flipped_bit_of_a_commit_or_message_is_noticed_and_costs_nothing() {
     let mut devices = group_of(2, CLASSICAL_SUITE);
     let message = devices[0].send(b"hello").unwrap();
     let staged = devices[0].stage(Change { update_path: true, ..Change::default() }).unwrap();

@@ -9,7 +9,7 @@ use wire::{Bytes, Code, EntryId, Epoch, LogId, Push, Request, Response};
 use super::rig::*;
 
 #[test]
-fn r1_what_comes_for_an_ended_epoch_is_refused() {
+fn rule_1_what_comes_for_an_ended_epoch_is_refused() {
     let mut rig = Rig::new();
     let (alice, bob) = rig.pair();
     assert_eq!(alice.append(rig.now, 0, 0, 1), Ok(1));
@@ -64,7 +64,7 @@ fn i4_a_removed_member_reads_to_the_end_of_its_epoch_and_no_further() {
 
 /// The commit lands between the page that is read and the look at the epoch's end, or before, or after: never past the end.
 #[test]
-fn i4_no_interleaving_shows_an_entry_past_the_end() {
+fn rule_2_no_interleaving_shows_an_entry_past_the_end() {
     for seed in 0..300 {
         let mut rig = Rig::new();
         let (alice, carol) = rig.pair();
@@ -97,7 +97,7 @@ fn i4_no_interleaving_shows_an_entry_past_the_end() {
 }
 
 #[test]
-fn r4_a_refusal_breaks_its_pipe_until_the_next_number() {
+fn rule_4_a_refusal_breaks_its_pipe_until_the_next_number() {
     let mut rig = Rig::new();
     let (alice, _) = rig.pair();
     assert_eq!(alice.append(rig.now, 0, 0, 1), Ok(1));
@@ -119,7 +119,7 @@ fn r4_a_refusal_breaks_its_pipe_until_the_next_number() {
 }
 
 #[test]
-fn r4_what_follows_a_refusal_does_not_slip_in_once_the_log_is_open() {
+fn rule_4_what_follows_a_refusal_does_not_slip_in_once_the_log_is_open() {
     let mut rig = Rig::new();
     rig.create(LOG);
     let alice = rig.connect();
@@ -130,7 +130,7 @@ fn r4_what_follows_a_refusal_does_not_slip_in_once_the_log_is_open() {
 }
 
 #[test]
-fn r4_a_failed_write_breaks_its_pipe() {
+fn rule_4_a_failed_write_breaks_its_pipe() {
     let mut rig = Rig::new();
     let (alice, _) = rig.pair();
     for (number, error) in
@@ -146,7 +146,7 @@ fn r4_a_failed_write_breaks_its_pipe() {
 
 /// Appends reach the store in their first poll, whatever becomes of their futures: that is what keeps them in order.
 #[test]
-fn r4_the_first_poll_decides_the_order() {
+fn rule_4_the_first_poll_decides_the_order() {
     let mut rig = Rig::new();
     let (alice, bob) = rig.pair();
     rig.store.start_dawdling(5);
@@ -168,7 +168,7 @@ fn r4_the_first_poll_decides_the_order() {
 }
 
 #[test]
-fn a_stamp_is_the_same_wherever_it_is_read() {
+fn rule_5_a_stamp_is_the_same_wherever_it_is_read() {
     let mut rig = Rig::new();
     let (alice, bob) = rig.pair();
     bob.subscribe(rig.now, 0, 1).unwrap();
@@ -216,7 +216,7 @@ fn a_proof_for_an_alias_is_a_proof() {
 }
 
 #[test]
-fn paced_commits_are_drawn_and_the_others_are_stale() {
+fn rule_11_paced_commits_are_drawn_and_the_others_are_stale() {
     let mut winners = std::collections::BTreeSet::new();
     for seed in 0..20 {
         let mut rig = Rig::new();
@@ -273,7 +273,7 @@ fn a_paced_commit_whose_connection_is_gone_does_not_cost_the_others_theirs() {
 }
 
 #[test]
-fn a_restored_relay_takes_reposted_commits_only() {
+fn rule_12_a_restored_relay_takes_reposted_commits_only() {
     let mut configured = config();
     configured.restoring_until = Some(START.plus(3_600_000));
     let mut rig = Rig::with(configured);

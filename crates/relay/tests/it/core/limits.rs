@@ -146,7 +146,7 @@ fn claims_are_limited_by_their_target() {
 }
 
 #[test]
-fn a_log_holds_so_many_bytes_until_retention_makes_room() {
+fn rule_11_a_log_holds_so_many_bytes_until_retention_makes_room() {
     let mut configured = config();
     configured.rates.bytes_per_log = 100;
     configured.limits.message_retention_ms = 1_000;
@@ -163,7 +163,7 @@ fn a_log_holds_so_many_bytes_until_retention_makes_room() {
 }
 
 #[test]
-fn sixteen_appends_are_in_flight_and_no_more() {
+fn rule_11_sixteen_appends_are_in_flight_and_no_more() {
     let mut rig = Rig::new();
     let (alice, _) = rig.pair();
     rig.store.hold_appends();
@@ -212,7 +212,7 @@ fn a_rendezvous_dies_though_the_relay_was_restarted() {
 }
 
 #[test]
-fn retention_removes_messages_before_commits() {
+fn rule_10_retention_removes_messages_before_commits() {
     let mut rig = Rig::new();
     let (alice, bob) = rig.pair();
     alice.append(rig.now, 0, 0, 1).unwrap();

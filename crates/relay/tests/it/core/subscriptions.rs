@@ -29,7 +29,7 @@ fn backlog_then_live_then_the_end_of_the_epoch() {
 
 /// Whatever the order in which the subscriber's reads, appends and the commit that ends the epoch go on.
 #[test]
-fn no_interleaving_leaves_a_gap_or_repeats_an_entry() {
+fn i2_no_interleaving_leaves_a_gap_or_repeats_an_entry() {
     for seed in 0..400 {
         let mut dice = ChaCha20Rng::seed_from_u64(seed);
         let mut rig = Rig::new();

@@ -1,0 +1,243 @@
+//! One person's engine, and a relay that does all that is asked, but for what a test wants otherwise.
+//!
+//! The relay keeps one log, that of the group which the person makes, and shows what is in it when the log is opened and read. That it
+//! lies where a test wants it to is the point: a real one (in the simulator and the relay's own tests) never does.
+
+use api::{Command, Event, Message, Query, View};
+use engine::{Database, Engine, Env, Input, LinkState, Options, Output, Rejection, Route};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use wire::{
+    Bytes, Entry, EntryKind, Hello, Incarnation, Limits, LogId, LogState, Nonce, Push, Request, Response, Seq,
+    UnixMillis,
+};
+
+const ALICE: &str = "alice@a.example";
+pub const NOW: UnixMillis = UnixMillis(1_795_305_600_000);
+
+/// What is asked of a relay, as far as a test may want it refused.
+#[derive(Clone, Copy, PartialEq)]
+pub enum At {
+    Registering,
+    LookingUp,
+    Sending,
+}
+
+pub struct Person {
+    engine: Engine,
+    rng: ChaCha20Rng,
+    pub now: UnixMillis,
+    /// Refused once; what is asked again then gets no answer.
+    pub refuse: Option<(At, wire::Error)>,
+    pub refusals: usize,
+    /// The next message is taken, and the answer lost with the connection.
+    pub lose_the_next_answer: bool,
+    /// What the relay has in the log.
+    pub entries: Vec<Entry>,
+    /// Where the log is followed.
+    follows: Option<(Route, LogId)>,
+    pub wake: Option<UnixMillis>,
+    /// Failures and notices, in words.
+    pub read: Vec<String>,
+    made: Option<String>,
+    record: Bytes,
+}
+
+impl Person {
+    pub fn new(name: &str) -> Self {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let database = Database::Memory { name: name.into() };
+        let engine = Engine::open_with(database, Options::default(), &mut Env { now: NOW, rng: &mut rng }).unwrap();
+        Self {
+            engine,
+            rng,
+            now: NOW,
+            refuse: None,
+            refusals: 0,
+            lose_the_next_answer: false,
+            entries: Vec::new(),
+            follows: None,
+            wake: None,
+            read: Vec::new(),
+            made: None,
+            record: Bytes::new(),
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.engine.handle(&mut Env { now: self.now, rng: &mut self.rng }, input).unwrap();
+        while let Some(output) = self.engine.poll() {
+            self.output(output);
+        }
+    }
+
+    pub fn command(&mut self, command: Command) {
+        self.handle(Input::Command { id: 1, command });
+    }
+
+    pub fn registers(&mut self) {
+        self.command(Command::Register { address: ALICE.into(), invite: String::new() });
+    }
+
+    /// Makes a group without anybody else; its id.
+    pub fn makes_group(&mut self) -> String {
+        self.command(Command::CreateGroup { name: "Team".into(), members: Vec::new() });
+        self.made.clone().expect("the group is made")
+    }
+
+    /// The time that was asked for has come.
+    pub fn wakes(&mut self, at: UnixMillis) {
+        self.now = self.now.max(at);
+        self.handle(Input::Wake);
+    }
+
+    /// The connection to the log ends, and comes up again.
+    pub fn reconnects(&mut self) {
+        let (route, _) = self.follows.clone().expect("a log is followed");
+        self.handle(Input::Link { route: route.clone(), state: LinkState::Down });
+        let hello = hello(route.relay.clone());
+        self.handle(Input::Link { route, state: LinkState::Up(hello) });
+    }
+
+    /// The relay pushes what it has in the log from here on.
+    pub fn is_pushed(&mut self, from: u64) {
+        let (route, log) = self.follows.clone().expect("a log is followed");
+        let entries: Vec<Entry> = self.entries.iter().filter(|entry| entry.seq.0 >= from).cloned().collect();
+        if let Some(head) = entries.last().map(|entry| entry.seq) {
+            self.handle(Input::Push { route, push: Push::Entries { log, entries, head } });
+        }
+    }
+
+    /// One more entry in the log.
+    pub fn leaves(&mut self, entry: Entry) {
+        let before = self.entries.last().map_or(Seq(0), |last| last.seq);
+        self.entries.push(Entry { seq: Seq(before.0 + 1), prev: before, ..entry });
+    }
+
+    /// The messages of a conversation as the person sees them, without lines about the conversation itself.
+    pub fn messages(&self, conversation: &str) -> Vec<Message> {
+        let query = Query::Messages { conversation: conversation.into(), before: None, limit: 100 };
+        let Ok(View::Messages(mut messages)) = self.engine.view(&query) else { panic!("there are messages") };
+        messages.retain(|message| !matches!(message.kind, api::MessageKind::System { .. }));
+        messages
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Request { id, route, body } => {
+                let (is_append, follows_from) = match &body {
+                    Request::Append { .. } => (true, None),
+                    Request::Subscribe { logs } if !logs.is_empty() => {
+                        self.follows = Some((route.clone(), logs[0].log));
+                        (false, Some(logs[0].from.0))
+                    }
+                    _ => (false, None),
+                };
+                let Some(mut result) = self.answer(body) else { return };
+                let is_lost = is_append && std::mem::take(&mut self.lose_the_next_answer);
+                if is_lost {
+                    result = Err(Rejection::Lost);
+                }
+                self.handle(Input::Response { id, result });
+                if is_lost {
+                    self.reconnects();
+                }
+                if let Some(from) = follows_from {
+                    self.is_pushed(from);
+                }
+            }
+            Output::Connect { route, wanted: true } => {
+                let hello = hello(route.relay.clone());
+                self.handle(Input::Link { route, state: LinkState::Up(hello) });
+            }
+            Output::Event(Event::Failed { problem, .. } | Event::Notice { problem, .. }) => {
+                self.read.push(problem.to_string());
+            }
+            Output::Event(Event::Done { conversation: Some(id), .. }) => self.made = Some(id),
+            Output::WakeAt(at) => self.wake = Some(at),
+            _ => {}
+        }
+    }
+
+    /// The relay's answer, if it gives one.
+    fn answer(&mut self, request: Request) -> Option<Result<Response, Rejection>> {
+        let at = match &request {
+            Request::Register { .. } => Some(At::Registering),
+            Request::LookUp { address } if address.as_str() != ALICE => Some(At::LookingUp),
+            Request::Append { .. } => Some(At::Sending),
+            _ => None,
+        };
+        if let Some((_, error)) = self.refuse.as_ref().filter(|(refused, _)| at == Some(*refused)) {
+            self.refusals += 1;
+            return (self.refusals == 1).then(|| Err(Rejection::Refused(error.clone())));
+        }
+        let head = self.entries.last().map_or(Seq(0), |last| last.seq);
+        Some(Ok(match request {
+            Request::Register { record, .. } => {
+                self.record = record;
+                Response::Done
+            }
+            Request::LookUp { .. } => Response::Record(self.record.clone()),
+            Request::Open { logs } => {
+                let states = logs.into_iter().map(|log| LogState { log: log.log, epoch: log.epoch, head, error: None });
+                Response::Opened(states.collect())
+            }
+            Request::CountKeyPackages | Request::PutKeyPackages { .. } => {
+                Response::KeyPackageCount { count: 50, last_resort_used: false }
+            }
+            Request::Append { epoch, id, body, commitment, .. } => {
+                let (kind, time, stamp) = (EntryKind::Message, self.now, [0; 32]);
+                self.leaves(Entry {
+                    seq: head,
+                    prev: head,
+                    time,
+                    kind,
+                    epoch,
+                    id,
+                    body,
+                    commitment,
+                    next: None,
+                    stamp,
+                });
+                Response::Appended { seq: Seq(head.0 + 1), time, stamp }
+            }
+            Request::Read { from, .. } => {
+                let entries = self.entries.iter().filter(|entry| entry.seq >= from).cloned().collect();
+                Response::Page { entries, head, more: false }
+            }
+            Request::ReadInbox { .. } => Response::Page { entries: Vec::new(), head: Seq(0), more: false },
+            _ => Response::Done,
+        }))
+    }
+}
+
+fn hello(server_name: wire::RelayName) -> Hello {
+    Hello {
+        version: wire::PROTOCOL_VERSION,
+        time: NOW,
+        nonce: Nonce([1; 32]),
+        incarnation: Incarnation([1; 16]),
+        server_name,
+        limits: Limits {
+            message_bytes: 65_536,
+            commit_bytes: 4 << 20,
+            subscriptions: 2_000,
+            in_flight: 16,
+            key_packages: 100,
+            blob_bytes: 1 << 30,
+            message_retention_ms: 30 * 86_400_000,
+            commit_retention_ms: 90 * 86_400_000,
+        },
+    }
+}
+
+pub fn send(conversation: &str) -> Command {
+    Command::Send {
+        conversation: conversation.into(),
+        text: "hello".into(),
+        reply_to: None,
+        preview: None,
+        stays: 0,
+        view_once: false,
+    }
+}
