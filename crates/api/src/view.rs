@@ -223,7 +223,7 @@ pub enum Confirmation {
     Own,
     /// Seen inside a group only; its relay has not been asked.
     NotConfirmedYet,
-    /// Its relay says so, and it has not changed since it was first seen.
+    /// Its relay said so when it was asked, and it has not changed since. Nothing proves that others are told the same.
     Confirmed,
     /// The person has compared safety numbers.
     Verified,

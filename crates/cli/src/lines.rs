@@ -267,12 +267,12 @@ pub fn span(millis: u64) -> String {
     }
 }
 
-/// How sure one is of somebody, in words.
+/// How sure one is of somebody, in words. A relay's word is no proof: it can hand out another key to who asks for the first time.
 pub fn sure(confirmation: Confirmation) -> (Paint, &'static str) {
     match confirmation {
         Confirmation::Own => (Paint::Faint, "you"),
         Confirmation::NotConfirmedYet => (Paint::Warn, "not confirmed yet"),
-        Confirmation::Confirmed => (Paint::Faint, "confirmed by the relay"),
+        Confirmation::Confirmed => (Paint::Faint, "known from its relay"),
         Confirmation::Verified => (Paint::Good, "verified by you"),
         Confirmation::Conflict => (Paint::Bad, "two different identities were seen"),
     }
