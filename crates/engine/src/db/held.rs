@@ -191,10 +191,16 @@ pub(crate) fn displace(db: &Connection, log: LogId, after: u64) -> rusqlite::Res
 
 /// A displaced entry is shown by its relay: what stood where it stood moves with it, and bears the time that all others see.
 pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, head: ChainHash) -> rusqlite::Result<()> {
+    let mut is_other = shown(before) != entry.seq.0;
     for table in ["messages", "acts"] {
         let before = before + offset(db, log, table)?;
-        db.prepare_cached(&format!("UPDATE {table} SET time = ?3 WHERE conversation = ?1 AND seq = ?2"))?
+        let later = db
+            .prepare_cached(&format!(
+                "UPDATE {table} SET time = ?3 WHERE conversation = ?1 AND seq = ?2 AND time != ?3"
+            ))?
             .execute(params![log.0, int(before), int(entry.time.0)])?;
+        // What was done to a message tells its time on the message.
+        is_other |= later > 0 && table == "acts";
     }
     for table in PLACED {
         let offset = offset(db, log, table)?;
@@ -207,7 +213,7 @@ pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, hea
         int(now.0),
         head.0
     ])?;
-    if shown(before) != now.0 {
+    if is_other {
         moved(db, log)?;
     }
     Ok(())

@@ -476,8 +476,8 @@ fn removed(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Viola
             .iter()
             .filter(|(_, other)| other.step > gone && other.conversation.as_ref() == Some(conversation))
         {
-            // What one wrote oneself before one heard of it stays on one's own screen.
-            if model.accounts.get(author) == Some(member) {
+            // What one wrote oneself before one heard of it stays on one's own screen, and comes back with a backup.
+            if model.accounts.get(author) == Some(member) || model.former.contains(&(*author, member.clone())) {
                 continue;
             }
             let Command::Send { text, .. } = &other.command else { continue };

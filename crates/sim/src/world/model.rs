@@ -63,6 +63,8 @@ pub struct Model {
     pub given: BTreeMap<Order, Given>,
     /// Which account a device belongs to.
     pub accounts: BTreeMap<DeviceId, String>,
+    /// Which accounts it belonged to before it was lost.
+    pub former: BTreeSet<(DeviceId, String)>,
     /// How devices stand in conversations.
     pub stays: BTreeMap<(DeviceId, String), Stay>,
     /// (who, whom): blocked at least once.
@@ -269,7 +271,7 @@ impl Model {
     /// A device is gone, with all that it had not told.
     pub fn lost(&mut self, device: DeviceId) {
         self.crashed(device);
-        self.accounts.remove(&device);
+        self.former.extend(self.accounts.remove(&device).map(|account| (device, account)));
         self.recovered.remove(&device);
         self.stays.iter_mut().filter(|((of, _), _)| *of == device).for_each(|(_, stay)| stay.active = false);
     }
