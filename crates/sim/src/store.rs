@@ -13,7 +13,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use store::memory::{MemoryStore, Snapshot};
 use store::{
-    Entry, EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Record, Store, StoreError,
+    Entry, EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Placed, Record, Store,
+    StoreError,
 };
 
 use crate::chance::Chance;
@@ -50,7 +51,7 @@ enum Write {
     Append { log: LogKey, epoch: u64, entry: NewEntry },
     Commit { log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey },
     RemoveLog { log: LogKey },
-    Sweep { cursor: Option<LogKey>, max_logs: usize, older_than: Vec<(u8, u64)> },
+    Sweep { cursor: Option<LogKey>, max_logs: usize, now: u64, older_than: Vec<(u8, u64)> },
     PutRecord { key: Vec<u8>, expect: Expect, value: Bytes },
     Take { prefix: Vec<u8> },
     RemoveRecord { key: Vec<u8> },
@@ -63,6 +64,7 @@ enum Write {
 enum Answer {
     Nothing,
     Number(u64),
+    Placed(Placed),
     Cursor(Option<LogKey>),
     Taken(Option<(Bytes, Bytes)>),
 }
@@ -73,11 +75,11 @@ impl Write {
             Self::Create { log, epoch, key, time } => {
                 now(store.create(log, epoch, key, time)).map(|()| Answer::Nothing)
             }
-            Self::Append { log, epoch, entry } => now(store.append(log, epoch, pipe, entry)).map(Answer::Number),
-            Self::Commit { log, epoch, entry, next } => now(store.commit(log, epoch, entry, next)).map(Answer::Number),
+            Self::Append { log, epoch, entry } => now(store.append(log, epoch, pipe, entry)).map(Answer::Placed),
+            Self::Commit { log, epoch, entry, next } => now(store.commit(log, epoch, entry, next)).map(Answer::Placed),
             Self::RemoveLog { log } => now(store.remove_log(log)).map(|()| Answer::Nothing),
-            Self::Sweep { cursor, max_logs, older_than } => {
-                now(store.sweep(cursor, max_logs, &older_than)).map(Answer::Cursor)
+            Self::Sweep { cursor, max_logs, now: at, older_than } => {
+                now(store.sweep(cursor, max_logs, at, &older_than)).map(Answer::Cursor)
             }
             Self::PutRecord { key, expect, value } => now(store.put_record(&key, expect, value)).map(Answer::Number),
             Self::Take { prefix } => now(store.take(&prefix)).map(Answer::Taken),
@@ -290,6 +292,13 @@ impl FaultyStore {
         Answered(slot).await
     }
 
+    async fn placed(&self, write: Write, pipe: &Pipe) -> Result<Placed, StoreError> {
+        match self.write(write, pipe).await? {
+            Answer::Placed(placed) => Ok(placed),
+            other => unreachable!("this write answers with a place, not {other:?}"),
+        }
+    }
+
     async fn number(&self, write: Write, pipe: &Pipe) -> Result<u64, StoreError> {
         match self.write(write, pipe).await? {
             Answer::Number(number) => Ok(number),
@@ -393,12 +402,12 @@ impl Store for FaultyStore {
         self.write(Write::Create { log, epoch, key, time }, &Pipe::default()).await.map(drop)
     }
 
-    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<u64, StoreError> {
-        self.number(Write::Append { log, epoch, entry }, pipe).await
+    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<Placed, StoreError> {
+        self.placed(Write::Append { log, epoch, entry }, pipe).await
     }
 
-    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<u64, StoreError> {
-        self.number(Write::Commit { log, epoch, entry, next }, &Pipe::default()).await
+    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<Placed, StoreError> {
+        self.placed(Write::Commit { log, epoch, entry, next }, &Pipe::default()).await
     }
 
     async fn info(&self, log: LogKey) -> Result<LogInfo, StoreError> {
@@ -426,9 +435,10 @@ impl Store for FaultyStore {
         &self,
         cursor: Option<LogKey>,
         max_logs: usize,
+        now: u64,
         older_than: &[(u8, u64)],
     ) -> Result<Option<LogKey>, StoreError> {
-        let write = Write::Sweep { cursor, max_logs, older_than: older_than.to_vec() };
+        let write = Write::Sweep { cursor, max_logs, now, older_than: older_than.to_vec() };
         match self.write(write, &Pipe::default()).await? {
             Answer::Cursor(cursor) => Ok(cursor),
             other => unreachable!("a sweep answers with a cursor, not {other:?}"),

@@ -13,7 +13,8 @@ use futures_util::future::join_all;
 
 pub use crate::wait::block_on;
 use crate::{
-    Entry, EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Record, Store, StoreError,
+    Entry, EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Placed, Record, Store,
+    StoreError,
 };
 
 /// Plenty for any page here.
@@ -60,8 +61,23 @@ async fn filled<S: Store>(store: &S, log: LogKey, entries: u64) {
     store.create(log, 0, key(1), 1).await.expect("a new log");
     let pipe = Pipe::default();
     for number in 1..=entries {
-        assert_eq!(store.append(log, 0, &pipe, entry(number, 1, "x")).await, Ok(number));
+        assert_eq!(append(store, log, 0, &pipe, entry(number, 1, "x")).await, Ok(number));
     }
+}
+
+/// Most functions ask for the place only.
+async fn append<S: Store>(store: &S, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<u64, StoreError> {
+    store.append(log, epoch, pipe, entry).await.map(|placed| placed.seq)
+}
+
+async fn commit<S: Store>(
+    store: &S,
+    log: LogKey,
+    epoch: u64,
+    entry: NewEntry,
+    next: EpochKey,
+) -> Result<u64, StoreError> {
+    store.commit(log, epoch, entry, next).await.map(|placed| placed.seq)
 }
 
 async fn page<S: Store>(store: &S, log: LogKey, from: u64, until: Option<u64>, max_bytes: usize) -> Page {
@@ -75,7 +91,7 @@ fn seqs(page: &Page) -> Vec<u64> {
 async fn sweep<S: Store>(store: &S, older_than: &[(u8, u64)]) {
     let mut cursor = None;
     loop {
-        cursor = store.sweep(cursor, 3, older_than).await.expect("a slice of retention");
+        cursor = store.sweep(cursor, 3, u64::MAX, older_than).await.expect("a slice of retention");
         if cursor.is_none() {
             return;
         }
@@ -142,9 +158,9 @@ conformance! {
     pub async fn a_missing_log_is_not_found<S: Store>(store: &S) {
         let log = log("missing", 0);
         let pipe = Pipe::default();
-        assert_eq!(store.append(log, 0, &pipe, entry(1, 1, "x")).await, Err(StoreError::NotFound));
+        assert_eq!(append(store, log, 0, &pipe, entry(1, 1, "x")).await, Err(StoreError::NotFound));
         assert!(pipe.is_broken());
-        assert_eq!(store.commit(log, 0, entry(1, 2, "x"), key(2)).await, Err(StoreError::NotFound));
+        assert_eq!(commit(store, log, 0, entry(1, 2, "x"), key(2)).await, Err(StoreError::NotFound));
         assert_eq!(store.epoch(log, 0).await, Err(StoreError::NotFound));
         assert_eq!(store.read(log, 1, None, ALL).await, Err(StoreError::NotFound));
         assert_eq!(store.remove_log(log).await, Ok(()));
@@ -157,7 +173,7 @@ conformance! {
         let pipe = Pipe::default();
         let new: Vec<_> = (1..=5).map(|number| entry(number, number as u8, &"x".repeat(number as usize))).collect();
         for (before, new) in new.iter().enumerate() {
-            assert_eq!(store.append(log, 3, &pipe, new.clone()).await, Ok(before as u64 + 1));
+            assert_eq!(append(store, log, 3, &pipe, new.clone()).await, Ok(before as u64 + 1));
         }
         let expected: Vec<_> = new.iter().zip(1..).map(|(new, seq)| kept(new, seq, 3, None)).collect();
         assert_eq!(page(store, log, 1, None, ALL).await, Page { entries: expected, head: 5, more: false });
@@ -169,7 +185,7 @@ conformance! {
         let log = log("empty entry", 0);
         store.create(log, 0, key(1), 0).await.expect("a new log");
         let new = NewEntry { id: [0; 16], kind: 255, body: Bytes::new(), commitment: [0; 32], time: 0 };
-        assert_eq!(store.append(log, 0, &Pipe::default(), new.clone()).await, Ok(1));
+        assert_eq!(append(store, log, 0, &Pipe::default(), new.clone()).await, Ok(1));
         assert_eq!(page(store, log, 1, None, ALL).await.entries, vec![kept(&new, 1, 0, None)]);
     }
 
@@ -177,7 +193,7 @@ conformance! {
     pub async fn a_repeated_id_is_another_entry<S: Store>(store: &S) {
         let log = log("repeated id", 0);
         filled(store, log, 1).await;
-        assert_eq!(store.append(log, 0, &Pipe::default(), entry(1, 1, "x")).await, Ok(2));
+        assert_eq!(append(store, log, 0, &Pipe::default(), entry(1, 1, "x")).await, Ok(2));
         let entries = page(store, log, 1, None, ALL).await.entries;
         assert_eq!(entries[0].id, entries[1].id);
     }
@@ -190,7 +206,7 @@ conformance! {
         }
         let pipe = Pipe::default();
         let answers = join_all((0..200_u64).map(|number| {
-            store.append(logs[(number % 2) as usize], 0, &pipe, entry(number, 1, "x"))
+            append(store, logs[(number % 2) as usize], 0, &pipe, entry(number, 1, "x"))
         }));
         let answers: Vec<_> = answers.await.into_iter().map(|answer| answer.expect("an append")).collect();
         assert_eq!(answers, (0..200).map(|number| number / 2 + 1).collect::<Vec<u64>>());
@@ -206,7 +222,7 @@ conformance! {
         let log = log("read at once", 0);
         filled(store, log, 0).await;
         for number in 1..=20 {
-            let seq = store.append(log, 0, &Pipe::default(), entry(number, 1, "x")).await.expect("an append");
+            let seq = append(store, log, 0, &Pipe::default(), entry(number, 1, "x")).await.expect("an append");
             let page = page(store, log, seq, None, ALL).await;
             assert_eq!((seqs(&page), page.head), (vec![seq], seq));
         }
@@ -218,12 +234,12 @@ conformance! {
         store.create(log, 5, key(1), 1).await.expect("a new log");
         let stale = |current| Err(StoreError::StaleEpoch { current });
         for epoch in [0, 4, 6, u64::MAX] {
-            assert_eq!(store.append(log, epoch, &Pipe::default(), entry(1, 1, "x")).await, stale(5));
-            assert_eq!(store.commit(log, epoch, entry(1, 2, "x"), key(2)).await, stale(5));
+            assert_eq!(append(store, log, epoch, &Pipe::default(), entry(1, 1, "x")).await, stale(5));
+            assert_eq!(commit(store, log, epoch, entry(1, 2, "x"), key(2)).await, stale(5));
         }
-        assert_eq!(store.commit(log, 5, entry(1, 2, "commit"), key(2)).await, Ok(1));
-        assert_eq!(store.append(log, 5, &Pipe::default(), entry(2, 1, "x")).await, stale(6));
-        assert_eq!(store.append(log, 6, &Pipe::default(), entry(3, 1, "x")).await, Ok(2));
+        assert_eq!(commit(store, log, 5, entry(1, 2, "commit"), key(2)).await, Ok(1));
+        assert_eq!(append(store, log, 5, &Pipe::default(), entry(2, 1, "x")).await, stale(6));
+        assert_eq!(append(store, log, 6, &Pipe::default(), entry(3, 1, "x")).await, Ok(2));
         assert_eq!(store.info(log).await.map(|info| info.head), Ok(2));
     }
 
@@ -232,12 +248,12 @@ conformance! {
         let log = log("commit opens", 0);
         filled(store, log, 2).await;
         let new = entry(3, 2, "commit");
-        assert_eq!(store.commit(log, 0, new.clone(), key(2)).await, Ok(3));
+        assert_eq!(commit(store, log, 0, new.clone(), key(2)).await, Ok(3));
         assert_eq!(page(store, log, 3, None, ALL).await.entries, vec![kept(&new, 3, 0, Some(key(2)))]);
         assert_eq!(store.epoch(log, 0).await, Ok(EpochState { key: key(1), opened_at: 0, ended_at: Some(3) }));
         assert_eq!(store.epoch(log, 1).await, Ok(EpochState { key: key(2), opened_at: 3, ended_at: None }));
         assert_eq!(store.info(log).await.map(|info| info.epoch), Ok(1));
-        assert_eq!(store.commit(log, 1, entry(4, 2, "commit"), key(3)).await, Ok(4));
+        assert_eq!(commit(store, log, 1, entry(4, 2, "commit"), key(3)).await, Ok(4));
         assert_eq!(store.epoch(log, 1).await, Ok(EpochState { key: key(2), opened_at: 3, ended_at: Some(4) }));
         assert_eq!(store.epoch(log, 0).await.map(|epoch| epoch.ended_at), Ok(Some(3)));
     }
@@ -247,7 +263,7 @@ conformance! {
         let log = log("first commit", 0);
         filled(store, log, 0).await;
         for epoch in 0..5 {
-            let commits = (0..20).map(|number| store.commit(log, epoch, entry(number, 2, "commit"), key(number as u8)));
+            let commits = (0..20).map(|number| commit(store, log, epoch, entry(number, 2, "commit"), key(number as u8)));
             let results = join_all(commits).await;
             let winners: Vec<_> = (0..20).filter(|number| results[*number].is_ok()).collect();
             assert_eq!(winners.len(), 1, "epoch {epoch}");
@@ -264,8 +280,8 @@ conformance! {
         let log = log("last epoch", 0);
         store.create(log, u64::MAX, key(1), 1).await.expect("a new log");
         let stale = Err(StoreError::StaleEpoch { current: u64::MAX });
-        assert_eq!(store.commit(log, u64::MAX, entry(1, 2, "commit"), key(2)).await, stale);
-        assert_eq!(store.append(log, u64::MAX, &Pipe::default(), entry(1, 1, "x")).await, Ok(1));
+        assert_eq!(commit(store, log, u64::MAX, entry(1, 2, "commit"), key(2)).await, stale);
+        assert_eq!(append(store, log, u64::MAX, &Pipe::default(), entry(1, 1, "x")).await, Ok(1));
     }
 
     /// Protocol rule 4: when an append of a pipe is refused, so are those behind it, and other pipes go on.
@@ -274,21 +290,21 @@ conformance! {
         filled(store, log, 0).await;
         let (broken, whole) = (Pipe::default(), Pipe::default());
         let answers = join_all([
-            store.append(log, 0, &broken, entry(1, 1, "x")),
-            store.append(log, 9, &broken, entry(2, 1, "x")),
-            store.append(log, 0, &whole, entry(3, 1, "x")),
-            store.append(log, 0, &broken, entry(4, 1, "x")),
-            store.append(log, 9, &broken, entry(5, 1, "x")),
-            store.append(log, 0, &whole, entry(6, 1, "x")),
+            append(store, log, 0, &broken, entry(1, 1, "x")),
+            append(store, log, 9, &broken, entry(2, 1, "x")),
+            append(store, log, 0, &whole, entry(3, 1, "x")),
+            append(store, log, 0, &broken, entry(4, 1, "x")),
+            append(store, log, 9, &broken, entry(5, 1, "x")),
+            append(store, log, 0, &whole, entry(6, 1, "x")),
         ]);
         let stale = Err(StoreError::StaleEpoch { current: 0 });
         let aborted = Err(StoreError::Aborted);
         assert_eq!(answers.await, vec![Ok(1), stale, Ok(2), aborted.clone(), aborted.clone(), Ok(3)]);
         assert!(broken.is_broken() && !whole.is_broken());
-        assert_eq!(store.append(log, 0, &broken, entry(7, 1, "x")).await, aborted);
+        assert_eq!(append(store, log, 0, &broken, entry(7, 1, "x")).await, aborted);
         let left = Pipe::default();
         left.break_off();
-        assert_eq!(store.append(log, 0, &left, entry(8, 1, "x")).await, aborted);
+        assert_eq!(append(store, log, 0, &left, entry(8, 1, "x")).await, aborted);
     }
 
     /// A commit that comes first makes the appends behind it stale, those before it stay.
@@ -298,12 +314,12 @@ conformance! {
         let pipes: Vec<_> = (0..6).map(|_| Pipe::default()).collect();
         let (mut before, mut behind) = (Vec::new(), Vec::new());
         for pipe in &pipes[..3] {
-            before.push(store.append(log, 0, pipe, entry(1, 1, "x")));
+            before.push(append(store, log, 0, pipe, entry(1, 1, "x")));
         }
         for pipe in &pipes[3..] {
-            behind.push(store.append(log, 0, pipe, entry(1, 1, "x")));
+            behind.push(append(store, log, 0, pipe, entry(1, 1, "x")));
         }
-        let commit = store.commit(log, 0, entry(2, 2, "commit"), key(2));
+        let commit = commit(store, log, 0, entry(2, 2, "commit"), key(2));
         let (before, (commit, behind)) = futures_util::future::join(
             join_all(before),
             futures_util::future::join(commit, join_all(behind)),
@@ -344,7 +360,7 @@ conformance! {
         store.create(log, 0, key(1), 1).await.expect("a new log");
         for number in 1..=10 {
             let new = entry(number, 1, &"x".repeat(100));
-            store.append(log, 0, &Pipe::default(), new).await.expect("an append");
+            append(store, log, 0, &Pipe::default(), new).await.expect("an append");
         }
         for (max_bytes, expected) in [(0, 1), (1, 1), (100, 1), (199, 1), (200, 2), (999, 9)] {
             let page = page(store, log, 1, None, max_bytes).await;
@@ -371,18 +387,18 @@ conformance! {
         let (log, other) = (log("removed", 0), log("removed", 1));
         filled(store, log, 50).await;
         filled(store, other, 2).await;
-        store.commit(log, 0, entry(51, 2, "commit"), key(2)).await.expect("a commit");
+        commit(store, log, 0, entry(51, 2, "commit"), key(2)).await.expect("a commit");
         assert_eq!(store.remove_log(log).await, Ok(()));
         assert_eq!(store.info(log).await, Err(StoreError::NotFound));
         assert_eq!(store.epoch(log, 0).await, Err(StoreError::NotFound));
         assert_eq!(store.read(log, 1, None, ALL).await, Err(StoreError::NotFound));
-        assert_eq!(store.append(log, 1, &Pipe::default(), entry(1, 1, "x")).await, Err(StoreError::NotFound));
+        assert_eq!(append(store, log, 1, &Pipe::default(), entry(1, 1, "x")).await, Err(StoreError::NotFound));
         assert_eq!(store.remove_log(log).await, Ok(()));
         assert_eq!(seqs(&page(store, other, 1, None, ALL).await), vec![1, 2]);
         assert_eq!(store.create(log, 9, key(3), 8).await, Ok(()));
         assert_eq!(store.info(log).await, Ok(LogInfo { epoch: 9, head: 0, bytes: 0, created: 8 }));
         assert_eq!(store.epoch(log, 1).await, Err(StoreError::NotFound));
-        assert_eq!(store.append(log, 9, &Pipe::default(), entry(1, 1, "x")).await, Ok(1));
+        assert_eq!(append(store, log, 9, &Pipe::default(), entry(1, 1, "x")).await, Ok(1));
         assert_eq!(seqs(&page(store, log, 1, None, ALL).await), vec![1]);
     }
 
@@ -393,7 +409,7 @@ conformance! {
         let pipe = Pipe::default();
         let (removed, (created, appended)) = futures_util::future::join(
             store.remove_log(log),
-            futures_util::future::join(store.create(log, 1, key(2), 2), store.append(log, 1, &pipe, entry(1, 1, "x"))),
+            futures_util::future::join(store.create(log, 1, key(2), 2), append(store, log, 1, &pipe, entry(1, 1, "x"))),
         )
         .await;
         assert_eq!((removed, created, appended), (Ok(()), Ok(()), Ok(1)));
@@ -409,7 +425,7 @@ conformance! {
         // Places 5, 10, 15 and 20 are of another kind.
         for number in 1..=20 {
             let kind = if number % 5 == 0 { 202 } else { KIND };
-            store.append(log, 0, &pipe, entry(number, kind, "xy")).await.expect("an append");
+            append(store, log, 0, &pipe, entry(number, kind, "xy")).await.expect("an append");
         }
         sweep(store, &[(KIND, 1000)]).await;
         assert_eq!(store.info(log).await.map(|info| info.bytes), Ok(40));
@@ -447,10 +463,10 @@ conformance! {
         let pipe = Pipe::default();
         for round in 0..3_u64 {
             for number in 1..=4 {
-                store.append(log, round, &pipe, entry(round * 10 + number, KIND, "x")).await.expect("an append");
+                append(store, log, round, &pipe, entry(round * 10 + number, KIND, "x")).await.expect("an append");
             }
-            let commit = entry(round * 10 + 5, KIND, "commit");
-            store.commit(log, round, commit, key(2)).await.expect("a commit");
+            let last = entry(round * 10 + 5, KIND, "commit");
+            commit(store, log, round, last, key(2)).await.expect("a commit");
             sweep(store, &[(KIND, u64::MAX)]).await;
             let head = (round + 1) * 5;
             let info = LogInfo { epoch: round + 1, head, bytes: 0, created: 1 };
@@ -461,7 +477,7 @@ conformance! {
             }
         }
         assert_eq!(store.epoch(log, 1).await.map(|epoch| epoch.ended_at), Ok(Some(10)));
-        assert_eq!(store.append(log, 3, &pipe, entry(99, KIND, "x")).await, Ok(16));
+        assert_eq!(append(store, log, 3, &pipe, entry(99, KIND, "x")).await, Ok(16));
         let last = page(store, log, 1, None, ALL).await;
         assert_eq!((seqs(&last), last.entries[0].prev), (vec![16], 15));
     }
@@ -473,10 +489,62 @@ conformance! {
         store.create(log, 0, key(1), 1).await.expect("a new log");
         for time in [10, 50, 20] {
             let new = NewEntry { time, ..entry(1, KIND, "x") };
-            store.append(log, 0, &Pipe::default(), new).await.expect("an append");
+            append(store, log, 0, &Pipe::default(), new).await.expect("an append");
         }
         sweep(store, &[(KIND, 30)]).await;
         assert_eq!(seqs(&page(store, log, 1, None, ALL).await), vec![2, 3]);
+    }
+
+    /// Times of a log ascend, whatever the clock does, and the answer has the time of the entry.
+    pub async fn times_ascend<S: Store>(store: &S) {
+        let log = log("times ascend", 0);
+        store.create(log, 0, key(1), 1).await.expect("a new log");
+        let hour = crate::AHEAD_MS;
+        let mut expected = Vec::new();
+        for (number, (time, kept)) in [(10, 10), (50, 50), (20, 50), (60, 60), (59, 60)].into_iter().enumerate() {
+            let new = NewEntry { time, ..entry(number as u64, 1, "x") };
+            let placed = match number {
+                4 => store.commit(log, 0, new, key(2)).await,
+                _ => store.append(log, 0, &Pipe::default(), new).await,
+            };
+            assert_eq!(placed, Ok(Placed { seq: number as u64 + 1, time: kept }));
+            expected.push(kept);
+        }
+        // A clock that was further ahead was wrong, and doesn't give its time to all that ever comes behind.
+        for (time, kept) in [(61 + hour, 61 + hour), (61, 61 + hour), (60, 60), (59, 60)] {
+            let new = NewEntry { time, ..entry(9, 1, "x") };
+            let placed = store.append(log, 1, &Pipe::default(), new).await.expect("an append");
+            assert_eq!(placed.time, kept);
+            expected.push(kept);
+        }
+        let entries = page(store, log, 1, None, ALL).await.entries;
+        assert_eq!(entries.iter().map(|entry| entry.time).collect::<Vec<_>>(), expected);
+    }
+
+    /// What was written while the clock was ahead is as old as what comes behind it, and holds up nothing.
+    pub async fn retention_passes_what_a_clock_that_was_ahead_wrote<S: Store>(store: &S) {
+        const KIND: u8 = 209;
+        let log = log("clock ahead", 0);
+        let ahead = 1 << 40;
+        store.create(log, 0, key(1), 1).await.expect("a new log");
+        for (number, time) in [10, ahead, ahead, 20, 30, ahead, 40, ahead].into_iter().enumerate() {
+            let kind = if number == 2 { 210 } else { KIND };
+            let new = NewEntry { time, ..entry(number as u64, kind, "x") };
+            store.append(log, 0, &Pipe::default(), new).await.expect("an append");
+        }
+        for (before, left) in [
+            (20, vec![2, 3, 4, 5, 6, 7, 8]),
+            (21, vec![3, 5, 6, 7, 8]),
+            (40, vec![3, 6, 7, 8]),
+            (50, vec![3, 8]),
+        ] {
+            let swept = store.sweep(None, 1000, 50, &[(KIND, before), (210, 5)]).await;
+            assert_eq!(swept, Ok(None));
+            assert_eq!(seqs(&page(store, log, 1, None, ALL).await), left, "before {before}");
+        }
+        let swept = store.sweep(None, 1000, 50, &[(210, 21), (KIND, 21)]).await;
+        assert_eq!(swept, Ok(None));
+        assert_eq!(seqs(&page(store, log, 1, None, ALL).await), vec![3, 8], "nothing behind it says how old it is");
     }
 
     /// Slices visit every log once, whatever their size, and none before the cursor.
@@ -487,12 +555,12 @@ conformance! {
             for log in &logs {
                 store.remove_log(*log).await.expect("a removal");
                 store.create(*log, 0, key(1), 1).await.expect("a new log");
-                store.append(*log, 0, &Pipe::default(), entry(1, KIND, "x")).await.expect("an append");
+                append(store, *log, 0, &Pipe::default(), entry(1, KIND, "x")).await.expect("an append");
             }
             let mut cursor = None;
             let mut slices = 0;
             loop {
-                let next = store.sweep(cursor, slice, &[(KIND, u64::MAX)]).await.expect("a slice");
+                let next = store.sweep(cursor, slice, u64::MAX, &[(KIND, u64::MAX)]).await.expect("a slice");
                 slices += 1;
                 let Some(next) = next else { break };
                 assert!(cursor.is_none_or(|before| before < next), "the cursor goes forward");
@@ -505,9 +573,9 @@ conformance! {
         }
         let untouched = log("swept", 9);
         store.create(untouched, 0, key(1), 1).await.expect("a new log");
-        store.append(untouched, 0, &Pipe::default(), entry(1, KIND, "x")).await.expect("an append");
-        assert_eq!(store.sweep(Some([255; 16]), 10, &[(KIND, u64::MAX)]).await, Ok(None));
-        store.sweep(Some(untouched), 1000, &[(KIND, u64::MAX)]).await.expect("a slice");
+        append(store, untouched, 0, &Pipe::default(), entry(1, KIND, "x")).await.expect("an append");
+        assert_eq!(store.sweep(Some([255; 16]), 10, u64::MAX, &[(KIND, u64::MAX)]).await, Ok(None));
+        store.sweep(Some(untouched), 1000, u64::MAX, &[(KIND, u64::MAX)]).await.expect("a slice");
         assert_eq!(store.info(untouched).await.map(|info| info.bytes), Ok(1), "behind the cursor means not at it");
     }
 
@@ -521,7 +589,7 @@ conformance! {
         // Every seventh stays, so there are holes at every edge of a slice.
         let appends = (1..=LENGTH).map(|number| {
             let kind = if number % 7 == 0 { 207 } else { KIND };
-            store.append(log, 0, &pipe, entry(number, kind, "x"))
+            append(store, log, 0, &pipe, entry(number, kind, "x"))
         });
         assert!(join_all(appends).await.iter().all(Result::is_ok));
         let sevenths: Vec<_> = (1..=LENGTH).filter(|number| number % 7 == 0).collect();
@@ -721,13 +789,13 @@ async fn the_observer_hears_in_log_order_before_the_answer<S: Store>(store: &S, 
     filled(store, log, 0).await;
     let pipe = Pipe::default();
     for number in 1..=10 {
-        let seq = store.append(log, 0, &pipe, entry(number, 1, "x")).await.expect("an append");
+        let seq = append(store, log, 0, &pipe, entry(number, 1, "x")).await.expect("an append");
         assert_eq!(recorder.of(log).last().map(|entry| entry.seq), Some(seq), "heard before the answer");
     }
-    let appends = join_all((11..=100).map(|number| store.append(log, 0, &pipe, entry(number, 1, "x")))).await;
+    let appends = join_all((11..=100).map(|number| append(store, log, 0, &pipe, entry(number, 1, "x")))).await;
     assert!(appends.iter().all(Result::is_ok));
-    store.commit(log, 0, entry(101, 2, "commit"), key(2)).await.expect("a commit");
-    let refused = store.append(log, 0, &pipe, entry(102, 1, "x")).await;
+    commit(store, log, 0, entry(101, 2, "commit"), key(2)).await.expect("a commit");
+    let refused = append(store, log, 0, &pipe, entry(102, 1, "x")).await;
     assert_eq!(refused, Err(StoreError::StaleEpoch { current: 1 }));
     assert_eq!(recorder.of(log), page(store, log, 1, None, ALL).await.entries);
     // Those of the functions before, too.

@@ -33,8 +33,27 @@ pub struct NewEntry {
     pub body: Bytes,
     /// The commitment to the content, all zero if there is none.
     pub commitment: [u8; 32],
-    /// When the relay took it, milliseconds since 1970.
+    /// When the relay took it, milliseconds since 1970. What is kept may be later, see [`Placed::time`].
     pub time: u64,
+}
+
+/// Where an entry stands in its log, and with which time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// See [`Entry::seq`].
+    pub seq: u64,
+    /// [`NewEntry::time`], or the time of the entry before where that is later: times of a log ascend, also where the clock is set
+    /// back. Only where the entry before is more than [`AHEAD_MS`] ahead was the clock wrong then, and this entry has its own time.
+    pub time: u64,
+}
+
+/// So far ahead of the clock may an entry be for those behind it to take its time. A clock that was further ahead must not give its
+/// time to all that is ever written behind.
+pub const AHEAD_MS: u64 = 3600 * 1000;
+
+/// The time of an entry that comes at `time`, behind one that has `before`.
+pub(crate) fn ascending(before: u64, time: u64) -> u64 {
+    if before.saturating_sub(time) <= AHEAD_MS { before.max(time) } else { time }
 }
 
 /// An entry as it is kept.
@@ -46,7 +65,7 @@ pub struct Entry {
     pub prev: u64,
     /// The epoch that it was written in.
     pub epoch: u64,
-    /// See [`NewEntry::time`].
+    /// See [`Placed::time`].
     pub time: u64,
     /// See [`NewEntry::kind`].
     pub kind: u8,
@@ -202,14 +221,14 @@ pub trait Store: Send + Sync + 'static {
         time: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Appends in the log's current epoch; answers with its `seq`. `NotFound`, `StaleEpoch`, `Aborted`, `Unavailable`, `OutcomeUnknown`.
+    /// Appends in the log's current epoch; answers with its place and its time. `NotFound`, `StaleEpoch`, `Aborted`, `Unavailable`, `OutcomeUnknown`.
     fn append(
         &self,
         log: LogKey,
         epoch: u64,
         pipe: &Pipe,
         entry: NewEntry,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Placed, StoreError>> + Send;
 
     /// Appends the commit that ends `epoch` and opens `epoch + 1` under `next`: the first one wins, the others get `StaleEpoch`.
     fn commit(
@@ -218,7 +237,7 @@ pub trait Store: Send + Sync + 'static {
         epoch: u64,
         entry: NewEntry,
         next: EpochKey,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Placed, StoreError>> + Send;
 
     /// What is known of a log.
     fn info(&self, log: LogKey) -> impl Future<Output = Result<LogInfo, StoreError>> + Send;
@@ -241,12 +260,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// One slice of retention: visits at most `max_logs` logs (at least one) behind `cursor`, removes their entries of kind `kind`
     /// older than the time given for it, and says where to go on (`None`: all were visited). Goes through a log from its front and
-    /// ends, for each kind, at the first entry that is young enough: times ascend, and where a clock was set back the rest goes with
-    /// a later sweep. A log whose entries are all gone keeps its head and its epochs.
+    /// ends, for each kind, at the first entry that is young enough, since times ascend. An entry of a time after `now` was written
+    /// while the clock was ahead: it is at least as old as the next one behind it that is not, and counts as if it had that time, so
+    /// that it holds up nothing. A log whose entries are all gone keeps its head and its epochs.
     fn sweep(
         &self,
         cursor: Option<LogKey>,
         max_logs: usize,
+        now: u64,
         older_than: &[(u8, u64)],
     ) -> impl Future<Output = Result<Option<LogKey>, StoreError>> + Send;
 

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::{
-    Entry, EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Record, Store, StoreError,
+    Entry, EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Placed, Record, Store,
+    StoreError, ascending,
 };
 
 /// All that a [`MemoryStore`] holds. Opaque: it goes back in through [`MemoryStore::from_snapshot`].
@@ -27,6 +28,8 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Log {
     info: LogInfo,
+    /// The time of the last entry.
+    time: u64,
     epochs: BTreeMap<u64, EpochState>,
     entries: BTreeMap<u64, Entry>,
 }
@@ -67,7 +70,7 @@ impl MemoryStore {
     }
 
     /// Adds an entry and announces it; `next` makes it the commit that ends `epoch`.
-    fn add(&self, log: LogKey, epoch: u64, entry: NewEntry, next: Option<EpochKey>) -> Result<u64, StoreError> {
+    fn add(&self, log: LogKey, epoch: u64, entry: NewEntry, next: Option<EpochKey>) -> Result<Placed, StoreError> {
         let observer = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = {
             let mut state = self.state();
@@ -77,7 +80,7 @@ impl MemoryStore {
         if let Some(observer) = observer.as_ref() {
             observer.durable(log, &kept);
         }
-        Ok(kept.seq)
+        Ok(Placed { seq: kept.seq, time: kept.time })
     }
 }
 
@@ -101,7 +104,7 @@ impl Log {
             seq,
             prev: self.info.head,
             epoch,
-            time: entry.time,
+            time: ascending(self.time, entry.time),
             kind: entry.kind,
             id: entry.id,
             commitment: entry.commitment,
@@ -109,6 +112,7 @@ impl Log {
             body: entry.body,
         };
         self.info.head = seq;
+        self.time = kept.time;
         self.info.bytes += kept.body.len() as u64;
         self.entries.insert(seq, kept.clone());
         Ok(kept)
@@ -132,12 +136,20 @@ impl Log {
         page
     }
 
-    fn sweep(&mut self, older_than: &[(u8, u64)]) {
-        for (kind, time) in older_than {
-            let old: Vec<u64> = (self.entries.values())
-                .filter(|entry| entry.kind == *kind)
-                .take_while(|entry| entry.time < *time)
-                .map(|entry| entry.seq)
+    fn sweep(&mut self, now: u64, older_than: &[(u8, u64)]) {
+        for (kind, before) in older_than {
+            // From the back, so that each entry of a time to come finds the time of the next one that is not.
+            let mut behind = None;
+            let mut aged: Vec<(u64, u8, u64)> = Vec::new();
+            for entry in self.entries.values().rev() {
+                let time = if entry.time > now { behind.unwrap_or(entry.time) } else { entry.time };
+                behind = if entry.time > now { behind } else { Some(entry.time) };
+                aged.push((entry.seq, entry.kind, time));
+            }
+            let old: Vec<u64> = (aged.into_iter().rev())
+                .filter(|(_, of, _)| of == kind)
+                .take_while(|(_, _, time)| time < before)
+                .map(|(seq, _, _)| seq)
                 .collect();
             for seq in old {
                 if let Some(entry) = self.entries.remove(&seq) {
@@ -161,6 +173,7 @@ impl Store for MemoryStore {
         let first = EpochState { key, opened_at: 0, ended_at: None };
         let created = Log {
             info: LogInfo { epoch, head: 0, bytes: 0, created: time },
+            time: 0,
             epochs: BTreeMap::from([(epoch, first)]),
             entries: BTreeMap::new(),
         };
@@ -168,7 +181,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<u64, StoreError> {
+    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<Placed, StoreError> {
         if pipe.is_broken() {
             return Err(StoreError::Aborted);
         }
@@ -179,7 +192,7 @@ impl Store for MemoryStore {
         added
     }
 
-    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<u64, StoreError> {
+    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<Placed, StoreError> {
         self.add(log, epoch, entry, Some(next))
     }
 
@@ -209,6 +222,7 @@ impl Store for MemoryStore {
         &self,
         cursor: Option<LogKey>,
         max_logs: usize,
+        now: u64,
         older_than: &[(u8, u64)],
     ) -> Result<Option<LogKey>, StoreError> {
         let mut state = self.state();
@@ -216,7 +230,7 @@ impl Store for MemoryStore {
         let mut logs = state.logs.range_mut((behind, Bound::Unbounded));
         let mut last = None;
         for (key, log) in logs.by_ref().take(max_logs.max(1)) {
-            Arc::make_mut(log).sweep(older_than);
+            Arc::make_mut(log).sweep(now, older_than);
             last = Some(*key);
         }
         Ok(if logs.next().is_some() { last } else { None })

@@ -33,9 +33,9 @@ impl<S: Store> Relay<S> {
         let body = Bytes::copy_from_slice(&body);
         let entry =
             NewEntry { id: id.0, kind: EntryKind::Deposit as u8, body: body.clone(), commitment: [0; 32], time: now.0 };
-        let seq = self.store.append(inbox.0, EPOCH.0, &Pipe::default(), entry).await.map_err(refusal)?;
+        let placed = self.store.append(inbox.0, EPOCH.0, &Pipe::default(), entry).await.map_err(refusal)?;
         self.learn_bytes(inbox).await;
-        Ok(self.appended(inbox, EPOCH, seq, id, &body, [0; 32], now))
+        Ok(self.appended(inbox, EPOCH, placed, id, &body, [0; 32]))
     }
 
     /// Refuses what is not the inbox of a device in use.

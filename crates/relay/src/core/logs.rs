@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use store::{EpochState, NewEntry, Store, StoreError};
+use store::{EpochState, NewEntry, Placed, Store, StoreError};
 use wire::{
     Code, Entry, EntryId, EntryKind, Epoch, EpochPublicKey, Error, LogId, LogState, OpenLog, Push, Response, Seq,
     ServerFrame, StampInput, Subscription, UnixMillis,
@@ -158,9 +158,9 @@ impl<S: Store> Relay<S> {
             flight.pipe.break_off();
         }
         drop(flight);
-        let seq = appended.map_err(gone_is_not_opened)?;
+        let placed = appended.map_err(gone_is_not_opened)?;
         self.learn_bytes(log).await;
-        Ok(self.appended(log, epoch, seq, id, &body, commitment, now))
+        Ok(self.appended(log, epoch, placed, id, &body, commitment))
     }
 
     pub(super) async fn commit(
@@ -201,12 +201,12 @@ impl<S: Store> Relay<S> {
             }
         };
         let entry =
-            NewEntry { id: id.0, kind: EntryKind::Commit as u8, body: body.clone(), commitment: [0; 32], time: now.0 };
+            NewEntry { id: id.0, kind: EntryKind::Commit as u8, body: body.clone(), commitment: [0; 32], time: time.0 };
         let committed = self.store.commit(log.0, epoch.0, entry, next.0).await;
         drop(turn);
-        let seq = committed.map_err(gone_is_not_opened)?;
+        let placed = committed.map_err(gone_is_not_opened)?;
         self.learn_bytes(log).await;
-        Ok(self.appended(log, epoch, seq, id, &body, [0; 32], time))
+        Ok(self.appended(log, epoch, placed, id, &body, [0; 32]))
     }
 
     /// The answer to an entry that is durable.
@@ -214,12 +214,13 @@ impl<S: Store> Relay<S> {
         &self,
         log: LogId,
         epoch: Epoch,
-        seq: u64,
+        placed: Placed,
         id: EntryId,
         body: &Bytes,
         commitment: [u8; 32],
-        time: UnixMillis,
     ) -> Response {
+        let Placed { seq, time } = placed;
+        let time = UnixMillis(time);
         let stamp = self.live.take_stamp(log, seq).unwrap_or_else(|| {
             let body_hash = Sha256::digest(body).into();
             let input = StampInput { log, epoch, seq: Seq(seq), id, body_hash, commitment, time };

@@ -335,7 +335,7 @@ impl<S: Store> Relay<S> {
             (EntryKind::Commit as u8, others),
             (EntryKind::Deposit as u8, others),
         ];
-        let logs = self.store.sweep(logs, SWEPT_LOGS, &older_than).await.map_err(refusal)?;
+        let logs = self.store.sweep(logs, SWEPT_LOGS, now.0, &older_than).await.map_err(refusal)?;
         let blobs = self.sweep_blobs(now, blobs).await?;
         let round_complete = logs.is_none();
         *self.sweeping.lock().unwrap_or_else(PoisonError::into_inner) = Sweeping { logs, blobs };

@@ -128,8 +128,9 @@ impl Meter {
 
     fn check(self, quota: Quota, now: UnixMillis) -> Result<u64, u64> {
         let now = now.0.saturating_mul(1000);
-        let at = self.earned_at.max(now).saturating_add(quota.interval_us);
         let allowed = now.saturating_add(quota.interval_us.saturating_mul(u64::from(quota.burst)));
+        // More than this quota lets anybody use was used while the clock was ahead, and must not be waited for.
+        let at = self.earned_at.min(allowed).max(now).saturating_add(quota.interval_us);
         if at <= allowed { Ok(at) } else { Err((at - allowed).div_ceil(1000)) }
     }
 }
@@ -231,6 +232,17 @@ mod tests {
         assert_eq!(meter.spend(quota, now.plus(500)), Err(500));
         assert!(!meter.is_idle(now.plus(1999)));
         assert!(meter.is_idle(now.plus(2000)));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_stops_nobody_for_long() {
+        let quota = Quota::per_second(3, 2);
+        let mut meter = Meter::default();
+        assert_eq!(meter.spend(quota, UnixMillis(1 << 40)), Ok(()));
+        assert_eq!(meter.spend(quota, UnixMillis(1_000)), Err(500));
+        assert_eq!(meter.spend(quota, UnixMillis(1_500)), Err(500), "nothing was used");
+        assert_eq!(meter.spend(Quota::UNLIMITED, UnixMillis(1_000)), Ok(()));
+        assert_eq!(meter.spend(quota, UnixMillis(1_000)), Ok(()));
     }
 
     #[test]

@@ -34,7 +34,9 @@ use self::queue::{Answer, Queue, Reply, answer};
 use self::read::View;
 use self::sweep::Walk;
 use self::writer::{Append, Job, Writer};
-use crate::{EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Record, Store, StoreError};
+use crate::{
+    EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Placed, Record, Store, StoreError,
+};
 
 const FULL: &str = "the disk is full";
 const FAILED: &str = "an earlier write failed, the relay must be restarted";
@@ -243,9 +245,9 @@ impl FjallStore {
         answer
     }
 
-    async fn sweep_log(&self, log: LogKey, older_than: &[(u8, u64)]) -> Result<(), StoreError> {
+    async fn sweep_log(&self, log: LogKey, now: u64, older_than: &[(u8, u64)]) -> Result<(), StoreError> {
         let view = &self.shared.view;
-        let mut walk = Some(Walk { next: 1, older_than: older_than.to_vec() });
+        let mut walk = Some(Walk { next: 1, now, older_than: older_than.to_vec() });
         while let Some(here) = walk {
             // Most slices change nothing, and that is seen without the writer.
             let slice = sweep::plan(view, &view.database.snapshot(), &log, here.clone())?;
@@ -290,12 +292,12 @@ impl Store for FjallStore {
         self.submit(|reply| Job::Create { log, epoch, key, time, reply }).await
     }
 
-    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<u64, StoreError> {
+    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<Placed, StoreError> {
         let pipe = Some(pipe.clone());
         self.submit(|reply| Job::Append(Append { log, epoch, pipe, entry, next: None, reply })).await
     }
 
-    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<u64, StoreError> {
+    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<Placed, StoreError> {
         let next = Some(next);
         self.submit(|reply| Job::Append(Append { log, epoch, pipe: None, entry, next, reply })).await
     }
@@ -320,13 +322,14 @@ impl Store for FjallStore {
         &self,
         cursor: Option<LogKey>,
         max_logs: usize,
+        now: u64,
         older_than: &[(u8, u64)],
     ) -> Result<Option<LogKey>, StoreError> {
         let max_logs = max_logs.max(1);
         let logs: Result<Vec<_>, _> = self.shared.view.logs(cursor).take(max_logs.saturating_add(1)).collect();
         let logs = logs?;
         for log in logs.iter().take(max_logs) {
-            match self.sweep_log(*log, older_than).await {
+            match self.sweep_log(*log, now, older_than).await {
                 // One damaged log must not end the retention of all behind it. Its readers hear of it too.
                 Err(StoreError::Damaged(what)) => tracing::error!(what, "retention passes over a log"),
                 swept => swept?,

@@ -23,6 +23,8 @@ pub(super) struct LogState {
     pub(super) opened_at: u64,
     /// The last entry.
     pub(super) head: u64,
+    /// Its time; 0 if it is not there any more, and then nothing can be seen to go back.
+    pub(super) time: u64,
     /// Bytes of all bodies ever appended.
     pub(super) total: u64,
     /// Creation time and removed bytes.
@@ -104,11 +106,15 @@ impl View {
         let current = format::decode_epoch(&at, &value.into()).map_err(|flaw| flawed(log, "an epoch", flaw))?;
         let epoch = format::epoch_of(&at).map_err(|flaw| flawed(log, "an epoch", flaw))?;
         let last = self.item_before(snapshot, log, u64::MAX)?;
-        let (head, total) = last.map_or((0, 0), |item| (item.last(), item.total()));
+        let (head, total) = last.as_ref().map_or((0, 0), |item| (item.last(), item.total()));
+        let time = match last {
+            Some(Item::Entry(entry, _)) => entry.time,
+            Some(Item::Hole(_)) | None => 0,
+        };
         if head < current.opened_at || current.ended_at.is_some() {
             return Err(damaged(log, &format!("entries behind {head} are missing")));
         }
-        Ok(LogState { epoch, key: current.key, opened_at: current.opened_at, head, total, meta })
+        Ok(LogState { epoch, key: current.key, opened_at: current.opened_at, head, time, total, meta })
     }
 
     fn meta(&self, snapshot: &Snapshot, log: &LogKey) -> Result<Option<Meta>, StoreError> {
@@ -309,7 +315,7 @@ fn record(at: &[u8], value: Bytes) -> Result<Record, StoreError> {
 }
 
 const SHARDS: usize = 16;
-/// Of each of two generations; a state takes about 140 bytes, so the whole takes at most 20 MiB.
+/// Of each of two generations; a state takes about 150 bytes, so the whole takes at most 20 MiB.
 const STATES_IN_SHARD: usize = 4096;
 
 /// What is known of the logs that were used lately. When a generation is full it becomes the old one, and what isn't used until

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::format::{self, Hole, Item};
 use super::read::View;
-use crate::{LogKey, StoreError};
+use crate::{Entry, LogKey, StoreError};
 
 /// A slice ends after so many items or bytes: the writer has others to serve.
 const SLICE_ITEMS: usize = 1024;
@@ -19,6 +19,8 @@ const SLICE_BYTES: usize = 4 << 20;
 pub(super) struct Walk {
     /// Where to go on.
     pub(super) next: u64,
+    /// What the clock says. What has a later time was written while the clock was ahead.
+    pub(super) now: u64,
     /// Kinds that may still be removed, with the time before which they are too old.
     pub(super) older_than: Vec<(u8, u64)>,
 }
@@ -40,6 +42,38 @@ struct Open {
     changed: bool,
 }
 
+/// The next entry that is not of a time to come, which is looked for once for all those before it.
+struct Behind {
+    seq: u64,
+    time: u64,
+}
+
+impl Behind {
+    /// The time that an entry of a time to come counts by.
+    fn time(
+        &mut self,
+        view: &View,
+        snapshot: &Snapshot,
+        log: &LogKey,
+        now: u64,
+        ahead: &Entry,
+    ) -> Result<u64, StoreError> {
+        if self.seq < ahead.seq {
+            // Where all that is in sight is ahead, it stays until something is written behind it.
+            *self = Self { seq: ahead.seq, time: u64::MAX };
+            for item in view.items(snapshot, log, ahead.seq, u64::MAX).take(SLICE_ITEMS) {
+                let Item::Entry(entry, _) = item? else { continue };
+                self.seq = entry.seq;
+                if entry.time <= now {
+                    self.time = entry.time;
+                    break;
+                }
+            }
+        }
+        Ok(self.time)
+    }
+}
+
 impl Slice {
     fn close(&mut self, log: &LogKey, open: &mut Option<Open>) {
         if let Some(Open { hole, changed: true }) = open.take() {
@@ -51,17 +85,18 @@ impl Slice {
 
 /// Plans the next slice of `walk`; writes nothing.
 pub(super) fn plan(view: &View, snapshot: &Snapshot, log: &LogKey, walk: Walk) -> Result<Slice, StoreError> {
-    let Walk { next, mut older_than } = walk;
+    let Walk { next, now, mut older_than } = walk;
     let mut slice = Slice::default();
     let mut open = match view.item_before(snapshot, log, next)? {
         Some(Item::Hole(hole)) => Some(Open { hole, changed: false }),
         _ => None,
     };
     let mut bytes = 0;
+    let mut behind = Behind { seq: 0, time: 0 };
     for (seen, item) in view.items(snapshot, log, next, u64::MAX).enumerate() {
         let item = item?;
         if seen == SLICE_ITEMS || bytes >= SLICE_BYTES {
-            slice.rest = Some(Walk { next: item.first(), older_than });
+            slice.rest = Some(Walk { next: item.first(), now, older_than });
             break;
         }
         if open.as_ref().is_some_and(|open| open.hole.last + 1 != item.first()) {
@@ -71,13 +106,14 @@ pub(super) fn plan(view: &View, snapshot: &Snapshot, log: &LogKey, walk: Walk) -
             Item::Hole(hole) => (*hole, true),
             Item::Entry(entry, total) => {
                 bytes += entry.body.len();
+                let time = if entry.time <= now { entry.time } else { behind.time(view, snapshot, log, now, entry)? };
                 // Times ascend, so behind an entry that is young enough for every kind there is nothing to remove.
-                if older_than.iter().all(|(_, before)| entry.time >= *before) {
+                if older_than.iter().all(|(_, before)| time >= *before) {
                     slice.close(log, &mut open);
                     break;
                 }
                 let limit = older_than.iter().position(|(kind, _)| *kind == entry.kind);
-                let too_old = limit.is_some_and(|limit| entry.time < older_than[limit].1);
+                let too_old = limit.is_some_and(|limit| time < older_than[limit].1);
                 if !too_old {
                     slice.close(log, &mut open);
                     if let Some(limit) = limit {

@@ -21,7 +21,7 @@ use super::queue::Reply;
 use super::read::{LogState, View, damaged, unreadable};
 use super::sweep::{self, Walk};
 use super::{FAILED, FULL, Shared};
-use crate::{Entry, EpochKey, EpochState, Expect, LogKey, NewEntry, Pipe, Record, StoreError};
+use crate::{Entry, EpochKey, EpochState, Expect, LogKey, NewEntry, Pipe, Placed, Record, StoreError, ascending};
 
 /// A batch is written once it has so many bytes, even if more is queued: it bounds memory and what a full disk must still hold.
 const BATCH_BYTES: usize = 8 << 20;
@@ -76,7 +76,7 @@ pub(super) struct Append {
     pub(super) pipe: Option<Pipe>,
     pub(super) entry: NewEntry,
     pub(super) next: Option<EpochKey>,
-    pub(super) reply: Reply<u64>,
+    pub(super) reply: Reply<Placed>,
 }
 
 impl Job {
@@ -113,6 +113,7 @@ impl Job {
 enum Decided {
     Unit(Reply<()>, Result<(), StoreError>),
     Number(Reply<u64>, Result<u64, StoreError>),
+    Placed(Reply<Placed>, Result<Placed, StoreError>),
     Taken(Reply<Option<(Bytes, Bytes)>>, Result<Option<(Bytes, Bytes)>, StoreError>),
     Walked(Reply<Option<Walk>>, Result<Option<Walk>, StoreError>),
 }
@@ -122,6 +123,7 @@ impl Decided {
         match self {
             Self::Unit(reply, outcome) => reply.send(outcome),
             Self::Number(reply, outcome) => reply.send(outcome),
+            Self::Placed(reply, outcome) => reply.send(outcome),
             Self::Taken(reply, outcome) => reply.send(outcome),
             Self::Walked(reply, outcome) => reply.send(outcome),
         }
@@ -283,7 +285,7 @@ impl Writer {
         }
         self.finish_purge(&log);
         let meta = Meta { created: time, removed: 0 };
-        let state = LogState { epoch, key: epoch_key, opened_at: 0, head: 0, total: 0, meta };
+        let state = LogState { epoch, key: epoch_key, opened_at: 0, head: 0, time: 0, total: 0, meta };
         self.put_meta(&log, &meta);
         self.put_epoch(&log, epoch, &state.current());
         self.pending.logs.insert(log, Some(state));
@@ -293,16 +295,16 @@ impl Writer {
     fn append(&mut self, append: Append) -> Decided {
         let Append { log, epoch, pipe, entry, next, reply } = append;
         if pipe.as_ref().is_some_and(Pipe::is_broken) {
-            return Decided::Number(reply, Err(StoreError::Aborted));
+            return Decided::Placed(reply, Err(StoreError::Aborted));
         }
         let outcome = self.add(log, epoch, entry, next);
         if let (Err(_), Some(pipe)) = (&outcome, pipe) {
             pipe.break_off();
         }
-        Decided::Number(reply, outcome)
+        Decided::Placed(reply, outcome)
     }
 
-    fn add(&mut self, log: LogKey, epoch: u64, entry: NewEntry, next: Option<EpochKey>) -> Result<u64, StoreError> {
+    fn add(&mut self, log: LogKey, epoch: u64, entry: NewEntry, next: Option<EpochKey>) -> Result<Placed, StoreError> {
         let mut state = self.log(&log)?;
         let stale = StoreError::StaleEpoch { current: state.epoch };
         if epoch != state.epoch {
@@ -320,20 +322,21 @@ impl Writer {
             seq,
             prev: state.head,
             epoch,
-            time: entry.time,
+            time: ascending(state.time, entry.time),
             kind: entry.kind,
             id: entry.id,
             commitment: entry.commitment,
             next,
             body: entry.body,
         };
-        state.head = seq;
+        let placed = Placed { seq, time: kept.time };
+        (state.head, state.time) = (seq, kept.time);
         state.total = state.total.saturating_add(kept.body.len() as u64);
         let at = format::item_key(&log, seq);
         self.pending.put_item(&self.shared.view, at, format::encode_entry(&at, &kept, state.total));
         self.pending.logs.insert(log, Some(state));
         self.pending.entries.push((log, kept));
-        Ok(seq)
+        Ok(placed)
     }
 
     fn put_meta(&mut self, log: &LogKey, meta: &Meta) {

@@ -48,7 +48,7 @@ fn child_that_is_killed() {
         let mut flying: FuturesUnordered<_> = (next..next + IN_FLIGHT).map(append).collect();
         next += IN_FLIGHT;
         while let Some((number, seq)) = flying.next().await {
-            let seq = seq.expect("an append");
+            let seq = seq.expect("an append").seq;
             writeln!(output, "acked {} {seq} {number}", number % u64::from(LOGS)).expect("a reader");
             flying.push(append(next));
             next += 1;

@@ -94,7 +94,7 @@ fn retention_is_not_damage_and_damage_is_not_retention() {
     {
         let store = FjallStore::open(dir.path()).expect("a store");
         filled(&store, LOG, 20);
-        block_on(store.sweep(None, 10, &[(1, 11)])).expect("a sweep");
+        block_on(store.sweep(None, 10, u64::MAX, &[(1, 11)])).expect("a sweep");
         assert_eq!(seqs(&store, LOG), Ok((11..=20).collect()));
     }
     let store = FjallStore::open(dir.path()).expect("the store");
@@ -104,7 +104,7 @@ fn retention_is_not_damage_and_damage_is_not_retention() {
     let store = FjallStore::open(dir.path()).expect("the store");
     assert!(damaged(seqs(&store, LOG)).contains("entries 11 to 11 are missing"));
     // Retention neither trips over it nor hides it.
-    assert_eq!(block_on(store.sweep(None, 10, &[(1, 15)])), Ok(None));
+    assert_eq!(block_on(store.sweep(None, 10, u64::MAX, &[(1, 15)])), Ok(None));
     assert!(damaged(seqs(&store, LOG)).contains("entries 11 to 11 are missing"));
 }
 
@@ -114,7 +114,7 @@ fn a_missing_hole_is_noticed() {
     {
         let store = FjallStore::open(dir.path()).expect("a store");
         filled(&store, LOG, 20);
-        block_on(store.sweep(None, 10, &[(1, 11)])).expect("a sweep");
+        block_on(store.sweep(None, 10, u64::MAX, &[(1, 11)])).expect("a sweep");
     }
     edit(dir.path(), |entries| entries.remove(key(1)).expect("a removal"));
     let store = FjallStore::open(dir.path()).expect("the store");

@@ -38,14 +38,14 @@ fn a_full_disk_refuses_writes_and_recovers() {
     assert!(matches!(answers[0], Err(StoreError::Unavailable(_))));
     assert!(answers[1..].iter().all(|answer| *answer == Err(StoreError::Aborted)), "rule 4: {answers:?}");
     let unavailable = |result: Result<u64, StoreError>| assert!(matches!(result, Err(StoreError::Unavailable(_))));
-    unavailable(block_on(store.commit(LOG, 0, entry(1, 2, 10), [2; 32])));
+    unavailable(block_on(store.commit(LOG, 0, entry(1, 2, 10), [2; 32])).map(|placed| placed.seq));
     unavailable(block_on(store.put_record(b"new", Expect::Absent, vec![1].into())));
     unavailable(block_on(store.put_blob([1; 32], 10, vec![1; 10].into(), true)));
     assert!(matches!(block_on(store.create([2; 16], 0, [1; 32], 1)), Err(StoreError::Unavailable(_))));
     assert!(store.metrics().refused > 0 && !store.failed());
     // Reading goes on, and so does what makes room.
     assert_eq!(seqs(&store, LOG), Ok((1..=10).collect()));
-    assert_eq!(block_on(store.sweep(None, 10, &[(1, 3)])), Ok(None));
+    assert_eq!(block_on(store.sweep(None, 10, u64::MAX, &[(1, 3)])), Ok(None));
     assert_eq!(block_on(store.remove_record(b"old")), Ok(()));
     assert_eq!(block_on(store.remove_blob([1; 32])), Ok(()));
     free.store(499, Ordering::SeqCst);

@@ -20,7 +20,7 @@ fn entry(number: u64, kind: u8, length: usize) -> NewEntry {
 }
 
 fn append(store: &FjallStore, log: LogKey, number: u64, length: usize) -> Result<u64, StoreError> {
-    block_on(store.append(log, 0, &Pipe::default(), entry(number, 1, length)))
+    block_on(store.append(log, 0, &Pipe::default(), entry(number, 1, length))).map(|placed| placed.seq)
 }
 
 /// A new log in epoch 0 with the entries 1 to `entries`.

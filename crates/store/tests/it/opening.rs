@@ -31,7 +31,7 @@ fn all_is_there_after_a_restart() {
     {
         let store = FjallStore::open(dir.path()).expect("the store");
         assert_eq!(seqs(&store, [1; 16]), Ok(vec![1, 2, 3]));
-        assert_eq!(block_on(store.commit([1; 16], 0, entry(4, 2, 10), [2; 32])), Ok(4));
+        assert_eq!(block_on(store.commit([1; 16], 0, entry(4, 2, 10), [2; 32])).map(|placed| placed.seq), Ok(4));
         assert_eq!(block_on(store.put_record(b"name", Expect::Absent, vec![1].into())), Ok(1));
         assert_eq!(block_on(store.put_blob([5; 32], 0, vec![1; 10].into(), false)), Ok(10));
     }
@@ -40,7 +40,7 @@ fn all_is_there_after_a_restart() {
     assert_eq!((info.epoch, info.head, info.bytes, info.created), (1, 4, 310, 1));
     assert_eq!(block_on(store.epoch([1; 16], 0)).map(|epoch| epoch.ended_at), Ok(Some(4)));
     assert_eq!(append(&store, [1; 16], 5, 10), Err(StoreError::StaleEpoch { current: 1 }));
-    assert_eq!(block_on(store.append([1; 16], 1, &Pipe::default(), entry(5, 1, 10))), Ok(5));
+    assert_eq!(block_on(store.append([1; 16], 1, &Pipe::default(), entry(5, 1, 10))).map(|placed| placed.seq), Ok(5));
     assert_eq!(block_on(store.put_record(b"name", Expect::Version(1), vec![2].into())), Ok(2));
     assert_eq!(block_on(store.put_blob([5; 32], 10, vec![2; 10].into(), true)), Ok(20));
 }

@@ -255,6 +255,53 @@ fn rule_11_paced_commits_are_drawn_and_the_others_are_stale() {
 }
 
 #[test]
+fn rule_10_a_paced_commit_has_one_time_and_times_ascend() {
+    let mut rig = Rig::new();
+    let (alice, bob) = rig.pair();
+    for epoch in 0..6 {
+        alice.commit(rig.now, epoch, epoch as u8).unwrap();
+        alice.open(rig.now, LOG, epoch + 1);
+    }
+    bob.open(rig.now, LOG, 6);
+    let mut paced = alice.start(rig.now, commit(LOG, 6, 70));
+    assert!(step(&mut paced).is_pending());
+    let mut answered = vec![];
+    let mut answer = |answer| {
+        let Ok(Response::Appended { stamp, time, .. }) = answer else { panic!("{answer:?}") };
+        answered.push((stamp, time));
+    };
+    answer(bob.ask(rig.now.plus(1500), append(LOG, 6, 0, 71)));
+    rig.now = rig.now.plus(2000);
+    rig.tick();
+    match step(&mut paced) {
+        Poll::Ready(committed) => answer(committed),
+        Poll::Pending => panic!("its turn has come"),
+    }
+    // The clock is set back a little.
+    alice.open(rig.now, LOG, 7);
+    answer(alice.ask(rig.now.plus(1), append(LOG, 7, 0, 72)));
+    answer(alice.ask(START, append(LOG, 7, 0, 73)));
+    let read = Request::Read { log: LOG, epoch: Epoch(7), from: wire::Seq(7), max_bytes: 1 << 20 };
+    let Ok(Response::Page { entries, .. }) = alice.ask(rig.now, read) else { panic!() };
+    assert_eq!(entries.iter().map(|entry| (entry.stamp, entry.time)).collect::<Vec<_>>(), answered);
+    let times: Vec<u64> = entries.iter().map(|entry| entry.time.since(START)).collect();
+    assert_eq!(times, [1500, 2000, 2001, 2001]);
+}
+
+#[test]
+fn rule_10_a_clock_that_was_ahead_stops_no_retention() {
+    let mut rig = Rig::new();
+    let (alice, bob) = rig.pair();
+    let years = 50 * 365 * 24 * 3_600_000;
+    alice.append(rig.now.plus(years), 0, 0, 1).unwrap();
+    alice.append(rig.now, 0, 0, 2).unwrap();
+    rig.now = rig.now.plus(31 * 24 * 3_600_000);
+    alice.append(rig.now, 0, 0, 3).unwrap();
+    rig.sweep();
+    assert_eq!(bob.read(rig.now, 0, 1), Ok((vec![3], 3, false)));
+}
+
+#[test]
 fn a_paced_commit_whose_connection_is_gone_does_not_cost_the_others_theirs() {
     let mut rig = Rig::new();
     let (alice, bob) = rig.pair();

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use store::memory::MemoryStore;
-use store::{EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Record, Store, StoreError};
+use store::{
+    EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Placed, Record, Store, StoreError,
+};
 
 #[derive(Default)]
 pub struct Tricky {
@@ -79,14 +81,14 @@ impl Store for Tricky {
         self.inner.create(log, epoch, key, time).await
     }
 
-    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<u64, StoreError> {
+    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<Placed, StoreError> {
         self.failure()?;
         let seq = self.inner.append(log, epoch, pipe, entry).await;
         self.answer().await;
         seq
     }
 
-    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<u64, StoreError> {
+    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<Placed, StoreError> {
         self.failure()?;
         let seq = self.inner.commit(log, epoch, entry, next).await;
         self.answer().await;
@@ -125,9 +127,10 @@ impl Store for Tricky {
         &self,
         cursor: Option<LogKey>,
         max_logs: usize,
+        now: u64,
         older_than: &[(u8, u64)],
     ) -> Result<Option<LogKey>, StoreError> {
-        self.inner.sweep(cursor, max_logs, older_than).await
+        self.inner.sweep(cursor, max_logs, now, older_than).await
     }
 
     async fn record(&self, key: &[u8]) -> Result<Option<Record>, StoreError> {

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use store::memory::MemoryStore;
-use store::{EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Record, Store, StoreError};
+use store::{
+    EpochKey, EpochState, Expect, LogInfo, LogKey, NewEntry, Observer, Page, Pipe, Placed, Record, Store, StoreError,
+};
 use tokio::sync::watch;
 
 pub struct Faulty {
@@ -52,14 +54,14 @@ impl Store for Faulty {
         self.inner.create(log, epoch, key, time).await
     }
 
-    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<u64, StoreError> {
+    async fn append(&self, log: LogKey, epoch: u64, pipe: &Pipe, entry: NewEntry) -> Result<Placed, StoreError> {
         self.fault()?;
         let answer = self.inner.append(log, epoch, pipe, entry).await;
         self.wait().await;
         answer
     }
 
-    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<u64, StoreError> {
+    async fn commit(&self, log: LogKey, epoch: u64, entry: NewEntry, next: EpochKey) -> Result<Placed, StoreError> {
         self.fault()?;
         self.inner.commit(log, epoch, entry, next).await
     }
@@ -85,9 +87,10 @@ impl Store for Faulty {
         &self,
         cursor: Option<LogKey>,
         max_logs: usize,
+        now: u64,
         older_than: &[(u8, u64)],
     ) -> Result<Option<LogKey>, StoreError> {
-        self.inner.sweep(cursor, max_logs, older_than).await
+        self.inner.sweep(cursor, max_logs, now, older_than).await
     }
 
     async fn record(&self, key: &[u8]) -> Result<Option<Record>, StoreError> {
