@@ -261,6 +261,9 @@ struct RatesSection {
     unlimited: bool,
     appends_per_connection: Option<Rate>,
     appends_per_log: Option<Rate>,
+    commits_per_connection: Option<Rate>,
+    signals_per_connection: Option<Rate>,
+    signals_per_log: Option<Rate>,
     errands_per_connection: Option<Rate>,
     errands_per_range: Option<Rate>,
     claims_per_device: Option<Rate>,
@@ -271,6 +274,7 @@ struct RatesSection {
     account_proofs_per_range: Option<Rate>,
     account_proofs_per_account: Option<Rate>,
     bytes_per_log: Option<u64>,
+    commit_bytes_per_log: Option<u64>,
 }
 
 /// `{ burst = 10, per_hour = 60 }`: so many at once, so many in the long run.
@@ -391,6 +395,9 @@ fn rates(file: RatesSection) -> Result<Rates, ConfigError> {
     for (key, quota, rate) in [
         ("rates.appends_per_connection", &mut rates.appends_per_connection, file.appends_per_connection),
         ("rates.appends_per_log", &mut rates.appends_per_log, file.appends_per_log),
+        ("rates.commits_per_connection", &mut rates.commits_per_connection, file.commits_per_connection),
+        ("rates.signals_per_connection", &mut rates.signals_per_connection, file.signals_per_connection),
+        ("rates.signals_per_log", &mut rates.signals_per_log, file.signals_per_log),
         ("rates.errands_per_connection", &mut rates.errands_per_connection, file.errands_per_connection),
         ("rates.errands_per_range", &mut rates.errands_per_range, file.errands_per_range),
         ("rates.claims_per_device", &mut rates.claims_per_device, file.claims_per_device),
@@ -410,6 +417,7 @@ fn rates(file: RatesSection) -> Result<Rates, ConfigError> {
         }
     }
     rates.bytes_per_log = file.bytes_per_log.unwrap_or(rates.bytes_per_log);
+    rates.commit_bytes_per_log = file.commit_bytes_per_log.unwrap_or(rates.commit_bytes_per_log);
     Ok(rates)
 }
 
@@ -505,6 +513,9 @@ impl fmt::Display for Settings {
         } else {
             writeln!(f, "appends_per_connection = {}", rate(&rates.appends_per_connection))?;
             writeln!(f, "appends_per_log = {}", rate(&rates.appends_per_log))?;
+            writeln!(f, "commits_per_connection = {}", rate(&rates.commits_per_connection))?;
+            writeln!(f, "signals_per_connection = {}", rate(&rates.signals_per_connection))?;
+            writeln!(f, "signals_per_log = {}", rate(&rates.signals_per_log))?;
             writeln!(f, "errands_per_connection = {}", rate(&rates.errands_per_connection))?;
             writeln!(f, "errands_per_range = {}", rate(&rates.errands_per_range))?;
             writeln!(f, "claims_per_device = {}", rate(&rates.claims_per_device))?;
@@ -514,7 +525,8 @@ impl fmt::Display for Settings {
             writeln!(f, "failed_proofs_per_range = {}", rate(&rates.failed_proofs_per_range))?;
             writeln!(f, "account_proofs_per_range = {}", rate(&rates.account_proofs_per_range))?;
             writeln!(f, "account_proofs_per_account = {}", rate(&rates.account_proofs_per_account))?;
-            writeln!(f, "bytes_per_log = {}\n", rates.bytes_per_log)?;
+            writeln!(f, "bytes_per_log = {}", rates.bytes_per_log)?;
+            writeln!(f, "commit_bytes_per_log = {}\n", rates.commit_bytes_per_log)?;
         }
         let connections = &self.connections;
         writeln!(f, "[connections]\ntotal = {}", connections.total)?;

@@ -72,6 +72,8 @@ pub(super) struct State {
     /// Numbers subscriptions, so that a late catch-up does not act for its successor.
     generation: u32,
     pub(super) appends: Meter,
+    commits: Meter,
+    signals: Meter,
     pub(super) errands: Meter,
     pub(super) account: Meter,
 }
@@ -203,10 +205,16 @@ impl Connection {
         }
     }
 
-    /// Spends one of the connection's appends, for what goes through no pipe.
-    pub(super) fn spend_append(&self, rates: &Rates, now: UnixMillis) -> Result<(), Error> {
-        let spent = self.state().appends.spend(rates.appends_per_connection, now);
-        spent.map_err(|wait| limited("messages on this connection", wait))
+    /// Pays for a commit: not from what messages are paid from, so that they never cost a removal.
+    pub(super) fn spend_commit(&self, rates: &Rates, now: UnixMillis) -> Result<(), Error> {
+        let spent = self.state().commits.spend(rates.commits_per_connection, now);
+        spent.map_err(|wait| limited("changes on this connection", wait))
+    }
+
+    /// Pays for a signal, which must cost nobody a message.
+    pub(super) fn spend_signal(&self, rates: &Rates, now: UnixMillis) -> Result<(), Error> {
+        let spent = self.state().signals.spend(rates.signals_per_connection, now);
+        spent.map_err(|wait| limited("signals on this connection", wait))
     }
 
     /// What the connection has proven of a log, if that covers `epoch`.

@@ -27,7 +27,8 @@ impl<S: Store> Relay<S> {
         self.spend_errand(now, conn)?;
         at_most(body.len(), self.config.limits.message_bytes, "a deposit")?;
         self.active_inbox(inbox).await?;
-        if let Err(not) = self.live.admit(inbox, body.len(), &self.config.rates, now) {
+        let room = self.config.rates.bytes_per_log;
+        if let Err(not) = self.live.admit(inbox, body.len(), room, &self.config.rates, now) {
             return Err(self.not_admitted(inbox, not).await);
         }
         let body = Bytes::copy_from_slice(&body);

@@ -146,7 +146,8 @@ impl<S: Store> Relay<S> {
         let Message { log, epoch, pipe, id, body, commitment } = message;
         let append = Append { log, epoch, pipe, bytes: body.len() };
         let flight = conn.admit(&append, &self.config.limits, &self.config.rates, now)?;
-        if let Err(not) = self.live.admit(log, body.len(), &self.config.rates, now) {
+        let room = self.config.rates.bytes_per_log;
+        if let Err(not) = self.live.admit(log, body.len(), room, &self.config.rates, now) {
             flight.pipe.break_off();
             return Err(self.not_admitted(log, not).await);
         }
@@ -182,9 +183,9 @@ impl<S: Store> Relay<S> {
             )
             .retry_after(until.since(now)));
         }
-        conn.spend_append(&self.config.rates, now)?;
-        if let Err(not) = self.live.admit(log, body.len(), &self.config.rates, now) {
-            return Err(self.not_admitted(log, not).await);
+        conn.spend_commit(&self.config.rates, now)?;
+        if !self.live.has_room_for_commit(log, body.len(), &self.config.rates) {
+            return Err(self.not_admitted(log, NotAdmitted::Full).await);
         }
         let body = Bytes::copy_from_slice(&body);
         let pace = self.live.with(log, |live| {
@@ -392,11 +393,10 @@ impl<S: Store> Relay<S> {
     ) -> Result<Response, Error> {
         conn.opened(log, epoch)?;
         at_most(body.len(), self.config.limits.message_bytes, "a signal")?;
-        conn.spend_append(&self.config.rates, now)?;
-        match self.live.admit(log, 0, &self.config.rates, now) {
-            Err(NotAdmitted::Often(wait)) => return Err(limited("signals in this conversation", wait)),
-            Ok(()) | Err(NotAdmitted::Full) => {} // a signal takes no room
-        }
+        conn.spend_signal(&self.config.rates, now)?;
+        self.live
+            .spend_signal(log, &self.config.rates, now)
+            .map_err(|wait| limited("signals in this conversation", wait))?;
         self.live.signal(log, epoch, conn.id, body);
         Ok(Response::Done)
     }

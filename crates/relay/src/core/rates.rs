@@ -37,10 +37,17 @@ impl Quota {
 /// Every rate that the relay limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// Appends, commits and signals of one connection.
+    /// Messages of one connection.
     pub appends_per_connection: Quota,
-    /// Appends, commits, deposits and signals of all into one log.
+    /// Messages or deposits of all into one log.
     pub appends_per_log: Quota,
+    /// Commits of one connection. Of one log there is no such rate: whoever uses it up would stop his own removal, and what becomes
+    /// durable is bounded by the pacing of commits.
+    pub commits_per_connection: Quota,
+    /// Signals of one connection.
+    pub signals_per_connection: Quota,
+    /// Signals of all in one log.
+    pub signals_per_log: Quota,
     /// Look-ups, claims, deposits and creations of one connection.
     pub errands_per_connection: Quota,
     /// The same, and blobs begun, of one address range.
@@ -59,8 +66,10 @@ pub struct Rates {
     pub account_proofs_per_range: Quota,
     /// The same, of one account.
     pub account_proofs_per_account: Quota,
-    /// Bytes of bodies kept of one log.
+    /// Bytes of bodies kept of one log, as far as messages may fill it.
     pub bytes_per_log: u64,
+    /// Bytes beyond that which commits alone may use, so that a log that was filled can still be changed.
+    pub commit_bytes_per_log: u64,
 }
 
 impl Default for Rates {
@@ -69,6 +78,9 @@ impl Default for Rates {
         Self {
             appends_per_connection: Quota::per_second(2_000, 200),
             appends_per_log: Quota::per_second(4_000, 400),
+            commits_per_connection: Quota::per_second(2_000, 20),
+            signals_per_connection: Quota::per_second(500, 50),
+            signals_per_log: Quota::per_second(2_000, 200),
             errands_per_connection: Quota::per_second(2_000, 20),
             errands_per_range: Quota::per_second(10_000, 50),
             claims_per_device: Quota::per_hour(200, 200),
@@ -79,6 +91,7 @@ impl Default for Rates {
             account_proofs_per_range: Quota::per_hour(30, 30),
             account_proofs_per_account: Quota::per_hour(10, 2),
             bytes_per_log: 1 << 30,
+            commit_bytes_per_log: 256 << 20,
         }
     }
 }
@@ -88,6 +101,9 @@ impl Rates {
     pub const UNLIMITED: Self = Self {
         appends_per_connection: Quota::UNLIMITED,
         appends_per_log: Quota::UNLIMITED,
+        commits_per_connection: Quota::UNLIMITED,
+        signals_per_connection: Quota::UNLIMITED,
+        signals_per_log: Quota::UNLIMITED,
         errands_per_connection: Quota::UNLIMITED,
         errands_per_range: Quota::UNLIMITED,
         claims_per_device: Quota::UNLIMITED,
@@ -98,6 +114,7 @@ impl Rates {
         account_proofs_per_range: Quota::UNLIMITED,
         account_proofs_per_account: Quota::UNLIMITED,
         bytes_per_log: u64::MAX,
+        commit_bytes_per_log: u64::MAX,
     };
 }
 

@@ -42,7 +42,9 @@ struct Shard {
 pub(super) struct LiveLog {
     /// A vector: deliveries go in the order of subscription, the same in every run.
     subscribers: Vec<Subscriber>,
+    /// Messages and deposits.
     meter: Meter,
+    signals: Meter,
     /// Bytes kept of the log, once they have been asked for.
     bytes: Option<u64>,
     pub(super) pacing: Option<Box<Pacing>>,
@@ -76,6 +78,18 @@ pub(super) enum CaughtUp {
     ReadFrom(Seq),
 }
 
+impl LiveLog {
+    /// As far as is known here.
+    fn has_room(&self, bytes: usize, room: u64) -> bool {
+        self.bytes.is_none_or(|kept| kept.saturating_add(bytes as u64) <= room)
+    }
+
+    /// True if its meters say no more than fresh ones.
+    fn is_unused(&self, now: UnixMillis) -> bool {
+        self.meter.is_idle(now) && self.signals.is_idle(now)
+    }
+}
+
 impl Live {
     pub(super) fn new(stamper: Stamper) -> Self {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), stamper }
@@ -86,21 +100,32 @@ impl Live {
         act(self.shard(log).logs.entry(log).or_default())
     }
 
-    /// Lets `bytes` more into a log, or says why not.
+    /// Lets `bytes` more into a log that holds at most `room`, or says why not.
     pub(super) fn admit(
         &self,
         log: LogId,
         bytes: usize,
+        room: u64,
         rates: &rates::Rates,
         now: UnixMillis,
     ) -> Result<(), NotAdmitted> {
         self.with(log, |live| {
-            let full = live.bytes.is_some_and(|kept| kept.saturating_add(bytes as u64) > rates.bytes_per_log);
-            if full {
+            if !live.has_room(bytes, room) {
                 return Err(NotAdmitted::Full);
             }
             live.meter.spend(rates.appends_per_log, now).map_err(NotAdmitted::Often)
         })
+    }
+
+    /// Whether a commit of so many bytes fits into a log, of which some room is for commits alone.
+    pub(super) fn has_room_for_commit(&self, log: LogId, bytes: usize, rates: &rates::Rates) -> bool {
+        let room = rates.bytes_per_log.saturating_add(rates.commit_bytes_per_log);
+        self.with(log, |live| live.has_room(bytes, room))
+    }
+
+    /// Pays for a signal in a log; otherwise says how many milliseconds to wait.
+    pub(super) fn spend_signal(&self, log: LogId, rates: &rates::Rates, now: UnixMillis) -> Result<(), u64> {
+        self.with(log, |live| live.signals.spend(rates.signals_per_log, now))
     }
 
     /// True if nobody has asked yet how many bytes are kept of this log.
@@ -173,7 +198,7 @@ impl Live {
             subscriber.connection.id != conn || (generation != 0 && subscriber.generation != generation)
         });
         let ended = live.subscribers.len() < before;
-        if live.subscribers.is_empty() && live.pacing.is_none() && live.meter == Meter::default() {
+        if live.subscribers.is_empty() && live.pacing.is_none() && live.is_unused(UnixMillis(0)) {
             shard.logs.remove(&log);
         }
         ended
@@ -214,7 +239,7 @@ impl Live {
                 live.pacing = None;
             }
         }
-        shard.logs.retain(|_, live| !live.subscribers.is_empty() || live.pacing.is_some() || !live.meter.is_idle(now));
+        shard.logs.retain(|_, live| !live.subscribers.is_empty() || live.pacing.is_some() || !live.is_unused(now));
         if shard.logs.capacity() > 4 * shard.logs.len() {
             shard.logs.shrink_to_fit();
         }

@@ -56,14 +56,31 @@ fn appends_are_limited_by_connection_and_by_log() {
 }
 
 #[test]
-fn signals_and_commits_draw_on_the_same_budget() {
-    let mut rig = rated(|rates| rates.appends_per_connection = Quota::per_second(2, 1));
-    let (alice, _) = rig.pair();
-    alice.ask(rig.now, Request::Signal { log: LOG, epoch: Epoch(0), body: Bytes::new() }).unwrap();
-    alice.commit(rig.now, 0, 1).unwrap();
-    alice.open(rig.now, LOG, 1);
-    assert_eq!(code(alice.commit(rig.now, 1, 2)), Code::RateLimited);
-    assert_eq!(code(alice.append(rig.now, 1, 0, 3)), Code::RateLimited);
+fn rule_11_messages_and_signals_never_use_up_what_a_removal_needs() {
+    let one = Quota::per_second(1, 1);
+    let mut rig = rated(|rates| {
+        (rates.appends_per_connection, rates.appends_per_log) = (one, one);
+        (rates.signals_per_connection, rates.signals_per_log) = (one, one);
+        rates.commits_per_connection = one;
+        (rates.bytes_per_log, rates.commit_bytes_per_log) = (20, 12);
+    });
+    let (mallory, alice) = rig.pair();
+    let signal = || Request::Signal { log: LOG, epoch: Epoch(0), body: Bytes::new() };
+    mallory.ask(rig.now, signal()).unwrap();
+    assert_eq!(code(alice.ask(rig.now, signal())), Code::RateLimited);
+    // Signals cost nobody a message, and messages that fill the log cost nobody a commit.
+    alice.append(rig.now, 0, 0, 1).unwrap();
+    let later = rig.now.plus(1000);
+    assert_eq!(code(mallory.append(later, 0, 0, 2)), Code::RateLimited);
+    assert_eq!(alice.commit(later, 0, 3), Ok(2));
+    alice.open(later, LOG, 1);
+    assert_eq!(code(alice.commit(later, 1, 4)), Code::RateLimited);
+    mallory.open(later, LOG, 1);
+    assert_eq!(mallory.commit(later, 1, 5), Ok(3));
+    // What is kept for commits is bounded, too.
+    mallory.open(later.plus(1000), LOG, 2);
+    let refusal = mallory.commit(later.plus(1000), 2, 6).unwrap_err();
+    assert_eq!((refusal.code, refusal.retry_after_ms), (Code::RateLimited, 60_000));
 }
 
 #[test]
