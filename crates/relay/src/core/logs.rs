@@ -197,7 +197,7 @@ impl<S: Store> Relay<S> {
                 if let Some(due) = due {
                     self.paced().insert((due, log));
                 }
-                let drawn_at = turn.granted().await;
+                let drawn_at = turn.granted().await?;
                 (Some(turn), drawn_at)
             }
         };

@@ -3,7 +3,8 @@
 //! In a paced log the commits that arrive within two seconds are gathered and put into a random order. They go to the store one
 //! after the other: the first one usually wins and the others hear from the store that they are stale, but where it fails (its
 //! connection is gone, the disk is full) the next one has its chance. The draw is over address ranges first, then over connections,
-//! so that opening more connections does not help.
+//! so that opening more connections does not help. A gathering holds so many commits and no more: once it is full, one that comes from
+//! elsewhere takes the place of one from the address range that has the most.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -68,13 +69,10 @@ impl Pacing {
         let begins = self.gathering.is_none();
         let gathering =
             self.gathering.get_or_insert_with(|| Gathering { due: now.plus(GATHER_MS), waiting: Vec::new() });
-        let has_one = gathering.waiting.iter().any(|other| other.conn == conn && !other.ticket.is_dropped());
-        if has_one || gathering.waiting.len() >= GATHERED {
-            let refusal = Error::new(
-                Code::RateLimited,
-                "this conversation changes too often for now and other changes wait; try again after the time given",
-            );
-            return Err(refusal.retry_after(gathering.due.since(now).max(1)));
+        gathering.waiting.retain(|other| !other.ticket.is_dropped());
+        let has_one = gathering.waiting.iter().any(|other| other.conn == conn);
+        if has_one || !gathering.makes_room(range) {
+            return Err(crowded(gathering.due.since(now)));
         }
         let ticket = Arc::new(Ticket::default());
         gathering.waiting.push(Candidate { conn, range, ticket: ticket.clone() });
@@ -101,6 +99,28 @@ impl Pacing {
     pub(super) fn is_idle(&self, now: UnixMillis) -> bool {
         self.gathering.is_none() && self.won.back().is_none_or(|last| now.since(*last) >= WINDOW_MS)
     }
+}
+
+impl Gathering {
+    /// Whether there is room for one more from `range`. Where there is none, the latest of the range that has the most is turned away
+    /// for it, if that has more than `range` would have: who fills a gathering loses his own places.
+    fn makes_room(&mut self, range: [u8; 8]) -> bool {
+        if self.waiting.len() < GATHERED {
+            return true;
+        }
+        let of = |range| self.waiting.iter().filter(|other| other.range == range).count();
+        let crowd = self.waiting.iter().map(|other| (of(other.range), other.range)).max();
+        let Some((_, crowd)) = crowd.filter(|(count, _)| *count > of(range) + 1) else { return false };
+        let Some(at) = self.waiting.iter().rposition(|other| other.range == crowd) else { return false };
+        self.waiting.remove(at).ticket.turn_away();
+        true
+    }
+}
+
+/// The refusal of a commit for which a gathering has no place.
+fn crowded(wait_ms: u64) -> Error {
+    let detail = "this conversation changes too often for now and other changes wait; try again after the time given";
+    Error::new(Code::RateLimited, detail).retry_after(wait_ms.max(1))
 }
 
 /// A number below `bound`, each equally likely but for 2^-32 or so.
@@ -140,6 +160,8 @@ struct Ticket(Mutex<TicketState>);
 #[derive(Default)]
 struct TicketState {
     granted: Option<Arc<Order>>,
+    /// Its place went to another one.
+    turned_away: bool,
     dropped: bool,
     waker: Option<Waker>,
 }
@@ -161,6 +183,17 @@ impl Ticket {
         true
     }
 
+    fn turn_away(&self) {
+        let waker = {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            state.turned_away = true;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     fn is_dropped(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).dropped
     }
@@ -170,7 +203,7 @@ impl Ticket {
 pub(super) struct Turn(Arc<Ticket>);
 
 impl Turn {
-    /// Waits until it is this commit's turn; answers with the time of the draw.
+    /// Waits until it is this commit's turn; answers with the time of the draw, or with a refusal if its place went to another one.
     pub(super) fn granted(&self) -> Granted<'_> {
         Granted(&self.0)
     }
@@ -194,12 +227,15 @@ impl Drop for Turn {
 pub(super) struct Granted<'a>(&'a Ticket);
 
 impl Future for Granted<'_> {
-    type Output = UnixMillis;
+    type Output = Result<UnixMillis, Error>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<UnixMillis> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(order) = &state.granted {
-            return Poll::Ready(order.at);
+            return Poll::Ready(Ok(order.at));
+        }
+        if state.turned_away {
+            return Poll::Ready(Err(crowded(GATHER_MS)));
         }
         state.waker = Some(context.waker().clone());
         Poll::Pending
@@ -280,6 +316,35 @@ mod tests {
             honest += u32::from(is_granted(&alone));
         }
         assert!((900..1100).contains(&honest), "{honest}");
+    }
+
+    #[test]
+    fn rule_11_whoever_fills_a_gathering_makes_room_for_others() {
+        let mut rng = ChaCha20Rng::seed_from_u64(10);
+        let mut honest = 0;
+        for _ in 0..400 {
+            let mut pacing = paced();
+            let crowd: Vec<Turn> = (0..64).map(|conn| wait(&mut pacing, conn, 2)).collect();
+            assert!(pacing.arrive(NOW, ConnId(64), [2; 8]).is_err(), "no more of the same");
+            let alone = wait(&mut pacing, 70, 1);
+            let turned_away = crowd.iter().filter(|turn| turn.0.0.lock().unwrap().turned_away).count();
+            assert_eq!(turned_away, 1);
+            pacing.draw(NOW, &mut rng).unwrap().start();
+            honest += u32::from(is_granted(&alone));
+        }
+        assert!((150..250).contains(&honest), "{honest}");
+    }
+
+    #[test]
+    fn places_are_shared_among_ranges_however_many_connections_each_has() {
+        let mut pacing = paced();
+        let _crowd: Vec<Turn> = (0..64).map(|conn| wait(&mut pacing, conn, 2)).collect();
+        let others: Vec<_> = (100..200).map(|conn| pacing.arrive(NOW, ConnId(conn), [3; 8])).collect();
+        assert_eq!(others.iter().filter(|pace| pace.is_ok()).count(), 32);
+        assert!(pacing.arrive(NOW, ConnId(300), [1; 8]).is_ok());
+        // Who hung up has no place.
+        drop(others);
+        assert!(pacing.arrive(NOW, ConnId(301), [2; 8]).is_ok());
     }
 
     #[test]

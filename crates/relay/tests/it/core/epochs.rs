@@ -302,6 +302,35 @@ fn rule_10_a_clock_that_was_ahead_stops_no_retention() {
 }
 
 #[test]
+fn rule_11_more_connections_than_a_draw_holds_keep_nobody_out() {
+    let mut rig = Rig::new();
+    let (mallory, _) = rig.pair();
+    for epoch in 0..6 {
+        mallory.commit(rig.now, epoch, epoch as u8).unwrap();
+        mallory.open(rig.now, LOG, epoch + 1);
+    }
+    let mut crowd = Vec::new();
+    for id in 0..80 {
+        let client = rig.connect_from(2);
+        client.open(rig.now, LOG, 6);
+        let mut waiting = client.start(rig.now, commit(LOG, 6, id));
+        let _step = step(&mut waiting);
+        crowd.push(waiting);
+    }
+    let alice = rig.connect_from(3);
+    alice.open(rig.now, LOG, 6);
+    let mut honest = alice.start(rig.now, commit(LOG, 6, 100));
+    assert!(step(&mut honest).is_pending(), "she is in the draw");
+    // The one whose place she got is told when to try again.
+    let mut refused = crowd.iter_mut().take(64).filter_map(|commit| match step(commit) {
+        Poll::Ready(answer) => Some(answer.unwrap_err()),
+        Poll::Pending => None,
+    });
+    let refusal = refused.next().unwrap();
+    assert!(refusal.code == Code::RateLimited && refusal.retry_after_ms > 0 && refused.next().is_none());
+}
+
+#[test]
 fn a_paced_commit_whose_connection_is_gone_does_not_cost_the_others_theirs() {
     let mut rig = Rig::new();
     let (alice, bob) = rig.pair();
