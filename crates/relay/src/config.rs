@@ -267,6 +267,8 @@ struct RatesSection {
     errands_per_connection: Option<Rate>,
     errands_per_range: Option<Rate>,
     claims_per_device: Option<Rate>,
+    claims_per_range: Option<Rate>,
+    deposits_per_range: Option<Rate>,
     account_per_connection: Option<Rate>,
     registrations_per_range: Option<Rate>,
     rendezvous_per_range: Option<Rate>,
@@ -275,6 +277,8 @@ struct RatesSection {
     account_proofs_per_account: Option<Rate>,
     bytes_per_log: Option<u64>,
     commit_bytes_per_log: Option<u64>,
+    bytes_per_inbox: Option<u64>,
+    inbox_bytes_per_range: Option<u64>,
 }
 
 /// `{ burst = 10, per_hour = 60 }`: so many at once, so many in the long run.
@@ -401,6 +405,8 @@ fn rates(file: RatesSection) -> Result<Rates, ConfigError> {
         ("rates.errands_per_connection", &mut rates.errands_per_connection, file.errands_per_connection),
         ("rates.errands_per_range", &mut rates.errands_per_range, file.errands_per_range),
         ("rates.claims_per_device", &mut rates.claims_per_device, file.claims_per_device),
+        ("rates.claims_per_range", &mut rates.claims_per_range, file.claims_per_range),
+        ("rates.deposits_per_range", &mut rates.deposits_per_range, file.deposits_per_range),
         ("rates.account_per_connection", &mut rates.account_per_connection, file.account_per_connection),
         ("rates.registrations_per_range", &mut rates.registrations_per_range, file.registrations_per_range),
         ("rates.rendezvous_per_range", &mut rates.rendezvous_per_range, file.rendezvous_per_range),
@@ -418,6 +424,8 @@ fn rates(file: RatesSection) -> Result<Rates, ConfigError> {
     }
     rates.bytes_per_log = file.bytes_per_log.unwrap_or(rates.bytes_per_log);
     rates.commit_bytes_per_log = file.commit_bytes_per_log.unwrap_or(rates.commit_bytes_per_log);
+    rates.bytes_per_inbox = file.bytes_per_inbox.unwrap_or(rates.bytes_per_inbox);
+    rates.inbox_bytes_per_range = file.inbox_bytes_per_range.unwrap_or(rates.inbox_bytes_per_range);
     Ok(rates)
 }
 
@@ -519,6 +527,8 @@ impl fmt::Display for Settings {
             writeln!(f, "errands_per_connection = {}", rate(&rates.errands_per_connection))?;
             writeln!(f, "errands_per_range = {}", rate(&rates.errands_per_range))?;
             writeln!(f, "claims_per_device = {}", rate(&rates.claims_per_device))?;
+            writeln!(f, "claims_per_range = {}", rate(&rates.claims_per_range))?;
+            writeln!(f, "deposits_per_range = {}", rate(&rates.deposits_per_range))?;
             writeln!(f, "account_per_connection = {}", rate(&rates.account_per_connection))?;
             writeln!(f, "registrations_per_range = {}", rate(&rates.registrations_per_range))?;
             writeln!(f, "rendezvous_per_range = {}", rate(&rates.rendezvous_per_range))?;
@@ -526,7 +536,9 @@ impl fmt::Display for Settings {
             writeln!(f, "account_proofs_per_range = {}", rate(&rates.account_proofs_per_range))?;
             writeln!(f, "account_proofs_per_account = {}", rate(&rates.account_proofs_per_account))?;
             writeln!(f, "bytes_per_log = {}", rates.bytes_per_log)?;
-            writeln!(f, "commit_bytes_per_log = {}\n", rates.commit_bytes_per_log)?;
+            writeln!(f, "commit_bytes_per_log = {}", rates.commit_bytes_per_log)?;
+            writeln!(f, "bytes_per_inbox = {}", rates.bytes_per_inbox)?;
+            writeln!(f, "inbox_bytes_per_range = {}\n", rates.inbox_bytes_per_range)?;
         }
         let connections = &self.connections;
         writeln!(f, "[connections]\ntotal = {}", connections.total)?;

@@ -89,11 +89,20 @@ impl<S: Store> Relay<S> {
         let listed = listed.ok_or_else(|| {
             Error::new(Code::NotFound, "the account has no such device in use; look the account up again")
         })?;
-        // By the device, not by who asks: nobody can use up somebody's key packages by coming from many places.
-        self.claims
-            .spend(keys::key_packages(address, device), self.config.rates.claims_per_device, now)
-            .map_err(|wait| limited("claims of this device's key packages", wait))?;
+        // By the device, too: nobody can use up somebody's key packages by coming from many places. And nobody can block somebody by
+        // claiming: beyond what may be taken there is the last resort.
         let prefix = keys::key_packages(address, device);
+        let rates = &self.config.rates;
+        let spent = (self.claims_from.spend((prefix.clone(), conn.peer.range), rates.claims_per_range, now))
+            .and_then(|()| self.claims.spend(prefix.clone(), rates.claims_per_device, now));
+        if let Err(wait) = spent {
+            return match self.claim_last_resort(now, address, listed).await {
+                Err(error) if error.code == Code::NoKeyPackage => {
+                    Err(limited("claims of this device's key packages", wait))
+                }
+                claimed => claimed,
+            };
+        }
         while let Some((_, package)) = self.store.take(&prefix).await.map_err(refusal)? {
             // What has expired since it was put is of no use to anybody.
             if offered(now, &package, &listed.certificate.signature_key).is_ok() {

@@ -173,6 +173,9 @@ pub struct Relay<S> {
     account_proofs: Meters<[u8; 8]>,
     account_proofs_of: Meters<Vec<u8>>,
     claims: Meters<Vec<u8>>,
+    claims_from: Meters<(Vec<u8>, [u8; 8])>,
+    deposits_from: Meters<(LogId, [u8; 8])>,
+    deposited_from: Meters<(LogId, [u8; 8])>,
     /// Rendezvous logs and when they expire.
     rendezvous: Mutex<BTreeMap<LogId, UnixMillis>>,
     /// Logs whose gathered commits are to be drawn, and when.
@@ -210,6 +213,9 @@ impl<S: Store> Relay<S> {
             account_proofs: Meters::new(),
             account_proofs_of: Meters::new(),
             claims: Meters::new(),
+            claims_from: Meters::new(),
+            deposits_from: Meters::new(),
+            deposited_from: Meters::new(),
             rendezvous: Mutex::default(),
             paced: Mutex::default(),
             decoy: EpochKey::from_seed(&decoy).public(),
@@ -315,6 +321,9 @@ impl<S: Store> Relay<S> {
         self.live.clean(turn, now);
         self.errands.clean(turn, now);
         self.claims.clean(turn, now);
+        self.claims_from.clean(turn, now);
+        self.deposits_from.clean(turn, now);
+        self.deposited_from.clean(turn, now);
         self.account_proofs_of.clean(turn, now);
         for meters in [&self.registrations, &self.rendezvous_rate, &self.failed_proofs, &self.account_proofs] {
             meters.clean(turn, now);

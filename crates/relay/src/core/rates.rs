@@ -28,6 +28,16 @@ impl Quota {
         Self { burst, interval_us: 1_000_000 / count as u64 }
     }
 
+    /// `bytes` at once, counted in [`kibibytes`], and as many again within `within_ms`.
+    pub(super) const fn bytes(bytes: u64, within_ms: u64) -> Self {
+        if bytes == u64::MAX {
+            return Self::UNLIMITED;
+        }
+        let units = if bytes < 1024 { 1 } else { bytes / 1024 };
+        let burst = if units > u32::MAX as u64 { u32::MAX } else { units as u32 };
+        Self { burst, interval_us: within_ms.saturating_mul(1000) / units }
+    }
+
     /// `burst` at once, `count` an hour in the long run.
     pub const fn per_hour(burst: u32, count: u32) -> Self {
         Self { burst, interval_us: 3_600_000_000 / count as u64 }
@@ -52,8 +62,12 @@ pub struct Rates {
     pub errands_per_connection: Quota,
     /// The same, and blobs begun, of one address range.
     pub errands_per_range: Quota,
-    /// Key packages taken of one device.
+    /// Key packages taken of one device; beyond it its last-resort one is handed out.
     pub claims_per_device: Quota,
+    /// The same, by one address range.
+    pub claims_per_range: Quota,
+    /// Deposits of one address range into one inbox.
+    pub deposits_per_range: Quota,
     /// Requests on the account lane of one connection.
     pub account_per_connection: Quota,
     /// Accounts registered from one address range.
@@ -68,7 +82,11 @@ pub struct Rates {
     pub account_proofs_per_account: Quota,
     /// Bytes of bodies kept of one log, as far as messages may fill it.
     pub bytes_per_log: u64,
-    /// Bytes beyond that which commits alone may use, so that a log that was filled can still be changed.
+    /// Bytes of deposits kept in one inbox.
+    pub bytes_per_inbox: u64,
+    /// Of those, what one address range may leave there within retention.
+    pub inbox_bytes_per_range: u64,
+    /// Bytes beyond `bytes_per_log` which commits alone may use, so that a log that was filled can still be changed.
     pub commit_bytes_per_log: u64,
 }
 
@@ -84,6 +102,8 @@ impl Default for Rates {
             errands_per_connection: Quota::per_second(2_000, 20),
             errands_per_range: Quota::per_second(10_000, 50),
             claims_per_device: Quota::per_hour(200, 200),
+            claims_per_range: Quota::per_hour(20, 20),
+            deposits_per_range: Quota::per_hour(500, 200),
             account_per_connection: Quota::per_second(500, 10),
             registrations_per_range: Quota::per_hour(200, 100),
             rendezvous_per_range: Quota::per_hour(60, 60),
@@ -91,6 +111,8 @@ impl Default for Rates {
             account_proofs_per_range: Quota::per_hour(30, 30),
             account_proofs_per_account: Quota::per_hour(10, 2),
             bytes_per_log: 1 << 30,
+            bytes_per_inbox: 256 << 20,
+            inbox_bytes_per_range: 32 << 20,
             commit_bytes_per_log: 256 << 20,
         }
     }
@@ -107,6 +129,8 @@ impl Rates {
         errands_per_connection: Quota::UNLIMITED,
         errands_per_range: Quota::UNLIMITED,
         claims_per_device: Quota::UNLIMITED,
+        claims_per_range: Quota::UNLIMITED,
+        deposits_per_range: Quota::UNLIMITED,
         account_per_connection: Quota::UNLIMITED,
         registrations_per_range: Quota::UNLIMITED,
         rendezvous_per_range: Quota::UNLIMITED,
@@ -114,8 +138,15 @@ impl Rates {
         account_proofs_per_range: Quota::UNLIMITED,
         account_proofs_per_account: Quota::UNLIMITED,
         bytes_per_log: u64::MAX,
+        bytes_per_inbox: u64::MAX,
+        inbox_bytes_per_range: u64::MAX,
         commit_bytes_per_log: u64::MAX,
     };
+}
+
+/// What so many bytes use of a quota of [`Quota::bytes`]; nothing is free.
+pub(super) fn kibibytes(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(1024).max(1)
 }
 
 /// What one party has used of one quota.
@@ -128,14 +159,18 @@ pub(super) struct Meter {
 impl Meter {
     /// Uses one; otherwise says how many milliseconds to wait.
     pub(super) fn spend(&mut self, quota: Quota, now: UnixMillis) -> Result<(), u64> {
-        let at = self.check(quota, now)?;
-        self.earned_at = at;
+        self.spend_many(1, quota, now)
+    }
+
+    /// Uses so many; otherwise says how many milliseconds to wait, and nothing is used.
+    pub(super) fn spend_many(&mut self, count: u64, quota: Quota, now: UnixMillis) -> Result<(), u64> {
+        self.earned_at = self.check(count, quota, now)?;
         Ok(())
     }
 
     /// Whether one could be used, without using it.
     pub(super) fn has_one(self, quota: Quota, now: UnixMillis) -> Result<(), u64> {
-        self.check(quota, now).map(|_| ())
+        self.check(1, quota, now).map(|_| ())
     }
 
     /// True if this meter says no more than a fresh one.
@@ -143,11 +178,11 @@ impl Meter {
         self.earned_at <= now.0.saturating_mul(1000)
     }
 
-    fn check(self, quota: Quota, now: UnixMillis) -> Result<u64, u64> {
+    fn check(self, count: u64, quota: Quota, now: UnixMillis) -> Result<u64, u64> {
         let now = now.0.saturating_mul(1000);
         let allowed = now.saturating_add(quota.interval_us.saturating_mul(u64::from(quota.burst)));
         // More than this quota lets anybody use was used while the clock was ahead, and must not be waited for.
-        let at = self.earned_at.min(allowed).max(now).saturating_add(quota.interval_us);
+        let at = self.earned_at.min(allowed).max(now).saturating_add(quota.interval_us.saturating_mul(count));
         if at <= allowed { Ok(at) } else { Err((at - allowed).div_ceil(1000)) }
     }
 }
@@ -206,10 +241,15 @@ impl<K: Hash + Eq> Meters<K> {
 
     /// Uses one of `key`'s quota; otherwise says how many milliseconds to wait.
     pub(super) fn spend(&self, key: K, quota: Quota, now: UnixMillis) -> Result<(), u64> {
+        self.spend_many(key, 1, quota, now)
+    }
+
+    /// Uses so many of `key`'s quota; otherwise says how many milliseconds to wait, and nothing is used.
+    pub(super) fn spend_many(&self, key: K, count: u64, quota: Quota, now: UnixMillis) -> Result<(), u64> {
         if quota == Quota::UNLIMITED {
             return Ok(());
         }
-        self.shard(&key).entry(key).or_default().spend(quota, now)
+        self.shard(&key).entry(key).or_default().spend_many(count, quota, now)
     }
 
     /// Whether `key` has one left.

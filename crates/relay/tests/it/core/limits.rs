@@ -163,6 +163,58 @@ fn claims_are_limited_by_their_target() {
 }
 
 #[test]
+fn rule_11_claims_beyond_the_quota_get_the_last_resort() {
+    let mut rig = rated(|rates| {
+        rates.claims_per_device = Quota::per_hour(4, 1);
+        rates.claims_per_range = Quota::per_hour(2, 1);
+    });
+    let alice = Account::new("alice@relay.example", 40);
+    let client = rig.registered(&alice);
+    let package = |content| alice.key_package(1, content, UnixMillis(u64::MAX));
+    let (packages, last_resort) = ((0..9).map(package).collect(), Some(package(99)));
+    client.ask(rig.now, Request::PutKeyPackages { packages, last_resort, replace: false }).unwrap();
+    let address: wire::Address = "alice@relay.example".parse().unwrap();
+    let mut claim = |range| {
+        let claim = Request::ClaimKeyPackage { address: address.clone(), device: wire::DeviceId([1; 16]) };
+        match rig.connect_from(range).ask(rig.now, claim) {
+            Ok(Response::KeyPackage { last_resort, .. }) => last_resort,
+            other => panic!("{other:?}"),
+        }
+    };
+    // One range takes its share and no more, then nobody is refused.
+    assert_eq!([1, 1, 1, 2, 2, 2, 3].map(&mut claim), [false, false, true, false, false, true, true]);
+    let left = client.ask(rig.now, Request::CountKeyPackages);
+    assert_eq!(left, Ok(Response::KeyPackageCount { count: 5, last_resort_used: true }));
+}
+
+#[test]
+fn rule_11_no_range_can_fill_an_inbox_or_its_rates_by_itself() {
+    let deposit = |inbox, id| Request::Deposit { inbox, id: EntryId([id; 16]), body: vec![id; 2000].into() };
+    let alice = Account::new("alice@relay.example", 40);
+    let mut rig = rated(|rates| (rates.bytes_per_inbox, rates.inbox_bytes_per_range) = (10_000, 5 * 1024));
+    rig.registered(&alice);
+    let flood = rig.connect_from(2);
+    assert!(flood.ask(rig.now, deposit(alice.inbox(1), 1)).is_ok());
+    assert!(flood.ask(rig.now, deposit(alice.inbox(1), 2)).is_ok());
+    let refusal = flood.ask(rig.now, deposit(alice.inbox(1), 3)).unwrap_err();
+    assert!(refusal.code == Code::RateLimited && refusal.retry_after_ms > 3_600_000);
+    assert_eq!(code(rig.connect_from(2).ask(rig.now, deposit(alice.inbox(1), 3))), Code::RateLimited);
+    assert!(rig.connect_from(3).ask(rig.now, deposit(alice.inbox(1), 4)).is_ok());
+    // Another inbox is another matter, and so is the same one once retention is over.
+    let bob = Account::new("bob@relay.example", 50);
+    rig.registered(&bob);
+    assert!(flood.ask(rig.now, deposit(bob.inbox(1), 1)).is_ok());
+    let later = rig.now.plus(91 * 24 * 3_600_000);
+    assert!(flood.ask(later, deposit(alice.inbox(1), 5)).is_ok());
+
+    let mut rig = rated(|rates| rates.deposits_per_range = Quota::per_hour(3, 1));
+    rig.registered(&alice);
+    let flood = rig.connect_from(2);
+    assert_eq!(refused_after(rig.now, |now| flood.ask(now, deposit(alice.inbox(1), 1))), 3);
+    assert!(rig.connect_from(3).ask(rig.now, deposit(alice.inbox(1), 2)).is_ok());
+}
+
+#[test]
 fn rule_11_a_log_holds_so_many_bytes_until_retention_makes_room() {
     let mut configured = config();
     configured.rates.bytes_per_log = 100;
