@@ -272,6 +272,7 @@ struct RatesSection {
     account_per_connection: Option<Rate>,
     registrations_per_range: Option<Rate>,
     rendezvous_per_range: Option<Rate>,
+    failed_proofs_per_connection: Option<Rate>,
     failed_proofs_per_range: Option<Rate>,
     account_proofs_per_range: Option<Rate>,
     account_proofs_per_account: Option<Rate>,
@@ -410,6 +411,11 @@ fn rates(file: RatesSection) -> Result<Rates, ConfigError> {
         ("rates.account_per_connection", &mut rates.account_per_connection, file.account_per_connection),
         ("rates.registrations_per_range", &mut rates.registrations_per_range, file.registrations_per_range),
         ("rates.rendezvous_per_range", &mut rates.rendezvous_per_range, file.rendezvous_per_range),
+        (
+            "rates.failed_proofs_per_connection",
+            &mut rates.failed_proofs_per_connection,
+            file.failed_proofs_per_connection,
+        ),
         ("rates.failed_proofs_per_range", &mut rates.failed_proofs_per_range, file.failed_proofs_per_range),
         ("rates.account_proofs_per_range", &mut rates.account_proofs_per_range, file.account_proofs_per_range),
         ("rates.account_proofs_per_account", &mut rates.account_proofs_per_account, file.account_proofs_per_account),
@@ -532,6 +538,7 @@ impl fmt::Display for Settings {
             writeln!(f, "account_per_connection = {}", rate(&rates.account_per_connection))?;
             writeln!(f, "registrations_per_range = {}", rate(&rates.registrations_per_range))?;
             writeln!(f, "rendezvous_per_range = {}", rate(&rates.rendezvous_per_range))?;
+            writeln!(f, "failed_proofs_per_connection = {}", rate(&rates.failed_proofs_per_connection))?;
             writeln!(f, "failed_proofs_per_range = {}", rate(&rates.failed_proofs_per_range))?;
             writeln!(f, "account_proofs_per_range = {}", rate(&rates.account_proofs_per_range))?;
             writeln!(f, "account_proofs_per_account = {}", rate(&rates.account_proofs_per_account))?;

@@ -138,6 +138,12 @@ impl State {
             turn.wake_at(turn.now.plus(error.retry_after_ms.max(1_000)));
             return Ok(());
         }
+        if me.registered() {
+            // The relay was restored and has another version of the account, or takes nobody: a device that has the account brings
+            // the rest, and this one keeps what it is.
+            turn.wake_at(self.account.forgotten_until);
+            return Ok(());
+        }
         let address = me.address.clone();
         let problem = match error.code {
             Code::AlreadyExists => Problem::new(

@@ -41,9 +41,14 @@ impl State {
         if turn.now.0 > until || !matches!(code, Code::NotFound | Code::BadProof) {
             return Ok(false);
         }
-        self.account.forgotten_until = turn.now.plus(30_000);
-        match (code, own_record(turn, 1)?, self.account_route()) {
-            (Code::NotFound, Some(record), Some(route)) => {
+        // An account that the relay has lost and a device that its record does not list yet are one refusal. To register again is
+        // right for the one and changes nothing for the other, so it is tried once, then others are waited for.
+        let has_tried = self.account.forgotten_until > turn.now;
+        if !has_tried {
+            self.account.forgotten_until = turn.now.plus(30_000);
+        }
+        match (own_record(turn, 1)?, self.account_route()) {
+            (Some(record), Some(route)) if !has_tried => {
                 let request = Request::Register { record, invite: String::new() };
                 self.ask(turn, route, request, Ask::Register);
             }

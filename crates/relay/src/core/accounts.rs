@@ -38,14 +38,11 @@ impl<S: Store> Relay<S> {
         device: DeviceId,
         signature: [u8; 64],
     ) -> Result<Response, Error> {
-        let range = conn.peer.range;
-        let quota = self.config.rates.failed_proofs_per_range;
-        self.failed_proofs
-            .has_one(&range, quota, now)
-            .map_err(|wait| limited("failed proofs from this network", wait))?;
+        self.may_prove(now, conn)?;
         self.own_address(&address)?;
-        let record = self.account(&address).await?.ok_or_else(no_account)?;
-        let listed = record.device(device);
+        // An address that is not here, a device that is not listed and a wrong key are one refusal after the same work.
+        let record = self.account_to_prove(&address).await?;
+        let listed = record.as_ref().and_then(|record| record.device(device));
         let key = listed.map_or(self.decoy.0, |listed| listed.certificate.signature_key);
         let is_proven = self.verify_named(conn, |name| {
             verify_authenticate(&key, &conn.nonce, name, &address, &device, &signature).is_ok()
@@ -54,7 +51,7 @@ impl<S: Store> Relay<S> {
             Some(listed) if is_proven && listed.revoked.is_none() => {}
             Some(_) if is_proven => return Err(revoked()),
             _ => {
-                let _spent = self.failed_proofs.spend(range, quota, now);
+                self.proof_failed(now, conn);
                 return Err(Error::new(
                     Code::BadProof,
                     "the device's signature does not verify; sign this connection's nonce and the name that was dialled",
@@ -92,13 +89,19 @@ impl<S: Store> Relay<S> {
                 "a new account's record is version 1 and lists the device it is made on",
             ));
         }
-        if let Some(existing) = self.account(&record.address).await? {
+        let (range, quota) = (conn.peer.range, self.config.rates.registrations_per_range);
+        let often = |wait| limited("registrations from this network", wait);
+        // Before anything is looked up: that an address is taken costs as much as taking it. The very record of an account says
+        // nothing new to whoever has it, and may come again because an answer was lost.
+        self.registrations.has_one(&range, quota, now).map_err(often)?;
+        let existing = self.account(&record.address).await?;
+        if existing.as_ref().is_some_and(|existing| existing.hash() == record.hash()) {
+            return Ok(Response::Done);
+        }
+        self.registrations.spend(range, quota, now).map_err(often)?;
+        if let Some(existing) = existing {
             return same_or_taken(&existing, &record);
         }
-        let range = conn.peer.range;
-        self.registrations
-            .spend(range, self.config.rates.registrations_per_range, now)
-            .map_err(|wait| limited("registrations from this network", wait))?;
         self.admit_account(&record, invite).await?;
         for device in &record.devices {
             self.make_inbox(now, device.inbox, &record.address, device.certificate.device).await?;
@@ -219,21 +222,17 @@ impl<S: Store> Relay<S> {
         record: &Signed<AccountRecord>,
         proof: &[u8; 64],
     ) -> Result<Signed<AccountRecord>, Error> {
-        let range = conn.peer.range;
-        let quota = self.config.rates.failed_proofs_per_range;
-        self.failed_proofs
-            .has_one(&range, quota, now)
-            .map_err(|wait| limited("failed proofs from this network", wait))?;
+        self.may_prove(now, conn)?;
         self.own_address(&record.address)?;
         let is_proven = self.verify_named(conn, |name| {
             let (key, address, hash) = (&record.account_key, &record.address, &record.hash());
             verify_put_record(key, &conn.nonce, name, address, hash, proof).is_ok()
         });
-        let current = self.account(&record.address).await?;
+        let current = self.account_to_prove(&record.address).await?;
         match current.filter(|current| is_proven && current.account_key == record.account_key) {
             Some(current) => Ok(current),
             None => {
-                let _spent = self.failed_proofs.spend(range, quota, now);
+                self.proof_failed(now, conn);
                 Err(Error::new(
                     Code::BadProof,
                     "the account key does not verify; sign this connection's nonce, the name that was dialled and this record with \

@@ -74,6 +74,9 @@ pub(super) struct State {
     pub(super) appends: Meter,
     commits: Meter,
     signals: Meter,
+    pub(super) failed_proofs: Meter,
+    /// A proof on this connection has failed.
+    pub(super) has_failed: bool,
     pub(super) errands: Meter,
     pub(super) account: Meter,
 }

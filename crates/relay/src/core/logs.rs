@@ -85,11 +85,7 @@ impl<S: Store> Relay<S> {
     }
 
     async fn open_one(&self, now: UnixMillis, conn: &Arc<Connection>, open: &OpenLog) -> Result<LogState, Error> {
-        let range = conn.peer.range;
-        let quota = self.config.rates.failed_proofs_per_range;
-        self.failed_proofs
-            .has_one(&range, quota, now)
-            .map_err(|wait| limited("failed proofs from this network", wait))?;
+        self.may_prove(now, conn)?;
         // An expired rendezvous is gone for everybody, though its bytes may not be swept yet.
         let found = match self.rendezvous_expired(open.log, now) {
             true => Err(StoreError::NotFound),
@@ -106,7 +102,7 @@ impl<S: Store> Relay<S> {
             key.verify_open(&conn.nonce, name, open.log, open.epoch, &open.signature).is_ok()
         });
         let Some(EpochState { ended_at, .. }) = state.filter(|_| is_proven) else {
-            let _spent = self.failed_proofs.spend(range, quota, now);
+            self.proof_failed(now, conn);
             return Ok(LogState { log: open.log, epoch: Epoch(0), head: Seq(0), error: Some(Code::NotFound) });
         };
         let info = self.store.info(open.log.0).await.map_err(refusal)?;

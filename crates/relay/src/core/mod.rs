@@ -35,6 +35,7 @@ mod key_packages;
 mod keys;
 mod logs;
 mod pacing;
+mod proofs;
 mod rates;
 mod rendezvous;
 mod stamps;
@@ -170,6 +171,8 @@ pub struct Relay<S> {
     registrations: Meters<[u8; 8]>,
     rendezvous_rate: Meters<[u8; 8]>,
     failed_proofs: Meters<[u8; 8]>,
+    blob_writes: Meters<[u8; 8]>,
+    blob_bytes: Meters<[u8; 8]>,
     account_proofs: Meters<[u8; 8]>,
     account_proofs_of: Meters<Vec<u8>>,
     claims: Meters<Vec<u8>>,
@@ -182,6 +185,8 @@ pub struct Relay<S> {
     paced: Mutex<BTreeSet<(UnixMillis, LogId)>>,
     /// A key that nobody holds: proofs for logs and devices that don't exist are checked against it.
     decoy: EpochPublicKey,
+    /// A record that nobody has: it is read where an account is to be proven that does not exist.
+    nobody: Bytes,
     ticks: AtomicUsize,
     sweeping: Mutex<Sweeping>,
 }
@@ -210,6 +215,8 @@ impl<S: Store> Relay<S> {
             registrations: Meters::new(),
             rendezvous_rate: Meters::new(),
             failed_proofs: Meters::new(),
+            blob_writes: Meters::new(),
+            blob_bytes: Meters::new(),
             account_proofs: Meters::new(),
             account_proofs_of: Meters::new(),
             claims: Meters::new(),
@@ -219,6 +226,7 @@ impl<S: Store> Relay<S> {
             rendezvous: Mutex::default(),
             paced: Mutex::default(),
             decoy: EpochKey::from_seed(&decoy).public(),
+            nobody: proofs::record_of_nobody(&decoy, &config.name),
             ticks: AtomicUsize::new(0),
             sweeping: Mutex::default(),
             config,
@@ -323,6 +331,8 @@ impl<S: Store> Relay<S> {
         self.claims.clean(turn, now);
         self.claims_from.clean(turn, now);
         self.deposits_from.clean(turn, now);
+        self.blob_writes.clean(turn, now);
+        self.blob_bytes.clean(turn, now);
         self.deposited_from.clean(turn, now);
         self.account_proofs_of.clean(turn, now);
         for meters in [&self.registrations, &self.rendezvous_rate, &self.failed_proofs, &self.account_proofs] {

@@ -74,7 +74,9 @@ pub struct Rates {
     pub registrations_per_range: Quota,
     /// Rendezvous logs made from one address range.
     pub rendezvous_per_range: Quota,
-    /// Proofs of logs or devices from one address range that did not verify.
+    /// Proofs of logs or devices on one connection that did not verify.
+    pub failed_proofs_per_connection: Quota,
+    /// The same, from one address range; it refuses only connections on which a proof has failed.
     pub failed_proofs_per_range: Quota,
     /// Records put by the account key alone, from one address range.
     pub account_proofs_per_range: Quota,
@@ -107,7 +109,8 @@ impl Default for Rates {
             account_per_connection: Quota::per_second(500, 10),
             registrations_per_range: Quota::per_hour(200, 100),
             rendezvous_per_range: Quota::per_hour(60, 60),
-            failed_proofs_per_range: Quota::per_second(500, 1),
+            failed_proofs_per_connection: Quota::per_second(500, 1),
+            failed_proofs_per_range: Quota::per_second(5_000, 10),
             account_proofs_per_range: Quota::per_hour(30, 30),
             account_proofs_per_account: Quota::per_hour(10, 2),
             bytes_per_log: 1 << 30,
@@ -134,6 +137,7 @@ impl Rates {
         account_per_connection: Quota::UNLIMITED,
         registrations_per_range: Quota::UNLIMITED,
         rendezvous_per_range: Quota::UNLIMITED,
+        failed_proofs_per_connection: Quota::UNLIMITED,
         failed_proofs_per_range: Quota::UNLIMITED,
         account_proofs_per_range: Quota::UNLIMITED,
         account_proofs_per_account: Quota::UNLIMITED,

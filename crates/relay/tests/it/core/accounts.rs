@@ -262,6 +262,27 @@ fn a_proof_of_a_device_is_bound_to_its_connection() {
 }
 
 #[test]
+fn rule_11_whether_an_address_exists_is_told_for_nothing_nowhere() {
+    let mut configured = config();
+    configured.rates.registrations_per_range = relay::core::Quota::per_hour(2, 1);
+    let mut rig = Rig::with(configured);
+    let alice = alice();
+    rig.registered(&alice);
+    let (there, not_there) = (rig.connect(), rig.connect());
+    let nobody = Account::new("nobody@relay.example", 67);
+    let wrong = there.ask(rig.now, alice.authenticate(not_there.nonce, 1)).unwrap_err();
+    let unlisted = there.ask(rig.now, alice.authenticate(there.nonce, 9)).unwrap_err();
+    let absent = not_there.ask(rig.now, nobody.authenticate(not_there.nonce, 1)).unwrap_err();
+    assert_eq!(wrong.code, Code::BadProof);
+    assert_eq!((&wrong, &wrong), (&unlisted, &absent));
+    // To hear that an address is taken costs what it costs to take one; one's own record again costs nothing.
+    let usurper = Account::new("alice@relay.example", 66).record(&[1]).bytes().clone();
+    assert_eq!(rig.connect().ask(rig.now, register(alice.record(&[1]).bytes().clone())), Ok(Response::Done));
+    assert_eq!(code(rig.connect().ask(rig.now, register(usurper.clone()))), Code::AlreadyExists);
+    assert_eq!(code(rig.connect().ask(rig.now, register(usurper))), Code::RateLimited);
+}
+
+#[test]
 fn each_key_package_is_handed_out_once_then_the_last_resort() {
     let mut rig = Rig::new();
     let alice = alice();

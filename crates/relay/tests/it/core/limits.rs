@@ -141,6 +141,29 @@ fn failed_proofs_are_limited_by_range() {
     assert_eq!(refused_after(rig.now, guess), 3);
     let elsewhere = rig.connect_from(2);
     assert_eq!(elsewhere.open(rig.now, LOG, 0), None);
+    // Who shares the address and has got nothing wrong is let in all the same.
+    assert_eq!(rig.connect().open(rig.now, LOG, 0), None);
+}
+
+#[test]
+fn rule_11_failed_proofs_are_limited_by_connection() {
+    let mut rig = rated(|rates| rates.failed_proofs_per_connection = Quota::per_second(2, 1));
+    rig.create(LOG);
+    let alice = Account::new("alice@relay.example", 40);
+    rig.registered(&alice);
+    let mallory = rig.connect();
+    let guess = |now| {
+        let signature = key(5).open(&mallory.nonce, &name(), LOG, Epoch(0));
+        mallory.ask(now, Request::Open { logs: vec![wire::OpenLog { log: LOG, epoch: Epoch(0), signature }] })
+    };
+    assert_eq!(refused_after(rig.now, guess), 2);
+    let guesser = rig.connect();
+    for _ in 0..2 {
+        assert_eq!(code(guesser.ask(rig.now, alice.authenticate(mallory.nonce, 1))), Code::BadProof);
+    }
+    assert_eq!(code(guesser.ask(rig.now, alice.authenticate(guesser.nonce, 1))), Code::RateLimited);
+    let client = rig.connect();
+    assert_eq!(client.ask(rig.now, alice.authenticate(client.nonce, 1)), Ok(Response::Done));
 }
 
 #[test]

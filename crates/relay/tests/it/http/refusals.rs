@@ -188,7 +188,7 @@ async fn other_ways_to_the_same_codes() {
     assert_eq!(client.ask(foreign.register()).await.unwrap_err().code, Code::Refused, "an address of another relay");
     let unknown = Account::new("bob@localhost:8443");
     let request = unknown.authenticate(&client.hello);
-    assert_eq!(client.ask(request).await.unwrap_err().code, Code::NotFound, "a device of no account");
+    assert_eq!(client.ask(request).await.unwrap_err().code, Code::BadProof, "a device of no account");
 
     let mut errand = served.client().await;
     let nobody =
