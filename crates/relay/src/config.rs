@@ -271,6 +271,8 @@ struct RatesSection {
     deposits_per_range: Option<Rate>,
     account_per_connection: Option<Rate>,
     registrations_per_range: Option<Rate>,
+    blob_writes_per_range: Option<Rate>,
+    blob_bytes_per_range: Option<u64>,
     rendezvous_per_range: Option<Rate>,
     failed_proofs_per_connection: Option<Rate>,
     failed_proofs_per_range: Option<Rate>,
@@ -410,6 +412,7 @@ fn rates(file: RatesSection) -> Result<Rates, ConfigError> {
         ("rates.deposits_per_range", &mut rates.deposits_per_range, file.deposits_per_range),
         ("rates.account_per_connection", &mut rates.account_per_connection, file.account_per_connection),
         ("rates.registrations_per_range", &mut rates.registrations_per_range, file.registrations_per_range),
+        ("rates.blob_writes_per_range", &mut rates.blob_writes_per_range, file.blob_writes_per_range),
         ("rates.rendezvous_per_range", &mut rates.rendezvous_per_range, file.rendezvous_per_range),
         (
             "rates.failed_proofs_per_connection",
@@ -430,6 +433,7 @@ fn rates(file: RatesSection) -> Result<Rates, ConfigError> {
     }
     rates.bytes_per_log = file.bytes_per_log.unwrap_or(rates.bytes_per_log);
     rates.commit_bytes_per_log = file.commit_bytes_per_log.unwrap_or(rates.commit_bytes_per_log);
+    rates.blob_bytes_per_range = file.blob_bytes_per_range.unwrap_or(rates.blob_bytes_per_range);
     rates.bytes_per_inbox = file.bytes_per_inbox.unwrap_or(rates.bytes_per_inbox);
     rates.inbox_bytes_per_range = file.inbox_bytes_per_range.unwrap_or(rates.inbox_bytes_per_range);
     Ok(rates)
@@ -537,6 +541,8 @@ impl fmt::Display for Settings {
             writeln!(f, "deposits_per_range = {}", rate(&rates.deposits_per_range))?;
             writeln!(f, "account_per_connection = {}", rate(&rates.account_per_connection))?;
             writeln!(f, "registrations_per_range = {}", rate(&rates.registrations_per_range))?;
+            writeln!(f, "blob_writes_per_range = {}", rate(&rates.blob_writes_per_range))?;
+            writeln!(f, "blob_bytes_per_range = {}", rates.blob_bytes_per_range)?;
             writeln!(f, "rendezvous_per_range = {}", rate(&rates.rendezvous_per_range))?;
             writeln!(f, "failed_proofs_per_connection = {}", rate(&rates.failed_proofs_per_connection))?;
             writeln!(f, "failed_proofs_per_range = {}", rate(&rates.failed_proofs_per_range))?;

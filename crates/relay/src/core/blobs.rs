@@ -1,15 +1,17 @@
 //! Blobs: uploads in pieces under a secret of the uploader's, immutable once complete, readable by who knows the id.
 //!
 //! What always holds: the length is announced with the first piece and never exceeded; who goes on with an upload knows its secret,
-//! of which the relay keeps the hash only.
+//! of which the relay keeps the hash only; each piece is paid for, by its number and its bytes, and an empty one is not written.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use store::{Expect, Store, StoreError};
 use wire::{BlobId, Code, Error, UnixMillis};
 
+use super::rates::{Quota, kibibytes, limited};
 use super::{BlobState, BlobWrite, Peer, Relay, keys, not_readable_yet, refusal};
 
+const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Blobs that one sweep visits at most.
 const SWEPT: usize = 64;
 
@@ -30,21 +32,38 @@ impl<S: Store> Relay<S> {
         }
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= total);
         let end = end.ok_or_else(|| Error::new(Code::Malformed, "more bytes than were announced; begin a new blob"))?;
+        self.spend_piece(now, peer, bytes.len())?;
         let announced = Announced { secret: Sha256::digest(secret.0).into(), total, created: now };
         self.announce(now, peer, id, offset, &announced).await?;
+        if bytes.is_empty() && total > 0 {
+            // It only asks how far the upload has come: a sync would be work for nothing.
+            let state = self.blob_state(id).await?;
+            return match state.length == offset {
+                _ if state.complete => Err(complete()),
+                true => Ok(state),
+                false => Err(elsewhere(state.length)),
+            };
+        }
         match self.store.put_blob(id.0, offset, bytes, end == total).await {
             Ok(length) => Ok(BlobState { length, total, complete: length == total }),
             Err(StoreError::Exists) => match self.store.blob(id.0).await.map_err(refusal)? {
-                Some((_, true)) => Err(Error::new(Code::AlreadyExists, "the blob is complete and never changes again")),
+                Some((_, true)) => Err(complete()),
                 // Its last piece is on its way to the disk: whoever took it for complete would tell others of it.
                 _ => Err(not_readable_yet()),
             },
-            Err(StoreError::Conflict { current }) => {
-                let detail = "this piece does not begin where the blob ends so far; go on from the length given";
-                Err(Error::new(Code::Conflict, detail).current(current))
-            }
+            Err(StoreError::Conflict { current }) => Err(elsewhere(current)),
             Err(error) => Err(refusal(error)),
         }
+    }
+
+    /// Pays for one write, which costs a sync however short it is.
+    fn spend_piece(&self, now: UnixMillis, peer: Peer, bytes: usize) -> Result<(), Error> {
+        let rates = &self.config.rates;
+        let by_size = Quota::bytes(rates.blob_bytes_per_range, DAY_MS);
+        self.blob_writes
+            .spend(peer.range, rates.blob_writes_per_range, now)
+            .and_then(|()| self.blob_bytes.spend_many(peer.range, kibibytes(bytes), by_size, now))
+            .map_err(|wait| limited("files from this network", wait))
     }
 
     /// Checks a piece against what was announced, or announces it with the first piece.
@@ -118,6 +137,15 @@ impl<S: Store> Relay<S> {
         }
         Ok(last)
     }
+}
+
+fn complete() -> Error {
+    Error::new(Code::AlreadyExists, "the blob is complete and never changes again")
+}
+
+fn elsewhere(length: u64) -> Error {
+    let detail = "this piece does not begin where the blob ends so far; go on from the length given";
+    Error::new(Code::Conflict, detail).current(length)
 }
 
 fn no_blob() -> Error {

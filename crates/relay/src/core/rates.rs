@@ -72,6 +72,10 @@ pub struct Rates {
     pub account_per_connection: Quota,
     /// Accounts registered from one address range.
     pub registrations_per_range: Quota,
+    /// Pieces of blobs written from one address range; empty ones count, too.
+    pub blob_writes_per_range: Quota,
+    /// Bytes of blobs written from one address range at once, and again within a day.
+    pub blob_bytes_per_range: u64,
     /// Rendezvous logs made from one address range.
     pub rendezvous_per_range: Quota,
     /// Proofs of logs or devices on one connection that did not verify.
@@ -108,6 +112,8 @@ impl Default for Rates {
             deposits_per_range: Quota::per_hour(500, 200),
             account_per_connection: Quota::per_second(500, 10),
             registrations_per_range: Quota::per_hour(200, 100),
+            blob_writes_per_range: Quota::per_second(20_000, 50),
+            blob_bytes_per_range: 16 << 30,
             rendezvous_per_range: Quota::per_hour(60, 60),
             failed_proofs_per_connection: Quota::per_second(500, 1),
             failed_proofs_per_range: Quota::per_second(5_000, 10),
@@ -136,6 +142,8 @@ impl Rates {
         deposits_per_range: Quota::UNLIMITED,
         account_per_connection: Quota::UNLIMITED,
         registrations_per_range: Quota::UNLIMITED,
+        blob_writes_per_range: Quota::UNLIMITED,
+        blob_bytes_per_range: u64::MAX,
         rendezvous_per_range: Quota::UNLIMITED,
         failed_proofs_per_connection: Quota::UNLIMITED,
         failed_proofs_per_range: Quota::UNLIMITED,

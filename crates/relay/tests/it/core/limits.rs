@@ -376,6 +376,29 @@ fn blobs_are_limited_in_size_and_number_and_expire() {
 }
 
 #[test]
+fn rule_11_each_piece_of_a_blob_is_paid_for_and_an_empty_one_writes_nothing() {
+    let rig = rated(|rates| rates.blob_writes_per_range = Quota::per_second(4, 1));
+    let put = |write| ready(rig.relay.put_blob(rig.now, HERE, write));
+    let begun = BlobState { length: 0, total: 10, complete: false };
+    assert_eq!(put(write(0, b"")), Ok(begun));
+    assert_eq!(ready(store::Store::blob(&rig.store.inner, [1; 32])), Ok(None), "nothing was written");
+    assert_eq!(put(write(0, b"0123")), Ok(BlobState { length: 4, ..begun }));
+    assert_eq!(put(write(3, b"")).unwrap_err().current, 4);
+    assert_eq!(put(write(4, b"")), Ok(BlobState { length: 4, ..begun }));
+    let refusal = put(write(4, b"")).unwrap_err();
+    assert_eq!((refusal.code, refusal.retry_after_ms), (Code::RateLimited, 1000));
+
+    let rig = rated(|rates| rates.blob_bytes_per_range = 3 * 1024);
+    let put = |range, id, bytes: usize| {
+        let piece = BlobWrite { id: BlobId([id; 32]), total: 5000, bytes: vec![id; bytes].into(), ..write(0, b"") };
+        ready(rig.relay.put_blob(rig.now, Peer { range: [range; 8] }, piece))
+    };
+    assert!(put(1, 1, 2048).is_ok());
+    assert_eq!(code(put(1, 2, 1025)), Code::RateLimited);
+    assert!(put(1, 3, 1024).is_ok() && put(2, 4, 2048).is_ok());
+}
+
+#[test]
 fn ticks_forget_what_is_idle_and_nothing_else() {
     let mut rig = rated(|rates| rates.appends_per_log = Quota::per_second(2, 1));
     let (alice, bob) = rig.pair();
