@@ -13,6 +13,7 @@ use serde::Deserialize;
 use wire::{Limits, RelayName};
 
 use crate::core::{Quota, Rates, Registration, default_limits};
+use crate::http::Network;
 use crate::tls;
 
 /// The relay of Transom: a blind log server.
@@ -40,6 +41,9 @@ pub struct Args {
     /// The certificate's private key, PEM.
     #[arg(long, value_name = "FILE", env = "TRANSOM_KEY")]
     pub key: Option<PathBuf>,
+    /// Believe these reverse proxies where a request comes from (X-Forwarded-For, Forwarded), which they must set [default: nobody].
+    #[arg(long, value_name = "ADDRESS[/BITS],...", env = "TRANSOM_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Option<Vec<Network>>,
     /// How log lines are written [default: text].
     #[arg(long, value_name = "text|json", env = "TRANSOM_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -114,7 +118,7 @@ pub enum LogLevel {
 }
 
 /// How many connections there may be and how long they may be silent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connections {
     /// At the same time, in all.
     pub total: usize,
@@ -126,6 +130,8 @@ pub struct Connections {
     pub ping: Duration,
     /// How long connections may take to end when the relay stops.
     pub drain: Duration,
+    /// Reverse proxies whose word on where a request comes from is taken.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for Connections {
@@ -136,6 +142,7 @@ impl Default for Connections {
             handshake: Duration::from_secs(10),
             ping: Duration::from_secs(60),
             drain: Duration::from_secs(5),
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -300,6 +307,7 @@ struct ConnectionsSection {
     handshake_seconds: Option<u64>,
     ping_seconds: Option<u64>,
     drain_seconds: Option<u64>,
+    trusted_proxies: Vec<String>,
 }
 
 impl Settings {
@@ -353,7 +361,7 @@ impl Settings {
             registration: registration(file.registration, file.invites)?,
             rates: rates(file.rates)?,
             limits: limits(file.limits)?,
-            connections: connections(file.connections)?,
+            connections: connections(args.trusted_proxies, file.connections)?,
             restored: args.restored,
         })
     }
@@ -470,7 +478,13 @@ fn limits(file: LimitsSection) -> Result<Limits, ConfigError> {
     Ok(limits)
 }
 
-fn connections(file: ConnectionsSection) -> Result<Connections, ConfigError> {
+fn connections(proxies: Option<Vec<Network>>, file: ConnectionsSection) -> Result<Connections, ConfigError> {
+    let trusted_proxies = match proxies {
+        Some(proxies) => proxies,
+        None => file.trusted_proxies.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(|_| {
+            ConfigError::Value("connections.trusted_proxies", "IP addresses, with /BITS for networks: [\"127.0.0.1\"]")
+        })?,
+    };
     let default = Connections::default();
     let seconds = |seconds: Option<u64>, default: Duration| seconds.map_or(default, Duration::from_secs);
     let connections = Connections {
@@ -479,6 +493,7 @@ fn connections(file: ConnectionsSection) -> Result<Connections, ConfigError> {
         handshake: seconds(file.handshake_seconds, default.handshake),
         ping: seconds(file.ping_seconds, default.ping),
         drain: seconds(file.drain_seconds, default.drain),
+        trusted_proxies,
     };
     if connections.total == 0 || connections.per_range == 0 {
         return Err(ConfigError::Value("connections", "greater than 0 in `total` and `per_range`"));
@@ -558,7 +573,9 @@ impl fmt::Display for Settings {
         writeln!(f, "per_range = {}", connections.per_range)?;
         writeln!(f, "handshake_seconds = {}", connections.handshake.as_secs())?;
         writeln!(f, "ping_seconds = {}", connections.ping.as_secs())?;
-        writeln!(f, "drain_seconds = {}", connections.drain.as_secs())
+        writeln!(f, "drain_seconds = {}", connections.drain.as_secs())?;
+        let proxies: Vec<String> = connections.trusted_proxies.iter().map(Network::to_string).collect();
+        writeln!(f, "trusted_proxies = {proxies:?}")
     }
 }
 
@@ -581,7 +598,7 @@ mod tests {
     #[test]
     fn what_check_prints_reads_back_as_the_same_settings() {
         let args = Args { cert: Some("a b\".pem".into()), key: Some("k.pem".into()), ..Args::default() };
-        let settings = Settings::merge(args, file("http = \"off\"\naliases = [\"one.example\"]").unwrap()).unwrap();
+        let settings = Settings::merge(args, file("http = \"off\"\naliases = [\"one.example\"]\n[connections]\ntrusted_proxies = [\"::1\", \"10.0.0.0/8\"]").unwrap()).unwrap();
         let again = Settings::merge(Args::default(), file(&settings.to_string()).unwrap()).unwrap();
         assert!(again == settings, "{again}\n{settings}");
     }
@@ -607,6 +624,7 @@ mod tests {
         assert!(refusal(Args::default(), "name = \"a b\"").contains("`name`"));
         assert!(refusal(Args::default(), "[limits]\ncommit_bytes = 5").contains("commit_bytes"));
         assert!(refusal(Args::default(), "[connections]\ntotal = 0").contains("total"));
+        assert!(refusal(Args::default(), "[connections]\ntrusted_proxies = [\"me\"]").contains("trusted_proxies"));
     }
 
     #[test]

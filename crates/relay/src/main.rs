@@ -155,7 +155,7 @@ async fn serve(
             restoring_until: secrets.restoring_until,
         },
     );
-    let server = Server::new(relay, settings.limits, settings.connections, certificate.clone());
+    let server = Server::new(relay, settings.limits, settings.connections.clone(), certificate.clone());
     say(&lines)?;
 
     let mut has_failed = false;

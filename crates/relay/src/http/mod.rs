@@ -30,6 +30,7 @@ use wire::{Limits, Push, ServerFrame};
 mod blobs;
 mod gate;
 mod outbox;
+mod proxies;
 mod refusal;
 mod routes;
 mod session;
@@ -44,6 +45,7 @@ use crate::config::Connections;
 use crate::core::{ConnId, Peer, Relay};
 use crate::tls::{Certificate, TlsError};
 
+pub use self::proxies::Network;
 pub use self::session::unix_now;
 
 /// Beside its body a frame holds ids, numbers and framing; an offer of key packages is smaller than a commit in any case.
@@ -93,6 +95,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Clone)]
 struct Caller {
     peer: Peer,
+    /// Where the request comes from.
+    client: IpAddr,
     upgrade: UpgradeSlot,
 }
 
@@ -195,7 +199,7 @@ impl<S: Store> Server<S> {
                 accepted = listener.socket.accept() => accepted,
             };
             match accepted {
-                Ok((socket, address)) => match self.gate.enter(address.ip()) {
+                Ok((socket, address)) => match self.gate.enter(address.ip(), self.is_proxy(address.ip())) {
                     Some(place) => {
                         let tls = listener.tls.clone();
                         self.tasks.spawn(self.clone().connection(socket, address.ip(), tls, place));
@@ -213,7 +217,7 @@ impl<S: Store> Server<S> {
     }
 
     /// TLS and HTTP; what asks for a WebSocket goes on as a [`Session`] in a task of its own, so that nothing of this one is kept.
-    async fn connection(self: Arc<Self>, socket: TcpStream, ip: IpAddr, tls: Option<TlsAcceptor>, place: Place) {
+    async fn connection(self: Arc<Self>, socket: TcpStream, ip: IpAddr, tls: Option<TlsAcceptor>, mut place: Place) {
         // Answers are written whole; waiting to fill a packet only delays them.
         if socket.set_nodelay(true).is_err() {
             return;
@@ -228,10 +232,13 @@ impl<S: Store> Server<S> {
                 }
             },
         };
-        let caller = Caller { peer: Peer { range: gate::range_of(ip) }, upgrade: UpgradeSlot::default() };
+        let slot = UpgradeSlot::default();
         let router = routes::router(self.clone());
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(caller.clone());
+            // A proxy sends requests of many over one connection.
+            let client = proxies::client(&self.connections.trusted_proxies, ip, request.headers());
+            let peer = Peer { range: gate::range_of(client) };
+            request.extensions_mut().insert(Caller { peer, client, upgrade: slot.clone() });
             router.clone().call(request)
         });
         let serving = http1::Builder::new()
@@ -248,13 +255,21 @@ impl<S: Store> Server<S> {
                 serving.await
             }
         };
-        let upgrade = caller.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (Ok(()), Some(upgrade)) = (served, upgrade) else { return };
+        let upgrade = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Ok(()), Some((upgrade, caller))) = (served, upgrade) else { return };
+        // Who comes through a proxy is counted by his own range once that is known.
+        if self.is_proxy(ip) && !self.is_proxy(caller.client) && !place.count(caller.client) {
+            return;
+        }
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Transport>>() else { return };
         let transport = Rewound::new(&parts.read_buf, parts.io.into_inner());
         drop(parts.read_buf);
         self.begin(transport, caller.peer, place);
+    }
+
+    fn is_proxy(&self, ip: IpAddr) -> bool {
+        proxies::is_trusted(&self.connections.trusted_proxies, ip)
     }
 
     fn begin(self: &Arc<Self>, transport: Rewound, peer: Peer, place: Place) {

@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::{Caller, Server, blobs};
 
 /// Where the handler of `/v1/stream` leaves the upgrade for the connection's own task, which goes on with it: one task a connection.
-pub(super) type UpgradeSlot = Arc<Mutex<Option<OnUpgrade>>>;
+pub(super) type UpgradeSlot = Arc<Mutex<Option<(OnUpgrade, Caller)>>>;
 
 pub(super) fn router<S: Store>(server: Arc<Server<S>>) -> Router {
     Router::new()
@@ -74,7 +74,7 @@ async fn stream(mut request: Request) -> Result<Response, Refusal> {
     let accept = HeaderValue::try_from(accept_key(key.as_bytes())).map_err(|_| Refusal::no_caller())?;
     let caller = request.extensions().get::<Caller>().cloned().ok_or_else(Refusal::no_caller)?;
     let upgrade = hyper::upgrade::on(&mut request);
-    *caller.upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade);
+    *caller.upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, caller.clone()));
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -33,6 +33,27 @@ impl Upload {
     }
 }
 
+/// Behind a proxy each client has the rates of its own address, and nobody can name another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_11_who_comes_through_a_trusted_proxy_has_rates_of_his_own() {
+    for trusts in [true, false] {
+        let mut configured = super::support::config();
+        configured.rates.blob_writes_per_range = relay::core::Quota::per_hour(1, 1);
+        let mut connections = relay::config::Connections::default();
+        if trusts {
+            connections.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        }
+        let served = Served::with(configured, connections).await;
+        let mut statuses = Vec::new();
+        for forwarded in ["192.0.2.1", "198.51.100.1", "203.0.113.5, 192.0.2.7"] {
+            let upload = Upload::new(0);
+            let put = upload.put(0, 0).replace("Host: x\r\n", &format!("Host: x\r\nX-Forwarded-For: {forwarded}\r\n"));
+            statuses.push(http(served.address, &put, b"").await.0);
+        }
+        assert_eq!(statuses, if trusts { [201, 201, 429] } else { [201, 429, 429] });
+    }
+}
+
 fn code(body: &[u8]) -> String {
     let body: serde_json::Value = serde_json::from_slice(body).unwrap();
     body["code"].as_str().unwrap().to_owned()
