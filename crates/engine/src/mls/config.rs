@@ -57,6 +57,14 @@ pub(super) fn check_lifetime(lifetime: &Lifetime) -> Result<(), LeafError> {
     }
 }
 
+/// Checks that a lifetime has nine of its ten years left. Whoever adds a leaf that is about to end would leave each member that
+/// reads the commit later unable to follow it, since OpenMLS holds lifetimes against the clock there.
+pub(super) fn check_fresh(lifetime: &Lifetime, now: UnixMillis) -> Result<(), LeafError> {
+    let now = now.0 / 1000;
+    let least = now.saturating_add(AFTER - 366 * DAY);
+    if lifetime.not_before() <= now && lifetime.not_after() >= least { Ok(()) } else { Err(LeafError::Lifetime) }
+}
+
 /// What our leaves announce, with GREASE (RFC 9420, section 13.5), so that nobody comes to depend on the list being this one.
 pub(super) fn capabilities(rand: &impl OpenMlsRand) -> Capabilities {
     let suites: Vec<_> = SUITES.iter().filter_map(|number| Ciphersuite::try_from(*number).ok()).collect();

@@ -2,6 +2,7 @@
 
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::{KeyPackage, KeyPackageIn, KeyPackageRef, OpenMlsProvider as _, ProtocolVersion};
+use openmls::treesync::LeafNodeSource;
 use openmls_traits::storage::StorageProvider as _;
 use wire::{Device, DeviceCertificate, Signed, SigningKey, UnixMillis};
 
@@ -55,9 +56,13 @@ pub fn has_key_package(p: &Provider<'_>, bytes: &[u8]) -> Result<bool, MlsError>
 }
 
 /// Checks that `bytes` are a key package whose leaf is exactly that of `device`: its key, its certificate as the account's
-/// record holds it. Freshness is the signed `expires` beside the package, and the caller's question.
-pub fn check_key_package(p: &Provider<'_>, bytes: &[u8], device: &Device) -> Result<(), LeafError> {
-    let (_, certificate) = parse(p, bytes)?;
+/// record holds it, and that it was made within the last year. Whether it may still be used is the signed `expires` beside the
+/// package, and the caller's question.
+pub fn check_key_package(p: &Provider<'_>, bytes: &[u8], device: &Device, now: UnixMillis) -> Result<(), LeafError> {
+    let (package, certificate) = parse(p, bytes)?;
+    if let LeafNodeSource::KeyPackage(lifetime) = package.leaf_node().leaf_node_source() {
+        config::check_fresh(lifetime, now)?;
+    }
     if certificate.bytes() == device.certificate.bytes() { Ok(()) } else { Err(LeafError::Device) }
 }
 

@@ -334,7 +334,7 @@ fn usable(
     if offered.expires < now {
         return None;
     }
-    mls::check_key_package(&turn.mls, &offered.package, device).ok()?;
+    mls::check_key_package(&turn.mls, &offered.package, device, now).ok()?;
     Some(offered.package.clone())
 }
 

@@ -300,7 +300,7 @@ impl State {
             |m: &conversations::Member| m.account_key == record.account_key && m.address == record.address.as_str();
         let member = conversations::members(turn.db, log)?.iter().any(is_of) || planted!(RemovedAccountReadded);
         let here = rejoin.relay == conversation.relay.as_str() && conversation.standing == Standing::Active;
-        let fits = mls::check_key_package(&turn.mls, &rejoin.package, &device).is_ok();
+        let fits = mls::check_key_package(&turn.mls, &rejoin.package, &device, turn.now).is_ok();
         if !member || !here || !fits {
             return Ok(());
         }

@@ -411,13 +411,33 @@ fn a_key_package_is_checked_against_the_record() {
     let newer = certify(&bob.account, &bob.key, "user2", 2, &[1]);
     let (same, other) = (listed(&bob.certificate), listed(&newer));
     bob.turn(|p, _, _| {
-        assert_eq!(check_key_package(p, &package, &same), Ok(()));
-        assert_eq!(check_key_package(p, &package, &other), Err(LeafError::Device));
+        assert_eq!(check_key_package(p, &package, &same, now()), Ok(()));
+        assert_eq!(check_key_package(p, &package, &other, now()), Err(LeafError::Device));
         let mut flipped = package.to_vec();
         let last = flipped.len() - 1;
         flipped[last] ^= 1;
-        assert_eq!(check_key_package(p, &flipped, &same), Err(LeafError::Malformed));
+        assert_eq!(check_key_package(p, &flipped, &same, now()), Err(LeafError::Malformed));
         Ok::<_, MlsError>(())
     })
     .unwrap();
+}
+
+#[test]
+fn a_key_package_whose_leaf_is_about_to_end_is_not_added() {
+    let mut mallory = Device::new(6);
+    let own = leaf::credential(&mallory.certificate);
+    let listed = wire::Device {
+        certificate: mallory.certificate.clone(),
+        inbox: LogId([0; 16]),
+        hpke_key: Bytes::new(),
+        added: UnixMillis(1),
+        revoked: None,
+    };
+    let years = |years: u64| UnixMillis(now().0 - years * 365 * 24 * 3_600_000);
+    for (made, fresh) in [(years(0), true), (years(2), false), (years(10), false)] {
+        let package = encoded(&package(&mut mallory, own.clone(), Some(config::lifetime(made)), None));
+        let checked =
+            mallory.turn(|p, _, _| Ok::<_, MlsError>(check_key_package(p, &package, &listed, now()))).unwrap();
+        assert_eq!(checked.is_ok(), fresh, "{checked:?}");
+    }
 }
