@@ -17,6 +17,16 @@ pub struct Envelope {
     pub event: Event,
 }
 
+/// What one asked to see ([`crate::View`] and what is in it) as it is printed, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown<T> {
+    /// [`crate::VERSION`].
+    pub version: u32,
+    /// What is there.
+    #[serde(flatten)]
+    pub object: T,
+}
+
 /// Something happened. Emitted only after it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

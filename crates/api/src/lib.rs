@@ -14,7 +14,7 @@ mod who;
 
 pub use binary::Binary;
 pub use command::{Command, FOREVER, Query};
-pub use event::{Envelope, Event};
+pub use event::{Envelope, Event, Shown};
 pub use problem::{Kind, Problem};
 pub use view::{
     Account, BackupState, Confirmation, Contact, Conversation, ConversationKind, Culprit, Device, Ended, HistoryState,

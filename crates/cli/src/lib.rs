@@ -26,7 +26,10 @@ use crate::terminal::Terminal;
 
 /// Parses the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return not_understood(&error),
+    };
     let terminal = Terminal::new(args.json, args.color);
     match run(&args, &terminal) {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,6 +38,23 @@ pub fn main() -> ExitCode {
             ExitCode::from(exit_code(problem.kind))
         }
     }
+}
+
+/// Help and versions are printed as they are; what can't be understood is a problem like any other for who reads JSON.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
+    if !wants_json || !error.use_stderr() {
+        // Printing can fail only where nobody reads any more.
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { exit_code(Kind::Usage) } else { 0 });
+    }
+    let text = error.render().to_string();
+    let what = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    let problem =
+        Problem::new(Kind::Usage, format!("{}.", what.trim_end_matches('.')), "", "Look it up with `transom --help`.");
+    Terminal::new(true, args::Color::Never).problem(&problem);
+    ExitCode::from(exit_code(Kind::Usage))
 }
 
 fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {

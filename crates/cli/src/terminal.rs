@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use api::{Envelope, Event, Problem};
+use api::{Envelope, Event, Problem, Shown};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -70,15 +70,19 @@ impl Terminal {
 
     /// An object of the result, with `--json`.
     pub fn object(&self, object: &impl Serialize) {
-        // Serialising the vocabulary's plain data can't fail: its maps have text for keys and its numbers are finite.
-        if let Ok(line) = serde_json::to_string(object) {
-            self.line(line);
-        }
+        self.json_line(&Shown { version: api::VERSION, object });
     }
 
     /// An event, with `--json`.
     pub fn event(&self, event: Event) {
-        self.object(&Envelope { version: api::VERSION, event });
+        self.json_line(&Envelope { version: api::VERSION, event });
+    }
+
+    fn json_line(&self, object: &impl Serialize) {
+        // Serialising the vocabulary's plain data can't fail: its maps have text for keys and its numbers are finite.
+        if let Ok(line) = serde_json::to_string(object) {
+            self.line(line);
+        }
     }
 
     /// A line about what goes on, for people only; not part of the result.

@@ -44,6 +44,7 @@ transcripts! {
     history,
     invitations,
     invite_links,
+    json,
     passphrase,
     people,
     polls,

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A line of output is kept as it is, except for what differs from run to run: see `Stage::mask`. Lines of progress (they begin with
-//! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines. An exit code other than 0 follows as
+//! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines and some events
+//! (`EVENTS_LEFT_OUT`). An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
 //! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed,
 //! `[scheduled]` for the last id of what is to be sent later, `[link]` for the last invite link that a line consists of, `[recovery]` for the last recovery key, `[other]` for the one before it.
@@ -179,6 +180,12 @@ impl Stage {
             if let Some(code) = line.trim().strip_prefix("transom devices link ").filter(|code| code.contains('/')) {
                 self.code = code.to_owned();
             }
+            if let Some(code) = field(line, "code").filter(|code| code.contains('/')) {
+                self.code = code.to_owned();
+            }
+            if let Some(device) = field(line, "id").filter(|_| line.contains("\"this\":false")) {
+                self.device = device.to_owned();
+            }
             let word = line.split_whitespace().next().unwrap_or_default();
             if line.starts_with("  ") && word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit()) {
                 self.message = word.to_owned();
@@ -198,7 +205,11 @@ impl Stage {
                 self.device = line.split_whitespace().next().unwrap_or_default().to_owned();
             }
         }
-        let kept = lines.iter().filter(|line| !line.starts_with("· ") && !line.trim().is_empty());
+        let kept = lines.iter().filter(|line| {
+            !line.starts_with("· ")
+                && !line.trim().is_empty()
+                && !EVENTS_LEFT_OUT.iter().any(|event| line.contains(event))
+        });
         kept.map(|line| self.mask(line)).collect()
     }
 
@@ -211,6 +222,19 @@ impl Stage {
         let line = line.replace(&format!("localhost:{}", self.relay.http), "localhost:[http]");
         without_day(&mask(line.trim_end()))
     }
+}
+
+/// Events of `watch --json` and of transfers whose number hangs on how fast things are, and the one that says that what was shown is marked as read.
+const EVENTS_LEFT_OUT: [&str; 4] = [
+    r#""event":"connection","#,
+    r#""event":"conversation","#,
+    r#""state":"under_way","#,
+    r#""event":"done","command":1"#,
+];
+
+/// The text of a field of a line of JSON.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.strip_prefix('{')?.split_once(&format!("\"{name}\":\""))?.1.split('"').next()
 }
 
 /// Invite links differ behind their `#`.
