@@ -295,6 +295,50 @@ fn everything_comes_from_crates_io_or_from_here() {
     assert_none("sources", foreign.map(|package| format!("{}: {}", package["name"], package["source"])).collect());
 }
 
+/// A version `*` takes whatever comes; the workspace's own crates are named by path.
+#[test]
+fn no_dependency_takes_any_version_as_deny_toml_wants_it() {
+    let (deny, metadata) = (deny(), metadata());
+    assert_eq!(deny["bans"]["wildcards"].as_str(), Some("deny"));
+    let mut wrong = Vec::new();
+    for package in members(&metadata) {
+        let wildcards = package["dependencies"].as_array().unwrap().iter();
+        let wildcards = wildcards.filter(|it| it["req"] == "*" && !it["path"].is_string());
+        wrong.extend(wildcards.map(|it| format!("{}: {}", str_of(package, "name"), it["name"])));
+    }
+    assert_none("dependencies of any version", wrong);
+}
+
+/// The fuzz targets lie outside of the workspace, with a lock file of their own: what they pull in comes from the same places, and
+/// what is banned is banned there, too. (Their licences bind nobody: they are not shipped.)
+#[test]
+fn the_lock_file_of_the_fuzz_targets_keeps_to_deny_toml() {
+    let (deny, lock): (_, toml::Table) = (deny(), toml::from_str(&text("fuzz/Cargo.lock")).unwrap());
+    let manifest: toml::Table = toml::from_str(&text("fuzz/Cargo.toml")).unwrap();
+    let registries = deny["sources"]["allow-registry"].as_array().unwrap().iter().filter_map(toml::Value::as_str);
+    let registries: Vec<String> = registries.map(|url| format!("registry+{url}")).collect();
+    let banned = deny["bans"]["deny"].as_array().unwrap().iter().filter_map(|ban| ban["name"].as_str());
+    let banned: BTreeSet<&str> = banned.collect();
+    let mut wrong = Vec::new();
+    for package in lock["package"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let source = package.get("source").and_then(toml::Value::as_str);
+        if source.is_some_and(|source| registries.iter().all(|registry| registry != source)) {
+            wrong.push(format!("{name} comes from {}", source.unwrap_or_default()));
+        }
+        if banned.contains(name) {
+            wrong.push(format!("{name} is banned"));
+        }
+    }
+    for (name, dependency) in manifest["dependencies"].as_table().unwrap() {
+        let version = dependency.as_str().or_else(|| dependency.get("version").and_then(toml::Value::as_str));
+        if version.map_or(dependency.get("path").is_none(), |version| version == "*") {
+            wrong.push(format!("{name} is of any version"));
+        }
+    }
+    assert_none("fuzz", wrong);
+}
+
 /// Whether an SPDX expression can be satisfied by `allowed` licences alone. An old-style `/` is an `OR`; what can't be read is refused.
 fn satisfied(expression: &str, allowed: &[&str]) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ").replace(" WITH ", "+WITH+");
