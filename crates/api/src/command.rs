@@ -18,7 +18,7 @@ fn yes() -> bool {
 /// conversation, the other's address or its unique name part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
-#[allow(missing_docs)] // fields are named for what they hold
+#[allow(missing_docs, reason = "fields are named for what they hold")]
 pub enum Command {
     /// A new account on this device.
     Register {
@@ -246,7 +246,7 @@ pub enum Command {
 /// Asks what is known here; changes nothing, needs no network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "query", rename_all = "snake_case")]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "fields are named for what they hold")]
 pub enum Query {
     /// The own account, `None` before registration.
     WhoAmI,

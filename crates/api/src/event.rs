@@ -30,7 +30,7 @@ pub struct Shown<T> {
 /// Something happened. Emitted only after it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-#[allow(missing_docs)] // fields are named for what they hold
+#[allow(missing_docs, reason = "fields are named for what they hold")]
 pub enum Event {
     /// The command of this number has had its effect. `conversation` and `message` name what it made, if it made something.
     Done {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The answer to a [`crate::Query`], variant by variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "view", content = "data", rename_all = "snake_case")]
-#[allow(missing_docs)] // each variant answers the query of its name
+#[allow(missing_docs, reason = "each variant answers the query of its name")]
 pub enum View {
     WhoAmI(Option<Account>),
     Conversations(Vec<Conversation>),
@@ -101,7 +101,7 @@ pub struct Account {
 /// A conversation is with one account, with several, or with oneself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "fields are named for what they hold")]
 pub enum ConversationKind {
     Direct,
     Group,
@@ -198,7 +198,7 @@ pub struct Culprit {
     pub device: String,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -411,7 +411,7 @@ pub struct JoinRequest {
 /// What a message is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "fields are named for what they hold")]
 pub enum MessageKind {
     /// A text.
     Text { text: String },
@@ -612,7 +612,7 @@ pub struct Message {
     pub vanishes: Option<u64>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands out references
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -87,7 +87,7 @@ pub struct Stalest {
 /// A change of who can read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-#[allow(missing_docs)] // fields are named for what they hold
+#[allow(missing_docs, reason = "fields are named for what they hold")]
 pub enum WhoChange {
     /// Somebody came in.
     Came { address: String },

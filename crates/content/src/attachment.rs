@@ -179,9 +179,10 @@ impl Sealer {
         let mut sealed = self.start();
         let zeros = [0; 4096];
         while self.padding > 0 {
-            let some = usize::try_from(self.padding).unwrap_or(usize::MAX).min(zeros.len());
-            self.padding -= some as u64;
-            sealed.extend(self.push(&zeros[..some])?);
+            let most = usize::try_from(self.padding).unwrap_or(usize::MAX);
+            let some = zeros.get(..most).unwrap_or(&zeros);
+            self.padding -= some.len() as u64;
+            sealed.extend(self.push(some)?);
         }
         let payload = Payload { msg: &self.chunk, aad: &VERSION };
         let last = self.stream.encrypt_last(payload).map_err(|_| SealError::TooLarge)?;

@@ -23,7 +23,7 @@ pub const UNKNOWN_CONTENT: &str = "This message is of a kind that this version c
 
 /// What a message is: something to show, or something that is done to another message.
 #[derive(Clone, PartialEq, Eq)]
-#[allow(missing_docs)] // fields are named for what they hold
+#[allow(missing_docs, reason = "fields are named for what they hold")]
 pub enum Body {
     /// A text: Markdown source, or plain.
     Text {

@@ -168,7 +168,8 @@ fn canonical(reader: &mut Reader<'_>, writer: &mut Writer, depth: usize) -> Resu
         Type::Tag => {
             let tag = reader.0.tag().map_err(|_| Malformed)?;
             // Tags 2 and 3 are big integers: one that fits an integer must be one.
-            if matches!(tag.as_u64(), 2 | 3) && reader.0.probe().bytes().is_ok_and(|big| big.len() <= 8 || big[0] == 0)
+            if matches!(tag.as_u64(), 2 | 3)
+                && reader.0.probe().bytes().is_ok_and(|big| big.len() <= 8 || big.first() == Some(&0))
             {
                 return Err(Malformed);
             }

@@ -270,7 +270,7 @@ pub(crate) fn decode_vote(bytes: &[u8]) -> Option<Vec<u32>> {
         return None;
     }
     let choices = (0..count).map(|_| u32::try_from(reader.uint().ok()?).ok()).collect::<Option<Vec<_>>>()?;
-    let ascending = choices.windows(2).all(|pair| pair[0] < pair[1]);
+    let ascending = choices.is_sorted_by(|one, next| one < next);
     (ascending && encode_vote(&choices) == bytes).then_some(choices)
 }
 

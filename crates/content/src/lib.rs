@@ -7,7 +7,15 @@
 //! on this crate, so "the relay can't parse what it carries" is checked when it is compiled.
 
 // Bytes of strangers come through here: what can fail is an error, never a panic (I9).
-#![deny(clippy::unwrap_used, clippy::panic, clippy::unreachable, clippy::exit)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::exit,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "input from the network must not end the program (I9)"
+)]
 
 pub mod attachment;
 mod body;

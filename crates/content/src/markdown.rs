@@ -17,14 +17,14 @@ fn begins_tag(rest: &str) -> bool {
     }
 }
 
-/// If `text` begins with `&lt;`, `&amp;lt;`, `&amp;amp;lt;` … before what could be a tag: how many bytes that is.
-fn escaped(text: &str) -> Option<usize> {
+/// If `text` begins with `&lt;`, `&amp;lt;`, `&amp;amp;lt;` … before what could be a tag: that, and what follows.
+fn escaped(text: &str) -> Option<(&str, &str)> {
     let mut rest = text.strip_prefix('&')?;
     while let Some(shorter) = rest.strip_prefix("amp;") {
         rest = shorter;
     }
     let rest = rest.strip_prefix("lt;")?;
-    begins_tag(rest).then(|| text.len() - rest.len())
+    text.split_at_checked(text.len() - rest.len()).filter(|_| begins_tag(rest))
 }
 
 /// What is sent for what a user typed.
@@ -34,23 +34,23 @@ pub(crate) fn to_gfm_mimi(typed: &str) -> String {
     while let Some(at) = rest.find(['<', '&']) {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        let tail = &from[1..];
-        let taken = match escaped(from) {
-            Some(len) => {
+        rest = match escaped(from) {
+            Some((taken, left)) => {
                 out.push_str("&amp;");
-                out.push_str(&from[1..len]);
-                len
-            }
-            None if from.starts_with('<') && begins_tag(tail) => {
-                out.push_str("&lt;");
-                1
+                out.push_str(taken.strip_prefix('&').unwrap_or(taken));
+                left
             }
             None => {
-                out.push_str(&from[..1]);
-                1
+                let mut left = from.chars();
+                let first = left.next();
+                if first == Some('<') && begins_tag(left.as_str()) {
+                    out.push_str("&lt;");
+                } else {
+                    out.extend(first);
+                }
+                left.as_str()
             }
         };
-        rest = &from[taken..];
     }
     out.push_str(rest);
     out
@@ -63,23 +63,22 @@ pub(crate) fn from_gfm_mimi(sent: &str) -> String {
     while let Some(at) = rest.find('&') {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        let taken = match escaped(from) {
-            Some(len) => {
-                match from[..len].strip_prefix("&amp;") {
+        rest = match escaped(from) {
+            Some((taken, left)) => {
+                match taken.strip_prefix("&amp;") {
                     Some(inner) => {
                         out.push('&');
                         out.push_str(inner);
                     }
                     None => out.push('<'),
                 }
-                len
+                left
             }
             None => {
                 out.push('&');
-                1
+                from.strip_prefix('&').unwrap_or_default()
             }
         };
-        rest = &from[taken..];
     }
     out.push_str(rest);
     out
@@ -115,7 +114,7 @@ mod tests {
             let sent = to_gfm_mimi(&typed);
             prop_assert_eq!(from_gfm_mimi(&sent), typed);
             for (at, _) in sent.match_indices('<') {
-                prop_assert!(!begins_tag(&sent[at + 1..]), "{}", sent);
+                prop_assert!(!begins_tag(sent.split_at(at + 1).1), "{}", sent);
             }
         }
     }

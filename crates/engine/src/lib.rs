@@ -6,7 +6,14 @@
 //! drawn on a screen.
 
 // Bytes of strangers come through here: what can fail is an error, never a panic (I9).
-#![deny(clippy::unwrap_used, clippy::panic, clippy::unreachable, clippy::exit)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::exit,
+    clippy::indexing_slicing,
+    reason = "input from the network must not end the program (I9)"
+)]
 
 /// True only while the simulator has planted this bug, to see whether its invariants find it.
 #[cfg(feature = "mutants")]

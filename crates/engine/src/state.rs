@@ -268,7 +268,8 @@ impl ConversationState {
                         return Ok(None);
                     }
                     input.skip()?;
-                    unknown.insert(key, bytes[from..input.position()].to_vec());
+                    let Some(value) = bytes.get(from..input.position()) else { return Ok(None) };
+                    unknown.insert(key, value.to_vec());
                 }
             }
         }

@@ -106,7 +106,7 @@ pub enum LogFormat {
 /// Which log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)] // the names are those of every other program
+#[allow(missing_docs, reason = "the names are those of every other program")]
 pub enum LogLevel {
     Off,
     Error,

@@ -1,6 +1,6 @@
 //! The program `sim`: `run`, `mutants`, `hash`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)] // its output is what it is for
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! `sim`: runs seeds, and mutants that the seeds must find.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)] // its output is what it is for
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
 use std::process::ExitCode;
 

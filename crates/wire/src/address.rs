@@ -116,7 +116,7 @@ pub struct Address {
 impl Address {
     /// The part before the `@`.
     pub fn name(&self) -> &str {
-        &self.text[..self.at]
+        self.text.get(..self.at).unwrap_or_default()
     }
 
     /// The relay that the account is registered at.

@@ -133,10 +133,8 @@ impl StampInput {
             &self.commitment,
             &self.time.0.to_be_bytes(),
         ];
-        let mut at = 0;
-        for part in parts {
-            out[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
+        for (byte, part) in out.iter_mut().zip(parts.into_iter().flatten()) {
+            *byte = *part;
         }
         out
     }

@@ -47,7 +47,7 @@ pub struct ClientFrame {
 
 /// What a client asks of a relay (protocol section 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)] // fields are named for what they hold; the types say the rest
+#[allow(missing_docs, reason = "fields are named for what they hold; the types say the rest")]
 pub enum Request {
     /// This connection may read and append in these epochs. Answer: [`Response::Opened`], one state for each.
     Open { logs: Vec<OpenLog> },

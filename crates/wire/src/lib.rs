@@ -5,7 +5,15 @@
 //! Deliberately absent: sockets, clocks, storage, and anything of what members read (crate `content`).
 
 // Bytes of strangers come through here: what can fail is an error, never a panic (I9).
-#![deny(clippy::unwrap_used, clippy::panic, clippy::unreachable, clippy::exit)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::exit,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "input from the network must not end the program (I9)"
+)]
 
 mod address;
 mod codec;
@@ -17,7 +25,12 @@ mod proof;
 mod record;
 mod signed;
 
-#[allow(missing_docs, clippy::all, unused_qualifications)] // generated from proto/transom.proto, private to this crate
+#[allow(
+    missing_docs,
+    clippy::all,
+    unused_qualifications,
+    reason = "generated from proto/transom.proto, private to this crate"
+)]
 mod proto {
     include!(concat!(env!("OUT_DIR"), "/transom.v1.rs"));
 }

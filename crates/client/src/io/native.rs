@@ -61,7 +61,7 @@ pub(crate) enum Report {
 }
 
 /// A frame's place in the inbox; given back when it is dropped.
-pub(crate) struct Room(#[allow(dead_code)] tokio::sync::OwnedSemaphorePermit);
+pub(crate) struct Room(#[allow(dead_code, reason = "held, not read")] tokio::sync::OwnedSemaphorePermit);
 
 /// Where orders go. Dropping it closes all connections in good order and ends the thread.
 pub(crate) struct Network {

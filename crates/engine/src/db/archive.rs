@@ -193,7 +193,7 @@ pub(crate) fn walk(db: &Connection, place: &mut Place, now: u64, budget: usize) 
     while size < budget && !place.is_waiting() && !place.is_over() {
         let before = items.len();
         let is_more = step(db, place, now, &mut items, budget - size)?;
-        size += items[before..].iter().map(weight).sum::<usize>();
+        size += items.iter().skip(before).map(weight).sum::<usize>();
         if !is_more {
             place.next();
         }

@@ -110,7 +110,7 @@ impl From<rusqlite::Error> for OpenError {
 }
 
 /// Keeps a [`Database::Memory`] alive while no engine has it open: a crash of a client loses its engine, not its disk.
-pub struct MemoryHandle(#[allow(dead_code)] Connection); // held, never used
+pub struct MemoryHandle(#[allow(dead_code, reason = "held, never used")] Connection);
 
 impl MemoryHandle {
     /// Holds the database of this name.

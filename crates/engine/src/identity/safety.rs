@@ -21,8 +21,8 @@ fn half(address: &Address, key: &[u8; 32]) -> Vec<String> {
     for _ in 0..ITERATIONS {
         hash = Sha512::new().chain_update(&hash).chain_update(key).finalize().to_vec();
     }
-    hash[..30]
-        .chunks_exact(5)
+    hash.chunks_exact(5)
+        .take(6)
         .map(|chunk| {
             let number = chunk.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
             format!("{:05}", number % 100_000)

@@ -30,7 +30,7 @@ pub(super) fn split(message: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         let reference = VLBytes::tls_deserialize(&mut at).ok()?;
         let _kem_output = VLBytes::tls_deserialize(&mut at).ok()?;
         let _ciphertext = VLBytes::tls_deserialize(&mut at).ok()?;
-        let secret = &before[..before.len() - at.len()];
+        let secret = before.get(..before.len() - at.len())?;
         let mut one = Vec::with_capacity(HEADER.len() + 2 + secret.len() + group_info.as_slice().len() + 8);
         one.extend_from_slice(&HEADER);
         one.extend_from_slice(suite);

@@ -25,7 +25,7 @@ struct Text {
     current: u64,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
