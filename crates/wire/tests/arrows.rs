@@ -339,6 +339,17 @@ fn the_lock_file_of_the_fuzz_targets_keeps_to_deny_toml() {
     assert_none("fuzz", wrong);
 }
 
+#[test]
+fn the_budgets_of_the_stages_add_up_to_their_total() {
+    let document = text("CONTRIBUTING.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let rows: Vec<(&str, u32)> =
+        rows.filter_map(|(stage, rest)| Some((stage, rest.split(" |").next()?.parse().ok()?))).collect();
+    let (total, stages): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(stage, _)| *stage == "total");
+    assert!(stages.len() > 5, "CONTRIBUTING.md has changed its format: {stages:?}");
+    assert_eq!(total[0].1, stages.iter().map(|(_, seconds)| seconds).sum::<u32>());
+}
+
 /// Whether an SPDX expression can be satisfied by `allowed` licences alone. An old-style `/` is an `OR`; what can't be read is refused.
 fn satisfied(expression: &str, allowed: &[&str]) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ").replace(" WITH ", "+WITH+");
