@@ -19,6 +19,8 @@ pub(crate) mod joins;
 pub(crate) mod keyfile;
 pub(crate) mod leaves;
 pub(crate) mod messages;
+#[cfg(test)]
+mod old_formats;
 pub(crate) mod outbox;
 pub(crate) mod outlines;
 pub(crate) mod own_state;
