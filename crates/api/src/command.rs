@@ -68,6 +68,10 @@ pub enum Command {
     },
     /// Whether others are told that the person is writing, and the person that they are: both or neither. On from the start.
     TellTyping { on: bool },
+    /// This program is being looked at, or (`here` false) no longer. The others are told if the person has chosen so; it ends with the program.
+    Presence { here: bool },
+    /// Whether others are told that the person is there and when they last were, and the person that they are: both or neither. Off from the start.
+    TellPresence { on: bool },
     /// Takes back what was to be sent later, or throws away what could not be sent: its id, or a unique prefix of at least four characters.
     Unschedule { scheduled: String },
     /// Looks at a message that is shown once; [`crate::Event::Opened`] tells what it says, then it is gone.

@@ -58,6 +58,8 @@ pub enum Event {
     },
     /// Somebody is writing in a conversation, or no longer.
     Typing { conversation: String, from: String, typing: bool },
+    /// Somebody is there, or no longer; `last_seen` is when that was last heard, in milliseconds since 1970.
+    Presence { address: String, online: bool, last_seen: u64 },
     /// What a message says that is shown once. It is gone from the database by now, so this is the only time that it is told.
     Opened { command: u64, message: String, text: String },
     /// A message is no longer here: it has vanished, or the person has taken it out of sight.

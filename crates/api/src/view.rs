@@ -81,6 +81,9 @@ pub struct Settings {
     /// Others are told that the person is writing, and the person that they are.
     #[serde(default)]
     pub typing: bool,
+    /// Others are told that the person is there, and the person that they are.
+    #[serde(default)]
+    pub presence: bool,
 }
 
 /// The own account.
@@ -242,6 +245,12 @@ pub struct Member {
     pub confirmation: Confirmation,
     /// How many of its devices take part.
     pub devices: u32,
+    /// It has said that it is there, and not that it has gone. Events of a conversation don't tell this, [`crate::Event::Presence`] does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub online: bool,
+    /// When this device last heard that it is there, in milliseconds since 1970; 0 if it never did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub last_seen: u64,
 }
 
 /// A device of the own account.

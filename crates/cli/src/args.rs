@@ -112,6 +112,11 @@ pub enum Command {
         #[arg(long, requires = "what")]
         stop: bool,
     },
+    /// Choose whether others see that you are there (while `transom watch` runs) and when you last were, and you of them; without a choice, show it
+    Presence {
+        /// On or off
+        choice: Option<Choice>,
+    },
     /// List what is to be sent later (transom send --at), or take it back
     Scheduled {
         #[command(subcommand)]
@@ -684,6 +689,7 @@ impl Command {
             Self::Send { .. } => "send",
             Self::Scheduled { .. } => "scheduled",
             Self::Typing { .. } => "typing",
+            Self::Presence { .. } => "presence",
             Self::Open { .. } => "open",
             Self::React { .. } => "react",
             Self::Edit { .. } => "edit",

@@ -105,11 +105,16 @@ impl<'a> Lines<'a> {
             } else {
                 format!("draft: {}", isolate(&short(&conversation.draft, 60)))
             };
+            // Of whom one writes to; in a group, `show` tells it of each.
+            let other = conversation.members.iter().find(|member| !self.is_own(&member.address));
+            let presence = other.filter(|_| conversation.kind == ConversationKind::Direct);
+            let presence = presence.and_then(|other| self.presence(other)).map(|presence| format!("  ({presence})"));
             let line = format!(
-                "{}  {}  {}  {last}",
+                "{}  {}  {}  {last}{}",
                 self.terminal.paint(Paint::Strong, pad(&title, width)),
                 self.terminal.paint(Paint::Faint, pad(&kind, 11)),
                 self.terminal.paint(Paint::Good, pad(&unread, 7)),
+                presence.unwrap_or_default(),
             );
             self.terminal.line(line.trim_end());
         }
@@ -186,11 +191,21 @@ impl<'a> Lines<'a> {
         };
         let (meaning, sure) = sure(member.confirmation);
         let sure = self.terminal.paint(meaning, sure);
+        let presence = self.presence(member).map(|presence| format!(", {presence}")).unwrap_or_default();
         self.terminal.line(format!(
-            "  {}  {role}{}  {sure}",
+            "  {}  {role}{}  {sure}{presence}",
             pad(&self.name(&member.address), width),
             pad(&devices, 10)
         ));
+    }
+
+    /// Whether somebody is there, and when they last were, as far as that is told.
+    fn presence(&self, member: &Member) -> Option<String> {
+        match (member.online, member.last_seen) {
+            (true, _) => Some(self.terminal.paint(Paint::Good, "online")),
+            (false, 0) => None,
+            (false, time) => Some(self.terminal.paint(Paint::Faint, format!("last seen {}", self.time(time)))),
+        }
     }
 
     /// A message of a conversation, with its time in front.

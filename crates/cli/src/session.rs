@@ -226,6 +226,12 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Asks for something last, and gives it the time that it takes where relays are in reach.
+    pub fn tell_last(&self, command: Command) {
+        self.tell(command);
+        self.client.settle(FRESHEN);
+    }
+
     /// Lets what is under way come to its end before the program ends: receipts, invitations, devices that are added.
     pub fn settle(&self) {
         let settle = self.timeout.map_or(SETTLE, |timeout| timeout.min(SETTLE));
@@ -248,9 +254,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Asks for something that nobody waits for.
-    pub fn tell(&self, command: Command) {
-        self.client.command(command);
+    /// Asks for something that nobody waits for. Returns the number under which events speak of it.
+    pub fn tell(&self, command: Command) -> u64 {
+        self.client.command(command)
     }
 
     fn wait(&mut self, what: &str, timeout: Duration, mut look: impl FnMut(&Event) -> Next) -> Result<(), Ended> {

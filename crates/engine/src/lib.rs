@@ -126,7 +126,9 @@ impl Engine {
 
     /// What is known here, from the last committed state.
     pub fn view(&self, query: &api::Query) -> Result<api::View, api::Problem> {
-        view::view(&self.db, self.state.me(), query)
+        let mut view = view::view(&self.db, self.state.me(), query)?;
+        self.state.show_presence(&self.db, &mut view);
+        Ok(view)
     }
 
     /// How many rows of the database this engine has changed since it was opened: what leaves no trace changes none.

@@ -49,6 +49,8 @@ pub enum Mutant {
     ScheduledTwice,
     /// A signal counts however old it is.
     StaleSignals,
+    /// Whoever is there tells it, and is told of others, whether they have chosen so or not.
+    PresenceUnasked,
     /// Any member gives roles, and the group to whom he likes.
     AnyMemberTransfers,
     /// A link that was taken back, has ended or is used up lets in whoever asks.

@@ -53,6 +53,9 @@ pub(crate) enum Change {
     /// What a device of the account is called.
     #[n(12)]
     DeviceName(#[n(0)] ByteVec, #[n(1)] String),
+    /// Whether others are told that the person is there.
+    #[n(13)]
+    Presence(#[n(0)] bool),
 }
 
 impl Change {
@@ -72,6 +75,7 @@ impl Change {
             Self::Hidden(log, message) => (10, [log.as_slice(), message].concat()),
             Self::Typing(_) => (11, Vec::new()),
             Self::DeviceName(device, _) => (Self::DEVICE_NAME, device.to_vec()),
+            Self::Presence(_) => (13, Vec::new()),
         }
     }
 
@@ -159,7 +163,11 @@ impl Word {
             | Change::Unread(log, _)
             | Change::Draft(log, _) => log.len() == 16,
             Change::DeviceName(device, name) => device.len() == 16 && crate::db::contacts::is_name(name),
-            Change::Named(..) | Change::Blocked(..) | Change::ReadReceipts(_) | Change::Typing(_) => true,
+            Change::Named(..)
+            | Change::Blocked(..)
+            | Change::ReadReceipts(_)
+            | Change::Typing(_)
+            | Change::Presence(_) => true,
         };
         // One encoding of each value: else devices could keep different bytes for the same.
         (lengths_fit && change.word() == self.change.as_slice()).then_some(change)

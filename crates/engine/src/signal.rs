@@ -32,6 +32,10 @@ pub(crate) enum Kind {
     Typing,
     /// No longer.
     Stopped,
+    /// The person is there.
+    Here,
+    /// No longer.
+    Gone,
     /// A later version's.
     Unknown,
 }
@@ -42,6 +46,8 @@ impl Kind {
             Self::Unknown => 0,
             Self::Typing => 1,
             Self::Stopped => 2,
+            Self::Here => 3,
+            Self::Gone => 4,
         }
     }
 
@@ -49,6 +55,8 @@ impl Kind {
         match number {
             1 => Self::Typing,
             2 => Self::Stopped,
+            3 => Self::Here,
+            4 => Self::Gone,
             _ => Self::Unknown,
         }
     }
@@ -138,6 +146,7 @@ pub(crate) enum Void {
 /// A device that can be heard.
 pub(crate) struct Speaker {
     pub address: Address,
+    pub account_key: [u8; 32],
     pub signature_key: [u8; 32],
     /// The counter of the last signal that was heard.
     pub heard: u64,
@@ -163,7 +172,7 @@ impl Hearing {
         log: LogId,
         sealed: &[u8],
         now: UnixMillis,
-    ) -> Result<(&Address, Kind), Void> {
+    ) -> Result<(&Speaker, Kind), Void> {
         if now.since(self.come.0) >= WINDOW_MS || now < self.come.0 {
             self.come = (now, 0);
         }
@@ -194,7 +203,7 @@ impl Hearing {
         said.input(place, |parts| verify(&speaker.signature_key, Label::Signal, parts, &signal.signature))
             .map_err(|_| Void::Forged)?;
         speaker.heard = signal.counter;
-        Ok((&speaker.address, Kind::of(signal.kind)))
+        Ok((speaker, Kind::of(signal.kind)))
     }
 }
 
@@ -228,7 +237,15 @@ mod tests {
     fn hearing() -> Hearing {
         let speaker = |leaf: u32| {
             let address = format!("p{leaf}@a.example").parse().unwrap();
-            (leaf, Speaker { address, signature_key: device(leaf).verifying_key().to_bytes(), heard: 0 })
+            (
+                leaf,
+                Speaker {
+                    address,
+                    account_key: [7; 32],
+                    signature_key: device(leaf).verifying_key().to_bytes(),
+                    heard: 0,
+                },
+            )
         };
         let speakers = [1, 2].map(speaker).into();
         Hearing { epoch: Epoch(3), key: Zeroizing::new(KEY), own_leaf: 0, speakers, come: (NOW, 0) }
@@ -247,7 +264,7 @@ mod tests {
     }
 
     fn hear(hearing: &mut Hearing, sealed: &[u8], now: UnixMillis) -> Result<(String, Kind), Void> {
-        hearing.open(&relay(), LOG, sealed, now).map(|(address, kind)| (address.to_string(), kind))
+        hearing.open(&relay(), LOG, sealed, now).map(|(speaker, kind)| (speaker.address.to_string(), kind))
     }
 
     #[test]
@@ -259,6 +276,10 @@ mod tests {
         assert_eq!(hear(&mut hearing, &sealed(typing(1, 6, NOW), &device(1)), NOW), Err(Void::Repeated));
         let stopped = Said { kind: Kind::Stopped.said(), ..typing(1, 8, NOW) };
         assert_eq!(hear(&mut hearing, &sealed(stopped, &device(1)), NOW), Ok(("p1@a.example".into(), Kind::Stopped)));
+        for (counter, kind) in [(9, Kind::Here), (10, Kind::Gone)] {
+            let said = Said { kind: kind.said(), ..typing(1, counter, NOW) };
+            assert_eq!(hear(&mut hearing, &sealed(said, &device(1)), NOW), Ok(("p1@a.example".into(), kind)));
+        }
         // Counters are each device's own.
         assert!(hear(&mut hearing, &sealed(typing(2, 1, NOW), &device(2)), NOW).is_ok());
     }

@@ -9,8 +9,8 @@ use crate::db::{arrangements, contacts, conversations, joins, messages, outlines
 use crate::identity::{Me, fingerprint, safety_number};
 use crate::invite_link;
 use crate::sync::{
-    contact_address, message_view, named_message, pins, receipts_are_on, resolve_conversation, revisions, scheduled,
-    typing_is_told,
+    contact_address, message_view, named_message, pins, presence_is_told, receipts_are_on, resolve_conversation,
+    revisions, scheduled, typing_is_told,
 };
 
 /// Messages that one page holds at most.
@@ -127,6 +127,7 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
         Query::Settings => View::Settings(api::Settings {
             read_receipts: receipts_are_on(db).map_err(database)?,
             typing: typing_is_told(db).map_err(database)?,
+            presence: presence_is_told(db).map_err(database)?,
         }),
         Query::Search { text, limit } => {
             let found = messages::search(db, text, (*limit).min(MAX_PAGE)).map_err(database)?;
@@ -220,7 +221,14 @@ pub(crate) fn conversation(
                 Err(_) => Confirmation::NotConfirmedYet,
             }
         };
-        members.push(api::Member { address: member.address, role: member.role, confirmation, devices: member.devices });
+        members.push(api::Member {
+            address: member.address,
+            role: member.role,
+            confirmation,
+            devices: member.devices,
+            online: false,
+            last_seen: 0,
+        });
     }
     let kept = arrangements::get(db, c.id)?;
     Ok(api::Conversation {

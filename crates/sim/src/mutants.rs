@@ -45,6 +45,8 @@ pub enum Mutant {
     ScheduledTwice,
     /// A signal counts however old it is.
     StaleSignals,
+    /// Whoever is there tells it, and is told of others, whether they have chosen so or not.
+    PresenceUnasked,
     /// Any member gives roles, and the group to whom he likes.
     AnyMemberTransfers,
     /// A link that was taken back, has ended or is used up lets in whoever asks.
@@ -65,7 +67,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -82,6 +84,7 @@ impl Mutant {
         Self::NothingVanishes,
         Self::ScheduledTwice,
         Self::StaleSignals,
+        Self::PresenceUnasked,
         Self::RestoreUnnoticed,
         Self::NothingHeld,
         Self::HeadsOfBefore,
@@ -111,6 +114,7 @@ impl Mutant {
             Self::OwnActsLast => "own-acts-last",
             Self::NothingVanishes => "nothing-vanishes",
             Self::StaleSignals => "stale-signals",
+            Self::PresenceUnasked => "presence-unasked",
             Self::ScheduledTwice => "scheduled-twice",
             Self::RestoreUnnoticed => "restore-unnoticed",
             Self::NothingHeld => "nothing-held",
@@ -137,6 +141,7 @@ impl Mutant {
                 | Self::NothingVanishes
                 | Self::ScheduledTwice
                 | Self::StaleSignals
+                | Self::PresenceUnasked
                 | Self::RestoreUnnoticed
                 | Self::NothingHeld
                 | Self::HeadsOfBefore
@@ -182,6 +187,7 @@ impl Mutant {
             Self::OwnActsLast => Mutant::OwnActsLast,
             Self::NothingVanishes => Mutant::NothingVanishes,
             Self::StaleSignals => Mutant::StaleSignals,
+            Self::PresenceUnasked => Mutant::PresenceUnasked,
             Self::ScheduledTwice => Mutant::ScheduledTwice,
             Self::RestoreUnnoticed => Mutant::RestoreUnnoticed,
             Self::NothingHeld => Mutant::NothingHeld,

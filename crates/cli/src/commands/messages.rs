@@ -130,8 +130,13 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
         session.terminal.note("Watching. Ctrl+C ends it.");
     }
     let mut names: BTreeMap<String, String> = BTreeMap::new();
+    // Whether anybody is told is the person's choice.
+    let there = session.tell(Command::Presence { here: true });
     session.follow(|session, event| {
         let terminal = session.terminal;
+        if matches!(event, Event::Done { command, .. } if *command == there) {
+            return;
+        }
         let lines = session.lines(&own.address);
         if let Event::Message { message } = event
             && message.status == MessageStatus::Received
@@ -157,6 +162,10 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
                 let place = if *title == name { String::new() } else { format!(" in {title}") };
                 terminal.note(format!("{name} is typing{place} …"));
             }
+            Event::Presence { address, online, .. } => {
+                let what = if *online { "is online" } else { "is no longer online" };
+                terminal.note(format!("{} {what}", lines.name(address)));
+            }
             Event::Scheduled { scheduled } if scheduled.problem.is_some() => {
                 terminal.note("Look at what was not sent: transom scheduled");
             }
@@ -170,7 +179,9 @@ pub fn watch(session: &mut Session<'_>) -> Result<(), Problem> {
             Event::Devices => terminal.note("Your devices have changed: transom devices list"),
             _ => {}
         }
-    })
+    })?;
+    session.tell_last(Command::Presence { here: false });
+    Ok(())
 }
 
 /// What a conversation is called.

@@ -40,6 +40,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
             messages::send(session, conversation, text, &beside)
         }
         Command::Typing { what, stop } => people::typing(session, what.as_deref(), *stop),
+        Command::Presence { choice } => people::presence(session, *choice),
         Command::Scheduled { change: None } => scheduled::list(session),
         Command::Scheduled { change: Some(Scheduled::Cancel { id }) } => scheduled::cancel(session, id),
         Command::Open { conversation, message } => content::open(session, conversation, message),

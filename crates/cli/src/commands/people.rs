@@ -105,6 +105,27 @@ pub fn typing(session: &mut Session<'_>, what: Option<&str>, stop: bool) -> Resu
     Ok(())
 }
 
+/// Chooses whether it is told who is there, or shows it.
+pub fn presence(session: &mut Session<'_>, choice: Option<Choice>) -> Result<(), Problem> {
+    session.account()?;
+    if let Some(choice) = choice {
+        session.run("Choosing", Command::TellPresence { on: matches!(choice, Choice::On) })?;
+    }
+    let settings = match session.query(Query::Settings)? {
+        View::Settings(settings) => settings,
+        other => return Err(unexpected(&other)),
+    };
+    let terminal = session.terminal;
+    match (terminal.json, settings.presence) {
+        (true, _) => terminal.object(&settings),
+        (_, true) => terminal.line(
+            "It is told who is there: others see while you watch (transom watch) and when you last did, and you when they do.",
+        ),
+        (_, false) => terminal.line("It is not told who is there: nobody sees when you are, and you don't when they are."),
+    }
+    Ok(())
+}
+
 /// Blocks somebody, or takes that back.
 pub fn block(session: &mut Session<'_>, address: &str, blocked: bool) -> Result<(), Problem> {
     let own = session.account()?;

@@ -48,6 +48,7 @@ transcripts! {
     passphrase,
     people,
     polls,
+    presence,
     refusals,
     relay_backup,
     relay_restarts,

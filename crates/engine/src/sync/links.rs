@@ -116,6 +116,7 @@ impl State {
                 for conversation in conversations::all(turn.db)? {
                     if conversation.relay == route.relay {
                         self.logs.remove(&conversation.id);
+                        self.presence.parted(&conversation.id);
                     }
                 }
             }
@@ -337,6 +338,7 @@ impl State {
                     if let Some(run) = self.logs.get_mut(&log) {
                         run.subscribed = true;
                     }
+                    self.presence.joined(log, turn.now);
                     self.pump(turn, log)?;
                     self.drive_intents(turn, log)?;
                 }
@@ -406,6 +408,7 @@ impl State {
 
     /// Drops what is known of a log and of the connection's use for it.
     pub(super) fn unfollow(&mut self, turn: &mut Turn<'_>, id: LogId, relay: &RelayName) {
+        self.presence.parted(&id);
         if self.logs.remove(&id).is_some() {
             let route = Route { relay: relay.clone(), lane: Lane::Logs };
             if self.links.contains_key(&route) {

@@ -51,7 +51,7 @@ use crate::{EngineError, OpenError, Options};
 
 pub(crate) use backup::state as backup_state;
 pub(crate) use bodies::{message_view, pins, revisions};
-pub(crate) use commands::{scheduled, typing_is_told};
+pub(crate) use commands::{presence_is_told, scheduled, typing_is_told};
 pub(crate) use receipts::{READ_RECEIPTS, are_on as receipts_are_on};
 pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
 pub(crate) use restored::keep_record;
@@ -88,6 +88,7 @@ pub(crate) struct State {
     waits: waits::Waits,
     account: account::AccountRun,
     typing: commands::TypingRun,
+    presence: commands::PresenceRun,
     next_number: u64,
     wake: Option<UnixMillis>,
     /// The person knows that this clock and a relay's are apart.
@@ -253,6 +254,7 @@ impl State {
             waits: waits::Waits::default(),
             account: account::AccountRun::default(),
             typing: commands::TypingRun::default(),
+            presence: commands::PresenceRun::load(db)?,
             next_number: 1,
             wake: None,
             clock_told: false,
@@ -299,6 +301,7 @@ impl State {
         self.drive_history(turn)?;
         self.drive_backup(turn)?;
         self.drive_shelf(turn)?;
+        self.tell_presence(turn)?;
         self.tell_touched(turn)?;
         self.wake_to_vanish(turn)?;
         self.wake_to_send(turn)?;
@@ -336,6 +339,7 @@ impl State {
         self.drive_receipts(turn)?;
         self.drive_vanishing(turn)?;
         self.drive_typing(turn);
+        self.drive_presence(turn)?;
         let ids: Vec<LogId> = self.logs.keys().copied().collect();
         for id in ids {
             self.pump(turn, id)?;

@@ -258,6 +258,7 @@ impl State {
                 Ok(())
             }
             Change::Typing(on) => self.set_typing_told(turn, *on),
+            Change::Presence(on) => self.set_presence_told(turn, *on),
             Change::Opened(id, message) => match (log(id), message.as_slice().try_into()) {
                 (Some(id), Ok(message)) => self.opened_elsewhere(turn, id, &message).map(|_| ()),
                 _ => Ok(()),

@@ -244,7 +244,7 @@ impl World {
             Transition::CrashDevice(device) => self.crash_device(*device),
             Transition::CutPower(device) => {
                 self.devices[*device].cut_power(&mut self.net)?;
-                self.model.crashed(*device);
+                self.model.crashed(*device, self.now);
             }
             Transition::OpenDevice(device) => self.open_device(*device)?,
             Transition::CrashRelay(relay) => {
@@ -449,7 +449,7 @@ impl World {
 
     fn crash_device(&mut self, device: DeviceId) {
         self.devices[device].crash(&mut self.net);
-        self.model.crashed(device);
+        self.model.crashed(device, self.now);
     }
 
     fn open_device(&mut self, device: DeviceId) -> Result<(), Violation> {

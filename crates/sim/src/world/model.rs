@@ -87,6 +87,12 @@ pub struct Model {
     pub types: BTreeMap<(String, String), UnixMillis>,
     /// Who is shown as writing on a device, in which conversation, and since when.
     pub writing: BTreeMap<(DeviceId, String, String), UnixMillis>,
+    /// Devices whose person is there, or until when they were.
+    pub here: BTreeMap<DeviceId, Option<UnixMillis>>,
+    /// Accounts that have chosen at some time that it is told who is there.
+    pub tell_presence: BTreeSet<String>,
+    /// Who is shown as online on a device, and since when.
+    pub online: BTreeMap<(DeviceId, String), UnixMillis>,
     /// What opened on a device, by the message's id.
     pub opened: BTreeMap<(DeviceId, String), String>,
     /// Devices on which somebody has restored an account, with what the backup held: texts by conversation.
@@ -111,6 +117,12 @@ impl Model {
             (&command, &conversation, self.accounts.get(&order.0))
         {
             self.types.insert((who.clone(), conversation.clone()), now);
+        }
+        if let Command::Presence { here } = &command {
+            self.is_here(order.0, *here, now);
+        }
+        if let (Command::TellPresence { on: true }, Some(who)) = (&command, self.accounts.get(&order.0)) {
+            self.tell_presence.insert(who.clone());
         }
         if let (Command::Block { address }, Some(who)) = (&command, self.accounts.get(&order.0)) {
             self.blocks.insert((who.clone(), address.clone()));
@@ -164,6 +176,7 @@ impl Model {
             Event::Typing { conversation, from, typing } => {
                 self.is_writing((device, conversation, from), *typing, now)?;
             }
+            Event::Presence { address, online, .. } => self.is_online(device, address, *online, now)?,
             Event::Scheduled { scheduled } => {
                 self.waiting.insert((device, scheduled.id.clone()), scheduled.text.clone());
             }
@@ -191,6 +204,39 @@ impl Model {
         ensure!(lately, "19", "device {device} says at {} that {from} is writing, who said so at {said:?}", now.0);
         ensure!(self.accounts.get(&device).is_some_and(|own| own != from), "19", "device {device} hears itself");
         ensure!(self.writing.insert(key, now).is_none(), "19", "device {device} says twice that {from} is writing");
+        Ok(())
+    }
+
+    fn is_here(&mut self, device: DeviceId, here: bool, now: UnixMillis) {
+        if here {
+            self.here.insert(device, None);
+        } else if let Some(until @ None) = self.here.get_mut(&device) {
+            *until = Some(now);
+        }
+    }
+
+    /// Rule 19: who doesn't tell isn't told, and nobody is said to come who was not there within the last half minute.
+    fn is_online(&mut self, device: DeviceId, from: &str, online: bool, now: UnixMillis) -> Result<(), Violation> {
+        let key = (device, from.to_owned());
+        if !online {
+            ensure!(self.online.remove(&key).is_some(), "19", "device {device} says that {from} went, who never came");
+            return Ok(());
+        }
+        let own = self.accounts.get(&device);
+        for account in [own.map(String::as_str), Some(from)].into_iter().flatten() {
+            let tells = self.tell_presence.contains(account);
+            ensure!(
+                tells,
+                "19",
+                "device {device} says that {from} is there, and {account} has never chosen that it is told"
+            );
+        }
+        let devices = self.accounts.iter().filter(|(_, account)| *account == from);
+        let was_there = |until: &Option<UnixMillis>| until.is_none_or(|until| now.since(until) <= 30_000);
+        let lately = devices.filter_map(|(device, _)| self.here.get(device)).any(was_there);
+        ensure!(lately, "19", "device {device} says at {} that {from} is there, who is not", now.0);
+        ensure!(own.is_some_and(|own| own != from), "19", "device {device} sees itself");
+        ensure!(self.online.insert(key, now).is_none(), "19", "device {device} says twice that {from} is there");
         Ok(())
     }
 
@@ -259,7 +305,9 @@ impl Model {
     }
 
     /// A program died: what it had not answered nobody will.
-    pub fn crashed(&mut self, device: DeviceId) {
+    pub fn crashed(&mut self, device: DeviceId, now: UnixMillis) {
+        self.is_here(device, false, now);
+        self.online.retain(|(shown, _), _| *shown != device);
         self.writing.retain(|(shown, ..), _| *shown != device);
         for ((owner, _), given) in &mut self.given {
             if *owner == device && given.fate == Fate::Open {
@@ -269,8 +317,8 @@ impl Model {
     }
 
     /// A device is gone, with all that it had not told.
-    pub fn lost(&mut self, device: DeviceId) {
-        self.crashed(device);
+    pub fn lost(&mut self, device: DeviceId, now: UnixMillis) {
+        self.crashed(device, now);
         self.former.extend(self.accounts.remove(&device).map(|account| (device, account)));
         self.recovered.remove(&device);
         self.stays.iter_mut().filter(|((of, _), _)| *of == device).for_each(|(_, stay)| stay.active = false);

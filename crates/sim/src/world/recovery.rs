@@ -54,7 +54,7 @@ impl World {
         for lost in lost {
             let run = NEXT_RUN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             self.devices[lost].lose(Home::in_memory(format!("sim-lost-{run}"))?, &mut self.net);
-            self.model.lost(lost);
+            self.model.lost(lost, self.now);
             self.kept.remove(&lost);
             self.linking.retain(|linking| linking.device != lost && linking.by != lost);
         }

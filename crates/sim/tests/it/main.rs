@@ -13,6 +13,7 @@ mod one_history;
 mod own_devices;
 mod people;
 mod power;
+mod presence;
 mod receipts;
 mod recovery;
 #[cfg(feature = "mutants")]

@@ -80,3 +80,6 @@ ALTER TABLE conversations ADD COLUMN line_next BLOB;
 
 -- What the backup on the relay holds of things as they are (a contact, an outline, how a conversation is kept): SHA-256 of its key, SHA-256 of it.
 CREATE TABLE backed_up (item BLOB PRIMARY KEY, hash BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Presence (protocol rule 19): when this device last heard that somebody is there, in ms; only while the person tells it too.
+CREATE TABLE presence (address TEXT PRIMARY KEY, time INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -7,6 +7,7 @@ mod groups;
 mod joining;
 mod messages;
 mod people;
+mod presence;
 mod scheduled;
 mod typing;
 
@@ -25,6 +26,8 @@ use crate::io::CommandId;
 use crate::own_state::Change;
 
 pub(super) use devices::change_on_its_way;
+pub(super) use presence::PresenceRun;
+pub(crate) use presence::is_told as presence_is_told;
 pub(crate) use scheduled::views as scheduled;
 pub(super) use typing::TypingRun;
 pub(crate) use typing::is_told as typing_is_told;
@@ -92,6 +95,17 @@ impl State {
             Command::Typing { conversation, typing } => self.types(turn, id, &conversation, typing),
             Command::TellTyping { on } => {
                 self.tell_typing(turn, on)?;
+                self.done(turn, id, None);
+                Ok(Ok(()))
+            }
+            Command::Presence { here } => {
+                self.is_here(turn, here)?;
+                self.done(turn, id, None);
+                Ok(Ok(()))
+            }
+            Command::TellPresence { on } => {
+                self.set_presence_told(turn, on)?;
+                self.chose(turn, &Change::Presence(on))?;
                 self.done(turn, id, None);
                 Ok(Ok(()))
             }

@@ -45,6 +45,7 @@ impl State {
             messages::owe_receipt(turn.db, conversation.id, message.seq, 1)?;
         }
         self.drive_receipts(turn)?;
+        self.presence.joined(conversation.id, turn.now);
         self.own_devices_follow(turn, conversation.id)?;
         self.done(turn, command, Some(conversation.id));
         Ok(Ok(()))
@@ -105,6 +106,9 @@ impl State {
 
     /// Nothing of somebody who is blocked waits any more.
     pub(in crate::sync) fn set_blocked(&mut self, turn: &mut Turn<'_>, address: &Address, blocked: bool) -> Done {
+        if blocked {
+            self.hide_presence(turn, address)?;
+        }
         if let Some(mut contact) = contacts::get(turn.db, address)? {
             contact.blocked = blocked;
             contacts::put(turn.db, &contact)?;

@@ -127,7 +127,12 @@ impl State {
         Ok(())
     }
 
-    fn sealed_signal(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, what: Told) -> Done<Option<Bytes>> {
+    pub(super) fn sealed_signal(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        what: Told,
+    ) -> Done<Option<Bytes>> {
         let Some(signer) = self.me.as_ref().map(|me| me.signer.clone()) else { return Ok(None) };
         if !self.can_hear(turn, conversation)? {
             return Ok(None);
@@ -166,8 +171,9 @@ impl State {
         let own_leaf = group.own_leaf();
         let others = members.into_iter().filter(|member| member.leaf != own_leaf);
         let speakers = others.map(|member| {
-            let (address, signature_key) = (member.certificate.address.clone(), member.certificate.signature_key);
-            (member.leaf, Speaker { address, signature_key, heard: 0 })
+            let certificate = &*member.certificate;
+            let (account_key, signature_key) = (certificate.account_key, certificate.signature_key);
+            (member.leaf, Speaker { address: certificate.address.clone(), account_key, signature_key, heard: 0 })
         });
         let key = group.secret(&turn.mls, Derive::Signal, &conversation.relay)?;
         let hearing = Hearing { epoch, key, own_leaf, speakers: speakers.collect(), come: (turn.now, 0) };
@@ -185,19 +191,25 @@ impl State {
     ) -> Done {
         let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
         let is_here = route.lane == Lane::Logs && route.relay == conversation.relay && epoch == conversation.epoch;
-        let is_told = conversation.standing == Standing::Active && is_told(turn.db)?;
+        // Who doesn't tell isn't told.
+        let (typing, presence) = (is_told(turn.db)?, self.presence.is_on());
+        let is_told = conversation.standing == Standing::Active && (typing || presence);
         if !is_here || !is_told || !self.can_hear(turn, &conversation)? {
             return Ok(());
         }
         let Some(hearing) = self.typing.hearing.get_mut(&log) else { return Ok(()) };
-        let Ok((address, told)) = hearing.open(&conversation.relay, log, body, turn.now) else { return Ok(()) };
-        let is_own = self.me.as_ref().is_some_and(|me| me.address == *address);
-        if is_own || contacts::is_blocked(turn.db, address)? {
+        let Ok((speaker, told)) = hearing.open(&conversation.relay, log, body, turn.now) else { return Ok(()) };
+        let is_own = self.me.as_ref().is_some_and(|me| me.address == speaker.address);
+        if is_own || contacts::is_blocked(turn.db, &speaker.address)? {
             return Ok(());
         }
-        let from = address.to_string();
+        let from = speaker.address.to_string();
         match told {
-            Told::Typing => {
+            Told::Here | Told::Gone if presence => {
+                let who = (speaker.address.clone(), speaker.account_key, speaker.signature_key);
+                return self.hears_of(turn, log, who, told == Told::Here);
+            }
+            Told::Typing if typing => {
                 let until = turn.now.plus(LASTS_MS);
                 turn.wake_at(until);
                 if self.typing.writing.insert((log, from.clone()), until).is_none() {
@@ -205,7 +217,7 @@ impl State {
                 }
             }
             Told::Stopped => self.no_longer_types(turn, log, &from),
-            Told::Unknown => {}
+            Told::Typing | Told::Here | Told::Gone | Told::Unknown => {}
         }
         Ok(())
     }

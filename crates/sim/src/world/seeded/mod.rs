@@ -160,7 +160,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 10])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -255,7 +255,11 @@ impl Run {
                     self.queued.push(Transition::Advance(60_000));
                     self.at_once = true;
                 }
-                let command = Command::Typing { conversation, typing: self.chance.per_mille(800) };
+                let command = match self.chance.below(6) {
+                    0 | 1 => Command::Presence { here: self.chance.per_mille(700) },
+                    2 => Command::TellPresence { on: self.chance.per_mille(700) },
+                    _ => Command::Typing { conversation, typing: self.chance.per_mille(800) },
+                };
                 Some(Transition::Do { device, command })
             }
             _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
