@@ -160,7 +160,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 10])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
