@@ -363,6 +363,7 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "invite_links",
         "invite_secrets",
         "join_requests",
+        "join_requests_spent",
         "joins",
     ];
     super::own_state::forget(db, id)?;

@@ -1,7 +1,7 @@
 //! Invite links of groups, who asks to come in by one, and where this account has asked itself.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use wire::LogId;
+use wire::{LogId, UnixMillis};
 
 use super::{fixed, fixed_opt, int, uint};
 use crate::state::InviteLink;
@@ -69,6 +69,7 @@ pub(crate) struct JoinRequest {
     pub address: String,
     pub account_key: [u8; 32],
     pub link: [u8; 16],
+    /// When, by the clock of who asks, and not in the future of this device's.
     pub time: u64,
 }
 
@@ -106,6 +107,42 @@ pub(crate) fn requests(db: &Connection, id: Option<LogId>) -> rusqlite::Result<V
 pub(crate) fn remove_request(db: &Connection, id: LogId, address: &str) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM join_requests WHERE conversation = ?1 AND address = ?2")?
         .execute(params![id.0, address])?;
+    Ok(())
+}
+
+/// What an account has asked for up to this time was looked at. False if it was before, or the account was in the group since.
+pub(crate) fn spend(db: &Connection, id: LogId, account: &[u8; 32], asked: UnixMillis) -> rusqlite::Result<bool> {
+    let changed = db
+        .prepare_cached(
+            "INSERT INTO join_requests_spent VALUES (?1, ?2, ?3, 0) \
+             ON CONFLICT (conversation, account_key) DO UPDATE SET time = excluded.time \
+             WHERE time < excluded.time AND left < excluded.time",
+        )?
+        .execute(params![id.0, account, int(asked.0)])?;
+    Ok(changed > 0)
+}
+
+/// An account was in the group until this time: what it asked for before is over, and waits no more.
+pub(crate) fn has_left(db: &Connection, id: LogId, account: &[u8; 32], left: UnixMillis) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO join_requests_spent VALUES (?1, ?2, 0, ?3) \
+         ON CONFLICT (conversation, account_key) DO UPDATE SET left = max(left, excluded.left)",
+    )?
+    .execute(params![id.0, account, int(left.0)])?;
+    db.prepare_cached("DELETE FROM join_requests WHERE conversation = ?1 AND account_key = ?2 AND time <= ?3")?
+        .execute(params![id.0, account, int(left.0)])?;
+    Ok(())
+}
+
+/// True if an account was in the group after it had asked for something at this time.
+pub(crate) fn was_in_since(db: &Connection, id: LogId, account: &[u8; 32], asked: u64) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM join_requests_spent WHERE conversation = ?1 AND account_key = ?2 AND left >= ?3")?
+        .exists(params![id.0, account, int(asked)])
+}
+
+/// Forgets what is too old to be asked for in any case.
+pub(crate) fn forget_spent(db: &Connection, before: UnixMillis) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM join_requests_spent WHERE max(time, left) < ?1")?.execute([int(before.0)])?;
     Ok(())
 }
 

@@ -120,6 +120,7 @@ impl State {
             return Ok(Err(Refusal::Junk));
         };
         // From here on the author is known, whatever comes.
+        turn.commit_time = Some(wire::UnixMillis(body.sent));
         self.learn_chain(turn, conversation, entry, (body.head_seq, &body.head))?;
         let head = (body.head_seq, body.head.as_slice());
         self.compare_heads(turn, conversation, Some(entry.prev), head, author.address.as_str())?;
@@ -345,6 +346,7 @@ impl State {
         conversations::set_description(turn.db, id, &state.description)?;
         joins::set_links(turn.db, id, &state.links)?;
         let members: Vec<conversations::Member> = members.into_values().collect();
+        self.spend_requests_of_gone(turn, id, &members)?;
         conversations::set_members(turn.db, id, &members)?;
         joins::forget_answered(turn.db, id)?;
         self.conversation_changed(turn, id)

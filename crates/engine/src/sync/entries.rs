@@ -63,7 +63,7 @@ impl State {
             } else {
                 self.entry(turn, &conversation, before, &entry)?;
             }
-            turn.entry_time = None;
+            (turn.entry_time, turn.commit_time) = (None, None);
             match conversations::get(turn.db, log)? {
                 // Read again from an earlier place: what comes now is not in order.
                 Some(now) if now.is_followed() && now.cursor < conversation.cursor => return Ok(()),

@@ -53,7 +53,8 @@ pub(super) enum Intent {
     /// One way in less.
     RevokeLink { id: [u8; 16] },
     /// Bring an account in that has asked by a link; this one, whatever its address leads to.
-    Admit { member: String, account: [u8; 32], link: [u8; 16] },
+    /// It has asked at this time.
+    Admit { member: String, account: [u8; 32], link: [u8; 16], asked: u64 },
     /// Fresh own keys.
     Update,
     /// Carry out what others have asked for: to leave.

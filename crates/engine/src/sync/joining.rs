@@ -21,6 +21,8 @@ use crate::state::{ConversationState, InviteLink};
 const MAX_WAITING: usize = 256;
 /// A request is good for this time.
 const LIFE_MS: u64 = 7 * 86_400_000;
+/// Clocks are apart by so much at most, else nobody is added.
+const APART_MS: u64 = 3_600_000;
 
 /// What a link says now for who comes by it.
 pub(super) fn open_link<'s>(
@@ -116,6 +118,9 @@ impl State {
     /// Leaves a request with every device of who invites.
     fn ask_to_join(&mut self, turn: &mut Turn<'_>, link: &ReadLink, to: &Signed<AccountRecord>) -> Done {
         let Some(me) = &self.me else { return Ok(()) };
+        // Whoever was in it asks behind what they have seen of it, else their having left goes before (their clock may be behind).
+        let last = conversations::get(turn.db, link.log)?.map_or(0, |conversation| conversation.touched);
+        let time = turn.now.0.max(last.saturating_add(1).min(turn.now.0.saturating_add(APART_MS)));
         for device in to.active() {
             let mut ask = AskToJoin {
                 version: 1,
@@ -123,7 +128,7 @@ impl State {
                 secret: link.secret.to_vec().into(),
                 record: me.record.bytes().to_vec().into(),
                 device: me.device().0.to_vec().into(),
-                time: turn.now.0,
+                time,
                 signature: Vec::new().into(),
             };
             ask.signature = sign(&me.signer, Label::AskToJoin, &[&ask.parts(device.inbox)]).to_vec().into();
@@ -159,12 +164,7 @@ impl State {
         let age = turn.now.since(time).max(time.since(turn.now));
         let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
         let fits = conversation.standing == Standing::Active && conversation.kind == ConversationKind::Group;
-        let member = conversations::members(turn.db, log)?.iter().any(|m| m.address == record.address.as_str());
-        if !fits || member || age > LIFE_MS {
-            return Ok(());
-        }
-        let contact = contacts::get(turn.db, &record.address)?;
-        if contact.is_some_and(|contact| contact.blocked || contact.account_key != record.account_key) {
+        if !fits || age > LIFE_MS {
             return Ok(());
         }
         let id = link_id(log, &secret);
@@ -175,6 +175,16 @@ impl State {
             Err(_) if planted!(RevokedLinkWorks) => true,
             Err(_) => return Ok(()),
         };
+        // Whoever has left is not brought back by what they asked for before, however often the relay leaves that here.
+        joins::forget_spent(turn.db, UnixMillis(turn.now.0.saturating_sub(LIFE_MS)))?;
+        if !joins::spend(turn.db, log, &record.account_key, time)? {
+            return Ok(());
+        }
+        let member = conversations::members(turn.db, log)?.iter().any(|m| m.address == record.address.as_str());
+        let contact = contacts::get(turn.db, &record.address)?;
+        if member || contact.is_some_and(|contact| contact.blocked || contact.account_key != record.account_key) {
+            return Ok(());
+        }
         let waiting = joins::requests(turn.db, Some(log))?;
         let known = waiting.iter().any(|request| request.address == record.address.as_str());
         if !known && waiting.len() >= MAX_WAITING {
@@ -185,7 +195,7 @@ impl State {
             address: record.address.to_string(),
             account_key: record.account_key,
             link: id,
-            time: turn.now.0,
+            time: time.min(turn.now).0,
         };
         joins::put_request(turn.db, &request)?;
         if direct {
@@ -199,17 +209,32 @@ impl State {
         Ok(())
     }
 
+    /// What accounts that are no members any more have asked for until they left is void, on whichever device of a link's maker it comes in.
+    ///
+    /// When they left the author of the commit says and the relay says: the later of the two counts, so that neither alone can set it back.
+    pub(super) fn spend_requests_of_gone(&self, turn: &mut Turn<'_>, id: LogId, now: &[conversations::Member]) -> Done {
+        let latest = turn.now.plus(APART_MS);
+        let left = turn.entry_time.max(Some(turn.commit_time.unwrap_or(turn.now))).unwrap_or(turn.now).min(latest);
+        for member in conversations::members(turn.db, id)? {
+            if now.iter().all(|staying| staying.account_key != member.account_key) {
+                joins::has_left(turn.db, id, &member.account_key, left)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that somebody who has asked is to be added; the intent, if there was none for him.
     pub(super) fn admit(&mut self, turn: &mut Turn<'_>, request: &JoinRequest) -> Done<i64> {
         let id = request.conversation;
         for row in outbox::intents(turn.db, id)? {
-            if let Ok(Intent::Admit { member, .. }) = serde_json::from_slice(&row.intent)
+            if let Ok(Intent::Admit { member, asked, .. }) = serde_json::from_slice(&row.intent)
                 && member == request.address
+                && asked >= request.time
             {
                 return Ok(row.n);
             }
         }
         let (member, account, link) = (request.address.clone(), request.account_key, request.link);
-        self.intend(turn, id, &Intent::Admit { member, account, link }, 0)
+        self.intend(turn, id, &Intent::Admit { member, account, link, asked: request.time }, 0)
     }
 }

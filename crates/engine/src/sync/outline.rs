@@ -221,6 +221,8 @@ impl State {
                     outline.change.state = Some(after.encode());
                 }
             }
+            Intent::Admit { account, asked, .. }
+                if crate::db::joins::was_in_since(turn.db, conversation.id, account, *asked)? => {}
             Intent::Admit { member, link: id, .. } => {
                 if role < Role::Admin {
                     return Ok(Err(forbidden("add somebody to this group", "admins")));

@@ -17,6 +17,8 @@ pub(crate) struct Turn<'t> {
     pub(crate) now: UnixMillis,
     /// The log's time of the entry that is being processed.
     pub(crate) entry_time: Option<UnixMillis>,
+    /// When its author made it, if it is somebody else's commit: by the author's clock, and signed.
+    pub(crate) commit_time: Option<UnixMillis>,
     pub(crate) rng: ChaCha20Rng,
     outputs: Vec<Output>,
     touched: BTreeSet<LogId>,
@@ -30,6 +32,7 @@ impl<'t> Turn<'t> {
             mls: Provider::new(db, for_mls),
             now,
             entry_time: None,
+            commit_time: None,
             rng: own,
             outputs: Vec::new(),
             touched: BTreeSet::new(),

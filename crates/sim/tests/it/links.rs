@@ -192,6 +192,65 @@ fn a_link_that_ran_out_lets_nobody_in_whoever_asked_before() {
     assert!(story.conversations(2).is_empty() && story.conversations(4).is_empty());
 }
 
+/// A relay keeps what was left in inboxes, and can leave it there again.
+#[test]
+fn rule_6_whoever_has_left_is_not_brought_back_by_a_request_of_before() {
+    let mut story = Story::new(7, 4, 5);
+    let id = story.group(0, "walks", &[1]);
+    let (lets_in, asks) = (makes(&mut story, 0, &id, 0, true), makes(&mut story, 0, &id, 0, false));
+    story.does(Transition::Link { device: 4, by: 0 });
+    story.settles();
+    joins(&mut story, 2, &lets_in);
+    joins(&mut story, 3, &lets_in);
+    assert_eq!(members(&story, 1, "walks"), 4);
+    story.does(Transition::leave(2, &id));
+    story.settles();
+    story.does(Transition::remove(0, &id, &address(3)));
+    story.settles();
+    assert_eq!(members(&story, 1, "walks"), 2);
+    joins(&mut story, 2, &asks);
+    assert_eq!(requests(&story, 0), [address(2)]);
+    answers(&mut story, 0, &id, 2, false);
+    for _ in 0..3 {
+        story.world.deposits_again();
+        // That their invitations of then come again they hear of.
+        story.does(Transition::Settle);
+        assert_eq!(members(&story, 1, "walks"), 2, "a link is good, and nobody has asked again");
+        assert_eq!(requests(&story, 0), Vec::<String>::new());
+    }
+    // Who asks again comes in.
+    let link = lets_in.link.unwrap();
+    story.does(Transition::Do { device: 2, command: Command::Join { link } });
+    story.does(Transition::Settle);
+    assert_eq!(members(&story, 1, "walks"), 3);
+}
+
+/// The maker's other device was off when somebody asked, came and left.
+#[test]
+fn rule_6_a_request_that_comes_late_brings_back_nobody_who_has_left_since() {
+    let mut story = Story::new(8, 3, 4);
+    let id = story.group(0, "walks", &[1]);
+    story.does(Transition::Link { device: 3, by: 0 });
+    story.settles();
+    let link = makes(&mut story, 0, &id, 0, true).link.unwrap();
+    let away = |story: &mut Story, steps: u32| {
+        for _ in 0..steps {
+            story.does(Transition::CrashDevice(3));
+            story.steps(1);
+        }
+    };
+    away(&mut story, 1);
+    story.does(Transition::Do { device: 2, command: Command::Join { link } });
+    away(&mut story, 1_500);
+    assert_eq!(members(&story, 0, "walks"), 3);
+    story.does(Transition::Advance(60_000));
+    story.does(Transition::leave(2, &id));
+    away(&mut story, 1_500);
+    assert_eq!(members(&story, 0, "walks"), 2);
+    story.settles();
+    assert_eq!((members(&story, 0, "walks"), members(&story, 3, "walks")), (2, 2));
+}
+
 #[test]
 fn who_came_by_a_link_is_said_to_the_members() {
     let mut story = Story::new(6, 4, 4);

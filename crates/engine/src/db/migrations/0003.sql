@@ -83,3 +83,9 @@ CREATE TABLE backed_up (item BLOB PRIMARY KEY, hash BLOB NOT NULL) STRICT, WITHO
 
 -- Presence (protocol rule 19): when this device last heard that somebody is there, in ms; only while the person tells it too.
 CREATE TABLE presence (address TEXT PRIMARY KEY, time INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Requests to come in by a link that an account made (by its own clock, in ms) up to `time`, which were looked at, or up to `left`, when it was last
+-- in the group, say nothing more.
+CREATE TABLE join_requests_spent (
+  conversation BLOB NOT NULL, account_key BLOB NOT NULL, time INTEGER NOT NULL, left INTEGER NOT NULL, PRIMARY KEY (conversation, account_key)
+) STRICT, WITHOUT ROWID;
