@@ -239,6 +239,8 @@ pub enum Command {
     NameDevice { device: String, name: String },
     /// Takes a device out of the account and of every conversation.
     RevokeDevice { device: String },
+    /// Hands the role of certifying the others over to a device, which takes it once it is on. Naming the own device takes back what is on its way.
+    CertifyBy { device: String },
     /// The person has looked at who can read a conversation ([`Query::Who`]): what changes from now on is new to them.
     Look { conversation: String },
     /// The person has compared the safety number with the account's owner.

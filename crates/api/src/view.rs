@@ -262,6 +262,9 @@ pub struct Device {
     pub this: bool,
     /// It certifies the others.
     pub certifies: bool,
+    /// The role of certifying is on its way to it, and was not taken yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub takes_over: bool,
     /// What the own devices call it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,

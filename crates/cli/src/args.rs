@@ -660,6 +660,14 @@ pub enum Devices {
         #[arg(long, value_name = "DEVICE")]
         send: Option<String>,
     },
+    /// Have another device certify your others from now on; naming this one takes that back while it is on its way
+    Certify {
+        /// The first characters of its id
+        device: String,
+        /// Don't ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
     /// Take a device out of the account and of every conversation
     Revoke {
         /// The first characters of its id

@@ -134,6 +134,12 @@ pub(crate) enum Deposit {
     /// Here is what I know, for another device of the same account.
     #[n(3)]
     History(#[n(0)] Box<HistoryOffer>),
+    /// Certify the others from now on, for another device of the same account.
+    #[n(4)]
+    HandOver(#[n(0)] Box<HandOver>),
+    /// A list of the account's devices, for another device of the same account.
+    #[n(5)]
+    Record(#[n(0)] ByteVec),
 }
 
 /// An invitation to one device.
@@ -269,6 +275,39 @@ impl HistoryOffer {
     }
 }
 
+/// The device that certifies hands that over: the account's key, with the list of devices that the next version goes on from.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct HandOver {
+    #[n(0)]
+    pub version: u8,
+    /// The seed of the account's key (Ed25519, RFC 8032).
+    #[n(1)]
+    pub seed: ByteVec,
+    #[n(2)]
+    pub record: ByteVec,
+    /// The device that hands over.
+    #[n(3)]
+    pub device: ByteVec,
+    #[n(4)]
+    pub time: u64,
+    #[n(5)]
+    pub signature: ByteVec,
+}
+
+impl HandOver {
+    /// What the device signs, bound to the addressee's inbox.
+    pub(crate) fn parts(&self, inbox: LogId) -> Vec<u8> {
+        signing_input("hand over", &[&inbox.0, &self.seed, &self.record, &self.device, &self.time.to_be_bytes()])
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut *self.seed);
+    }
+}
+
 /// What a new device gets once the commit that adds it has won; kept beside the pending commit.
 #[derive(Clone, Encode, Decode)]
 #[cbor(map)]
@@ -354,6 +393,22 @@ mod tests {
             asked: Some(vec![4].into()),
             asked_in: Some(vec![5; 16].into()),
         }
+    }
+
+    #[test]
+    fn what_hands_the_role_over_has_these_bytes() {
+        let hex = |deposit: &Deposit| data_encoding::HEXLOWER.encode(&encode(deposit));
+        let offer = HandOver {
+            version: 1,
+            seed: vec![2; 4].into(),
+            record: vec![3; 2].into(),
+            device: vec![4; 2].into(),
+            time: 5,
+            signature: vec![6; 2].into(),
+        };
+        let bytes = "820481a6000101440202020202420303034204040405054206 06".replace(' ', "");
+        assert_eq!(hex(&Deposit::HandOver(Box::new(offer))), bytes);
+        assert_eq!(hex(&Deposit::Record(vec![7; 2].into())), "820581420707");
     }
 
     #[test]

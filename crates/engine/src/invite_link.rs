@@ -230,6 +230,7 @@ mod tests {
             version: 1,
             predecessor: wire::RecordHash([0; 32]),
             devices: vec![device],
+            certifier: None,
         };
         (record.sign(&account), signer)
     }

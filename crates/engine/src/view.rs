@@ -186,15 +186,16 @@ fn message_id(text: &str) -> Result<[u8; 32], Problem> {
 }
 
 fn devices(db: &Connection, me: &Me) -> rusqlite::Result<Vec<api::Device>> {
-    // The account's first device certifies the others; behind a restore the one that it was restored on.
-    let first =
-        if me.certifies() { Some(me.device()) } else { me.record.active().next().map(|d| d.certificate.device) };
+    // As long as no list has named one, it is the first; behind a restore by an earlier version the one that it was restored on.
+    let is_unsaid = me.record.certifier.is_none() && me.certifies();
+    let first = if is_unsaid { Some(me.device()) } else { me.record.certifying() };
     let view = |device: &wire::Device| {
         let id = device.certificate.device;
         Ok(api::Device {
             id: id.to_string(),
             this: id == me.device(),
             certifies: Some(id) == first,
+            takes_over: me.hands_over() == Some(id),
             name: own_state::name_of_device(db, id)?,
             added: device.added.0,
             revoked: device.revoked.map(|time| time.0),

@@ -129,6 +129,8 @@ pub struct AccountRecord {
     pub predecessor: RecordHash,
     /// All devices, revoked ones too.
     pub devices: Vec<Device>,
+    /// The device that holds the account key and certifies the others; `None` until the role was handed over for the first time.
+    pub certifier: Option<DeviceId>,
 }
 
 impl AccountRecord {
@@ -150,6 +152,7 @@ impl AccountRecord {
                     revoked_ms: device.revoked.map_or(0, |time| time.0),
                 })
                 .collect(),
+            certifier: self.certifier.map(|device| Bytes::copy_from_slice(&device.0)).unwrap_or_default(),
         };
         Signed::seal(self, payload.encode_to_vec(), account, Label::AccountRecord)
     }
@@ -157,6 +160,11 @@ impl AccountRecord {
     /// The device of this id, revoked or not.
     pub fn device(&self, id: DeviceId) -> Option<&Device> {
         self.devices.iter().find(|device| device.certificate.device == id)
+    }
+
+    /// The device that certifies the others, as far as the record says: the one that it names, else the oldest that is not revoked.
+    pub fn certifying(&self) -> Option<DeviceId> {
+        self.certifier.or_else(|| self.active().next().map(|device| device.certificate.device))
     }
 
     /// The devices that are not revoked.
@@ -204,7 +212,15 @@ impl Signed<AccountRecord> {
         if raw.version == 0 || (raw.version == 1) != (predecessor == RecordHash::default()) {
             return Err(RecordError::Field("version"));
         }
-        Ok(Self::verified(AccountRecord { address, account_key, version: raw.version, predecessor, devices }, bytes))
+        let certifier = match raw.certifier.as_ref() {
+            [] => None,
+            id => Some(DeviceId(id.try_into().map_err(|_| RecordError::Field("certifier"))?)),
+        };
+        let record = AccountRecord { address, account_key, version: raw.version, predecessor, devices, certifier };
+        if certifier.is_some_and(|id| record.active().all(|device| device.certificate.device != id)) {
+            return Err(RecordError::Field("certifier"));
+        }
+        Ok(Self::verified(record, bytes))
     }
 
     /// The hash that the next version names as its predecessor.
@@ -279,7 +295,25 @@ mod tests {
             version: 1,
             predecessor: RecordHash::default(),
             devices,
+            certifier: None,
         }
+    }
+
+    #[test]
+    fn who_certifies_is_a_device_that_is_listed_and_not_revoked() {
+        let account = SigningKey::from_bytes(&[1; 32]);
+        let (one, mut other) = (device(&account, "alice@relay.example", 2), device(&account, "alice@relay.example", 3));
+        let named = |devices: &[Device], id: u8| {
+            let certifier = Some(DeviceId([id; 16]));
+            let signed = AccountRecord { certifier, ..record(&account, devices.to_vec()) }.sign(&account);
+            Signed::<AccountRecord>::parse(signed.bytes().clone()).map(|record| record.certifying())
+        };
+        let both = [one.clone(), other.clone()];
+        assert_eq!(record(&account, both.to_vec()).certifying(), Some(DeviceId([2; 16])));
+        assert_eq!(named(&both, 3), Ok(Some(DeviceId([3; 16]))));
+        assert_eq!(named(&both, 4), Err(RecordError::Field("certifier")));
+        other.revoked = Some(UnixMillis(5));
+        assert_eq!(named(&[one, other], 3), Err(RecordError::Field("certifier")));
     }
 
     #[test]

@@ -38,11 +38,13 @@ pub enum Label {
     Signal,
     /// The account key signs that it puts a record at a relay, where no device of the account is left to do so.
     PutRecord,
+    /// The device key signs that it hands the role of the certifying device over to another one of its account.
+    HandOver,
 }
 
 impl Label {
     /// Every label, for the table of vectors.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::DeviceCertificate,
         Self::AccountRecord,
         Self::Authenticate,
@@ -57,6 +59,7 @@ impl Label {
         Self::History,
         Self::Signal,
         Self::PutRecord,
+        Self::HandOver,
     ];
 
     /// The label as it is signed.
@@ -76,6 +79,7 @@ impl Label {
             Self::History => "transom v1 history",
             Self::Signal => "transom v1 signal",
             Self::PutRecord => "transom v1 put record",
+            Self::HandOver => "transom v1 hand over",
         }
     }
 }

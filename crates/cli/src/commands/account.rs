@@ -84,6 +84,7 @@ pub fn devices(session: &mut Session<'_>) -> Result<(), Problem> {
         what.push(format!("added {}", lines.time(device.added)));
         what.extend(device.this.then(|| "this one".into()));
         what.extend(device.certifies.then(|| "certifies the others".into()));
+        what.extend(device.takes_over.then(|| "is to certify the others".into()));
         what.extend(device.revoked.map(|time| format!("revoked {}", lines.time(time))));
         terminal.line(format!("{}  {}", terminal.paint(Paint::Strong, short_id(&device.id)), what.join(" · ")));
     }
@@ -212,6 +213,25 @@ pub fn revoke(session: &mut Session<'_>, device: &str, yes: bool) -> Result<(), 
     let (id, short) = (device.id.clone(), short_id(&device.id).to_owned());
     session.run("Revoking the device", Command::RevokeDevice { device: id })?;
     done(session, &format!("Revoked. The device {short} reads nothing from now on."));
+    Ok(())
+}
+
+/// Hands the role of certifying over, or takes back what is on its way.
+pub fn certify(session: &mut Session<'_>, device: &str, yes: bool) -> Result<(), Problem> {
+    session.account()?;
+    session.freshen();
+    let device = named_device(session, device)?;
+    let (id, short) = (device.id.clone(), short_id(&device.id).to_owned());
+    if !device.this {
+        let question = "Hand it over? From then on that device alone lets others in and revokes them, this one too.";
+        consent(session, yes, question)?;
+    }
+    session.run("Handing over", Command::CertifyBy { device: id })?;
+    let text = match device.this {
+        true => "Taken back. This device certifies your others.".to_owned(),
+        false => format!("On its way: the device {short} certifies your others as soon as it is on and has taken it."),
+    };
+    done(session, &text);
     Ok(())
 }
 

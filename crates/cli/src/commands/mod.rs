@@ -109,6 +109,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         Command::Devices(Devices::History { send: None }) => history::list(session),
         Command::Devices(Devices::History { send: Some(device) }) => history::send(session, device),
         Command::Devices(Devices::Revoke { device, yes }) => account::revoke(session, device, *yes),
+        Command::Devices(Devices::Certify { device, yes }) => account::certify(session, device, *yes),
         Command::Who { conversation } => who::who(session, conversation),
         Command::Verify { address, confirm, accept_new } => account::verify(session, address, *confirm, *accept_new),
         // Handled before: they need no session.

@@ -36,6 +36,7 @@ transcripts! {
     accounts,
     arrangements,
     backups,
+    certify,
     content,
     conversation,
     devices,

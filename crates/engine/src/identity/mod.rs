@@ -36,6 +36,9 @@ struct Stored {
     /// The newest record is known to be at the relay.
     published: bool,
     inbox_cursor: u64,
+    /// The device that the role is being handed over to: until it has taken it, or the person takes it back, nobody certifies.
+    #[serde(default)]
+    hands_over: Option<[u8; 16]>,
 }
 
 /// This device's identity, read from the database once.
@@ -71,6 +74,7 @@ impl NewDevice {
                 registered: false,
                 published: false,
                 inbox_cursor: 0,
+                hands_over: None,
             },
         }
     }
@@ -120,6 +124,7 @@ impl NewDevice {
             version: 1,
             predecessor: RecordHash::default(),
             devices: vec![device],
+            certifier: None,
         }
         .sign(&account);
         self.stored.record = record.bytes().to_vec();
@@ -160,6 +165,7 @@ impl NewDevice {
             next.devices.iter_mut().filter(|device| device.revoked.is_none()).for_each(|d| d.revoked = Some(now));
         }
         next.devices.push(self.certify(account, &before.address, &crate::mls::SUITES, now));
+        next.certifier = Some(self.id());
         let record = next.sign(account);
         self.stored.account_seed = Some(account.to_bytes());
         self.stored.record = record.bytes().to_vec();
@@ -283,7 +289,8 @@ impl Me {
     }
 
     fn account(&self) -> Option<SigningKey> {
-        self.stored.account_seed.as_ref().map(SigningKey::from_bytes)
+        let seed = self.stored.account_seed.as_ref().filter(|_| self.stored.hands_over.is_none());
+        seed.map(SigningKey::from_bytes)
     }
 
     /// The next version of the own record with a device more; `None` if this device does not certify.
@@ -346,8 +353,43 @@ impl Me {
             self.stored.record = record.bytes().to_vec();
             self.stored.published = true;
             self.record = record;
+            // Whoever it names holds the account's key: it has signed this.
+            if self.record.certifier.is_some_and(|device| device != self.device()) {
+                self.stored.account_seed.zeroize();
+                self.stored.account_seed = None;
+            }
+            if self.record.certifier.is_some() {
+                self.stored.hands_over = None;
+            }
         }
         newer
+    }
+
+    /// The device that the role is being handed over to.
+    pub(crate) fn hands_over(&self) -> Option<DeviceId> {
+        self.stored.hands_over.map(DeviceId)
+    }
+
+    pub(crate) fn begin_hand_over(&mut self, to: DeviceId) {
+        self.stored.hands_over = Some(to.0);
+    }
+
+    /// The next version of the own record, which says that this device certifies; `None` if that is not the account's key.
+    pub(crate) fn certified_by_this(&self, seed: &[u8; 32]) -> Option<Signed<AccountRecord>> {
+        let account = SigningKey::from_bytes(seed);
+        let mut next = self.successor();
+        next.certifier = Some(self.device());
+        (account.verifying_key().to_bytes() == next.account_key).then(|| next.sign(&account))
+    }
+
+    /// The relay has the record that says so: this device certifies from now on.
+    pub(crate) fn take_role(&mut self, seed: [u8; 32], record: Signed<AccountRecord>) {
+        self.stored.account_seed = Some(seed);
+        self.stored.hands_over = None;
+        if record.version >= self.record.version {
+            self.adopt(record);
+            self.stored.published = true;
+        }
     }
 
     /// Opens what was sealed to this device's inbox.

@@ -187,7 +187,7 @@ impl State {
                 self.subscribe_inbox(turn)?;
                 self.publish_record(turn);
                 self.count_key_packages(turn);
-                Ok(())
+                self.look_at_role(turn)
             }
             Err(Rejection::Lost) => Ok(()),
             Err(Rejection::Refused(error)) if error.code.is_transient() => {
@@ -303,6 +303,7 @@ impl State {
             return Ok(());
         }
         self.publish_record(turn);
+        self.drive_role(turn)?;
         if let Some(at) = self.account.inbox_again {
             if at <= turn.now {
                 self.account.inbox_again = None;
@@ -455,7 +456,7 @@ impl State {
             if let Ok(Response::Record(record)) = result {
                 self.see_record(turn, &record, true)?;
             }
-            return Ok(());
+            return self.report_caught_up(turn);
         };
         match result {
             Ok(Response::Record(record)) if record == *me.record.bytes() => {
@@ -583,6 +584,8 @@ impl State {
                 Ok(Deposit::Rejoin(rejoin)) => self.on_rejoin(turn, *rejoin)?,
                 Ok(Deposit::AskToJoin(ask)) => self.on_ask_to_join(turn, &ask)?,
                 Ok(Deposit::History(offer)) => self.on_history_offer(turn, &offer)?,
+                Ok(Deposit::HandOver(offer)) => self.on_hand_over(turn, &offer)?,
+                Ok(Deposit::Record(record)) => self.on_own_record(turn, &record)?,
                 Err(_) => {}
             }
         }

@@ -210,10 +210,11 @@ impl State {
                 return Ok(Err(Problem::new(
                     Kind::Forbidden,
                     "This device can't let others in.",
-                    "Only the device that made the account certifies other devices.",
-                    "Enter the code there.",
+                    "Only the device that certifies does.",
+                    "Enter the code there (devices list says which one it is).",
                 )));
             }
+            Some(me) if me.hands_over().is_some() => return Ok(Err(super::role::on_its_way())),
             Some(_) => {}
         }
         let (relay, secret) = match parse_code(text) {

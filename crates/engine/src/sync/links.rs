@@ -391,7 +391,9 @@ impl State {
     pub(super) fn report_caught_up(&mut self, turn: &mut Turn<'_>) -> Done {
         // What goes out is nothing that waits to be fetched.
         let fetching = self.moving.values().any(|moving| !matches!(moving, super::Moving::Upload { .. }));
-        if self.account.reported_caught_up || !self.account.inbox_caught_up || fetching {
+        // Who certifies is settled before one says that all is known.
+        let asking = self.asked.values().any(|ask| matches!(ask, Ask::TakeRole | Ask::LookUpSelf));
+        if self.account.reported_caught_up || !self.account.inbox_caught_up || fetching || asking {
             return Ok(());
         }
         for conversation in conversations::all(turn.db)? {

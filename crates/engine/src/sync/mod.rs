@@ -29,6 +29,7 @@ mod recovery;
 mod rejoin;
 mod resolve;
 mod restored;
+mod role;
 mod shelf;
 mod story;
 mod succession;
@@ -203,6 +204,8 @@ enum Ask {
         row: i64,
     },
     LookUpSelf,
+    /// The list of devices that says that this one certifies.
+    TakeRole,
     /// Who has made a link that this account follows.
     JoinLookUp {
         log: LogId,
@@ -361,6 +364,7 @@ impl State {
             Ask::PutKeyPackages { references } => self.on_key_packages_put(turn, references, result),
             Ask::PutRecord { version } => self.on_record_put(turn, version, result),
             Ask::LookUpSelf => self.on_self_looked_up(turn, result),
+            Ask::TakeRole => self.on_role_taken(turn, result),
             Ask::Open { epochs, relay } => self.on_opened(turn, &relay, epochs, result),
             Ask::Read { log, epoch, from } => self.on_read(turn, log, epoch, from, result),
             Ask::ReadInbox => self.on_inbox_read(turn, result),

@@ -405,7 +405,7 @@ fn is_of(record: &Signed<AccountRecord>, account: &SigningKey, address: &Address
 fn preview(backup: &Backup, address: &Address, base: &Signed<AccountRecord>, keep: bool) -> RestorePreview {
     let items = || backup.chunks.iter().flat_map(|chunk| &chunk.items);
     let comes_back = |item: &&Item| matches!(item, Item::Conversation(c) if db::outlines::comes_back(c, keep));
-    let first = base.active().next().map(|first| first.certificate.device);
+    let first = base.certifying();
     RestorePreview {
         address: address.to_string(),
         made: backup.head.made,
@@ -417,6 +417,7 @@ fn preview(backup: &Backup, address: &Address, base: &Signed<AccountRecord>, kee
                 id: device.certificate.device.to_string(),
                 this: false,
                 certifies: first == Some(device.certificate.device),
+                takes_over: false,
                 name: String::new(),
                 added: device.added.0,
                 revoked: None,

@@ -471,6 +471,7 @@ mod tests {
             version,
             predecessor,
             devices: devices.collect(),
+            certifier: None,
         }
         .sign(&key(account))
     }

@@ -20,6 +20,7 @@ mod recovery;
 mod rejoin;
 mod replay;
 mod restored;
+mod role;
 mod shelf;
 mod shim;
 #[cfg(feature = "mutants")]

@@ -232,6 +232,7 @@ pub fn signed() -> Vec<(&'static str, Bytes)> {
             version,
             predecessor,
             devices,
+            certifier: None,
         }
         .sign(&account)
     };

@@ -29,12 +29,15 @@ impl State {
                 "Do it on another device of yours.",
             )));
         }
+        if me.hands_over().is_some() {
+            return Ok(Err(crate::sync::role::on_its_way()));
+        }
         if me.revoke_device(device, now).is_none() {
             return Ok(Err(Problem::new(
                 Kind::Forbidden,
                 "This device can't revoke others.",
-                "Only the device that made the account does.",
-                "Do it there.",
+                "Only the device that certifies does.",
+                "Do it there (devices list says which one it is).",
             )));
         }
         me.save(turn.db)?;
@@ -42,6 +45,13 @@ impl State {
         self.wait(command, WaitFor { by_hand: true, ..Default::default() });
         self.publish_record(turn);
         Ok(Ok(()))
+    }
+
+    pub(super) fn certify(&mut self, turn: &mut Turn<'_>, command: CommandId, prefix: &str) -> Tried {
+        match own_device(self.me_ref()?, prefix) {
+            Ok(device) => self.hand_over(turn, command, device),
+            Err(problem) => Ok(Err(problem)),
+        }
     }
 
     pub(super) fn name_device(&mut self, turn: &mut Turn<'_>, command: CommandId, prefix: &str, name: &str) -> Tried {

@@ -84,6 +84,7 @@ impl State {
             Command::RelayBackups { daily } => self.relay_backups(turn, id, daily),
             Command::NameDevice { device, name } => self.name_device(turn, id, &device, &name),
             Command::RevokeDevice { device } => self.revoke(turn, id, &device),
+            Command::CertifyBy { device } => self.certify(turn, id, &device),
             Command::Send { conversation, text, reply_to, preview, stays, view_once } => {
                 let beside = (reply_to.as_deref(), preview.as_ref(), stays, view_once);
                 self.send(turn, id, &conversation, &text, beside)

@@ -319,7 +319,7 @@ impl Account {
     pub fn sign(&self, version: u64, predecessor: RecordHash, devices: Vec<Device>) -> Signed<AccountRecord> {
         let address = self.address.parse().unwrap();
         let account_key = self.key.verifying_key().to_bytes();
-        AccountRecord { address, account_key, version, predecessor, devices }.sign(&self.key)
+        AccountRecord { address, account_key, version, predecessor, devices, certifier: None }.sign(&self.key)
     }
 
     pub fn authenticate(&self, nonce: Nonce, device: u8) -> Request {

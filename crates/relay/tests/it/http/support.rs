@@ -300,6 +300,7 @@ impl Account {
             version,
             predecessor,
             devices: vec![device],
+            certifier: None,
         };
         record.sign(&self.key)
     }
