@@ -78,7 +78,14 @@ pub(super) fn record_of_nobody(seed: &[u8; 32], name: &RelayName) -> Bytes {
         revoked: None,
     };
     let devices = vec![device];
-    let record = AccountRecord { address, account_key, version: 1, predecessor: RecordHash::default(), devices };
+    let record = AccountRecord {
+        address,
+        account_key,
+        version: 1,
+        predecessor: RecordHash::default(),
+        devices,
+        certifier: None,
+    };
     record.sign(&key).bytes().clone()
 }
 
