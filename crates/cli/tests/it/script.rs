@@ -224,12 +224,14 @@ impl Stage {
     }
 }
 
-/// Events of `watch --json` and of transfers whose number hangs on how fast things are, and the one that says that what was shown is marked as read.
-const EVENTS_LEFT_OUT: [&str; 4] = [
+/// Events of `watch --json` and of transfers whose number hangs on how fast things are, and those that say that what was shown is
+/// marked as read: what a person asks for is command 0.
+const EVENTS_LEFT_OUT: [&str; 5] = [
     r#""event":"connection","#,
     r#""event":"conversation","#,
     r#""state":"under_way","#,
     r#""event":"done","command":1"#,
+    r#""event":"done","command":2"#,
 ];
 
 /// The text of a field of a line of JSON.
