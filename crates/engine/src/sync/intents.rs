@@ -447,6 +447,7 @@ impl State {
             // Won: the entry itself comes with the log, behind all that precedes it, and only then is it merged.
             Ok(_) => {
                 run.ended = true;
+                run.refusals = 0;
                 if planted!(DoubleMerge) {
                     self.with_group(turn, log, |_, turn, group| Ok(group.merge_staged(&turn.mls)?))?;
                 }
@@ -473,11 +474,7 @@ impl State {
                             self.intent_impossible(turn, &conversation, pending.intent, &problem)?;
                         }
                     }
-                    _ => {
-                        let pause = error.retry_after_ms.max(500);
-                        run.pause_until = turn.now.plus(pause);
-                        turn.wake_at(turn.now.plus(pause));
-                    }
+                    _ => self.pause(turn, log, "A change", &error)?,
                 }
             }
         }

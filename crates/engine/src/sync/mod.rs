@@ -134,8 +134,10 @@ struct LogRun {
     pipe: u32,
     refused: bool,
     commit_in_flight: bool,
-    /// Not before this time, after a refusal that said so.
+    /// Not before this time, after a refusal.
     pause_until: UnixMillis,
+    /// Refusals in a row that nothing here can do anything about.
+    refusals: u32,
     /// No new commit before this time: the relay was restored, and takes only those that it has lost.
     commits_after: UnixMillis,
     /// A hole was seen behind this entry, and a page is asked for that tells what is there.

@@ -15,6 +15,9 @@ use crate::mls::{Group, MlsError};
 /// Appends in flight of one connection to one log (protocol rule 4).
 pub(super) const WINDOW: usize = 16;
 
+/// Refusals in a row, over some seven seconds, after which a person hears of them.
+const REFUSALS_TO_TELL: u32 = 4;
+
 /// What became of encrypting a row.
 enum Sealing {
     Sealed(Sealed),
@@ -205,6 +208,9 @@ impl State {
         }
         match result {
             Ok(Response::Appended { seq, time, stamp }) => {
+                if let Some(run) = self.logs.get_mut(&log) {
+                    run.refusals = 0;
+                }
                 if let Some(message) = message {
                     // Sent again because an answer was lost, it stands twice in the log, and the first counts: where the log
                     // has shown it already, the answer to the second says nothing.
@@ -266,12 +272,29 @@ impl State {
             Code::StaleEpoch => run.ended = true,
             Code::Aborted | Code::TooLarge | Code::Malformed => {}
             Code::NotOpened => run.opened = None,
-            _ => {
-                let pause = error.retry_after_ms.max(500);
-                run.pause_until = turn.now.plus(pause);
-                turn.wake_at(turn.now.plus(pause));
-            }
+            _ => self.pause(turn, log, "What you wrote", error)?,
         }
+        Ok(())
+    }
+
+    /// A relay does not take what belongs into a log, and does not say what could be done about it: the same is asked again when it
+    /// says, or else after a while, longer each time. A person hears of it when it doesn't pass.
+    pub(super) fn pause(&mut self, turn: &mut Turn<'_>, log: LogId, what: &str, error: &wire::Error) -> Done {
+        let Some(run) = self.logs.get_mut(&log) else { return Ok(()) };
+        let own = (500_u64 << run.refusals.min(7)).min(60_000);
+        run.refusals = run.refusals.saturating_add(1);
+        run.pause_until = turn.now.plus(error.retry_after_ms.max(own));
+        turn.wake_at(run.pause_until);
+        if run.refusals != REFUSALS_TO_TELL || error.code.is_transient() {
+            return Ok(());
+        }
+        let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
+        let mut problem = super::account::refusal(
+            &format!("{what} in “{}” waits: {} does not take it.", conversation.name, conversation.relay),
+            error,
+        );
+        problem.next = "It is tried again by itself. Ask the operator of the relay if it stays so.".into();
+        turn.event(Event::Notice { conversation: Some(log.to_string()), problem });
         Ok(())
     }
 

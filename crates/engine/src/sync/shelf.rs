@@ -365,7 +365,11 @@ impl State {
                 self.shelf.commands.push((command, since));
             }
         }
-        if self.shelf.commands.is_empty() { Ok(()) } else { self.begin_set(turn, &mut kept) }
+        if self.shelf.commands.is_empty() {
+            return Ok(());
+        }
+        self.begin_set(turn, &mut kept)?;
+        self.drive_shelf(turn)
     }
 
     /// The relay does not take a part of a backup, and never will.

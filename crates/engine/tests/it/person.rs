@@ -27,8 +27,9 @@ pub struct Person {
     engine: Engine,
     rng: ChaCha20Rng,
     pub now: UnixMillis,
-    /// Refused once; what is asked again then gets no answer.
+    /// Refused so often; what is asked again then gets no answer.
     pub refuse: Option<(At, wire::Error)>,
+    pub refuse_at_most: usize,
     pub refusals: usize,
     /// The next message is taken, and the answer lost with the connection.
     pub lose_the_next_answer: bool,
@@ -53,6 +54,7 @@ impl Person {
             rng,
             now: NOW,
             refuse: None,
+            refuse_at_most: 1,
             refusals: 0,
             lose_the_next_answer: false,
             entries: Vec::new(),
@@ -169,7 +171,7 @@ impl Person {
         };
         if let Some((_, error)) = self.refuse.as_ref().filter(|(refused, _)| at == Some(*refused)) {
             self.refusals += 1;
-            return (self.refusals == 1).then(|| Err(Rejection::Refused(error.clone())));
+            return (self.refusals <= self.refuse_at_most).then(|| Err(Rejection::Refused(error.clone())));
         }
         let head = self.entries.last().map_or(Seq(0), |last| last.seq);
         Some(Ok(match request {

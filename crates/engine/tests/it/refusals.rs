@@ -98,3 +98,27 @@ fn rule_11_every_refusal_reads_as_committed() {
         assert_eq!(renewed.len(), committed.len(), "TRANSCRIPTS=overwrite renews the snapshot");
     }
 }
+
+#[test]
+fn rule_11_what_a_relay_never_takes_is_asked_ever_more_seldom_and_said_once() {
+    let mut person = Person::new("refusals ever more seldom");
+    person.refuse = Some((At::Sending, wire::Error::new(Code::Refused, "the relay does not take this")));
+    person.refuse_at_most = usize::MAX;
+    person.registers();
+    let group = person.makes_group();
+    person.command(send(&group));
+    let mut asked = vec![person.now.0];
+    while asked.len() < 12 {
+        let at = person.wake.take().expect("it is tried again by itself");
+        let before = person.refusals;
+        person.wakes(at);
+        if person.refusals > before {
+            asked.push(person.now.0);
+        }
+    }
+    let pauses: Vec<u64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses[..8], [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]);
+    assert_eq!(pauses.last(), Some(&60_000));
+    assert_eq!(person.read.len(), 1, "{:?}", person.read);
+    assert!(person.read[0].contains("waits") && person.read[0].contains("does not take this"), "{:?}", person.read);
+}
