@@ -686,6 +686,8 @@ pub enum Passphrase {
     Change,
     /// Keep the profile without a passphrase
     Remove,
+    /// Close the profile wherever it is open: `transom watch` shows nothing until it gets the passphrase
+    Lock,
 }
 
 impl Command {

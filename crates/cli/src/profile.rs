@@ -15,6 +15,10 @@ use crate::terminal::{Terminal, Wait};
 
 /// How long a second process waits for the first.
 const WAIT_FOR_OTHER: Duration = Duration::from_secs(10);
+/// While this file is in a profile's directory, whoever has the profile open closes it.
+const LOCK_NOW: &str = "lock-now";
+/// How often a program with a protected profile looks whether it is to close it.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A profile that belongs to this process until it is dropped.
 pub struct Profile {
@@ -42,8 +46,16 @@ impl Profile {
         let mut file = match file.try_lock() {
             Ok(()) => file,
             Err(std::fs::TryLockError::Error(error)) => return Err(cannot(error)),
-            Err(std::fs::TryLockError::WouldBlock) => wait_for_other(args, terminal, file, &path)?,
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let holder = holder(&path);
+                if !terminal.json {
+                    terminal.note(format!("The profile is in use by {holder}; waiting for it …"));
+                }
+                wait_for_other(args, file).ok_or_else(|| in_use(args, &holder))?
+            }
         };
+        // Of one who asked and died before it was done.
+        let _ = std::fs::remove_file(directory.join(LOCK_NOW));
         // Who holds it, for others to read; the lock itself is the system's and ends with the process.
         let holder = format!("{} {}\n", std::process::id(), args.command.words());
         file.rewind()
@@ -54,24 +66,62 @@ impl Profile {
     }
 }
 
-fn wait_for_other(args: &Args, terminal: &Terminal, file: File, path: &Path) -> Result<File, Problem> {
-    let holder = holder(path);
-    if !terminal.json {
-        terminal.note(format!("The profile is in use by {holder}; waiting for it …"));
+/// Closes a profile that a passphrase protects, whoever has it open. Answers with who had.
+pub fn lock(args: &Args) -> Result<Option<String>, Problem> {
+    let directory = directory(args)?;
+    if !client::is_protected(&directory).map_err(|error| open_problem(&error, &args.profile))? {
+        return Err(Problem::new(
+            Kind::Usage,
+            format!("The profile '{}' has no passphrase.", args.profile),
+            "Nothing would keep anybody from opening it again.",
+            "Set one first: transom passphrase set",
+        ));
     }
+    let cannot = |error: std::io::Error| {
+        Problem::new(Kind::Local, "The profile can't be locked.", format!("{error}."), "End the programs that use it.")
+    };
+    let path = directory.join("lock");
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => return Err(cannot(error)),
+        Err(std::fs::TryLockError::WouldBlock) => {}
+    }
+    let holder = holder(&path);
+    let ask = directory.join(LOCK_NOW);
+    File::create(&ask).map_err(cannot)?;
+    let closed = wait_for_other(args, file);
+    let _ = std::fs::remove_file(&ask);
+    if closed.is_none() { Err(in_use(args, &holder)) } else { Ok(Some(holder)) }
+}
+
+/// Calls `then` once somebody wants the profile in `directory` closed.
+pub fn when_to_lock(directory: &Path, then: impl FnOnce() + Send + 'static) {
+    let ask = directory.join(LOCK_NOW);
+    std::thread::spawn(move || {
+        while !ask.exists() {
+            std::thread::sleep(LOOK);
+        }
+        then();
+    });
+}
+
+/// The lock once the other process has given it up; `None` if it does not.
+fn wait_for_other(args: &Args, file: File) -> Option<File> {
     let wait = args.timeout.map_or(WAIT_FOR_OTHER, |timeout| timeout.min(WAIT_FOR_OTHER));
     let (done, waiting) = mpsc::channel();
     // A thread that may wait for ever costs nothing: the process ends without asking it.
     std::thread::spawn(move || done.send(file.lock().map(|()| file)));
-    match waiting.recv_timeout(wait) {
-        Ok(Ok(file)) => Ok(file),
-        _ => Err(Problem::new(
-            Kind::Local,
-            format!("The profile '{}' is in use by {holder}.", args.profile),
-            "Two programs must not use one profile at the same time.",
-            "End that one (Ctrl+C) and try again, or use another profile with --profile NAME.",
-        )),
-    }
+    waiting.recv_timeout(wait).ok().and_then(Result::ok)
+}
+
+fn in_use(args: &Args, holder: &str) -> Problem {
+    Problem::new(
+        Kind::Local,
+        format!("The profile '{}' is in use by {holder}.", args.profile),
+        "Two programs must not use one profile at the same time.",
+        "End that one (Ctrl+C) and try again, or use another profile with --profile NAME.",
+    )
 }
 
 fn holder(path: &Path) -> String {
@@ -189,12 +239,7 @@ fn read_first_line(path: &Path) -> Result<Zeroizing<String>, Problem> {
 /// What a person reads when a database does not open.
 pub fn open_problem(error: &OpenError, profile: &str) -> Problem {
     match error {
-        OpenError::WrongPassphrase => Problem::new(
-            Kind::Local,
-            format!("That is not the passphrase of the profile '{profile}'."),
-            "",
-            "Try again. Without the passphrase nobody can open it; a new account needs a new profile (--profile NAME).",
-        ),
+        OpenError::WrongPassphrase => wrong_passphrase(profile),
         OpenError::PassphraseNeeded => Problem::new(
             Kind::Local,
             format!("The profile '{profile}' is protected by a passphrase."),
@@ -203,6 +248,16 @@ pub fn open_problem(error: &OpenError, profile: &str) -> Problem {
         ),
         other => Problem::new(Kind::Local, format!("The profile '{profile}' can't be opened."), other.to_string(), ""),
     }
+}
+
+/// What a person reads who has typed another passphrase.
+pub fn wrong_passphrase(profile: &str) -> Problem {
+    Problem::new(
+        Kind::Local,
+        format!("That is not the passphrase of the profile '{profile}'."),
+        "",
+        "Try again. Without the passphrase nobody can open it; a new account needs a new profile (--profile NAME).",
+    )
 }
 
 /// A wait that shows itself at once: unlocking takes its time by design.

@@ -1,15 +1,20 @@
 //! A client that runs for as long as a command takes: asks, waits, and says what it waits for.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::{Command, Event, HistoryState, HistoryTransfer, Kind, Problem, Query, View};
 use client::{Client, Database, OpenError, Options, StartError};
+use zeroize::Zeroizing;
 
 use crate::args::Args;
 use crate::profile::{self, Profile};
 use crate::terminal::{Terminal, Wait};
 
+/// The exit code of a program that Ctrl+C has ended, as shells have it.
+const INTERRUPTED: i32 = 130;
 /// How long a command waits for relays unless the person says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a device waits to be let in: somebody has to walk to the other one.
@@ -33,12 +38,16 @@ pub struct Session<'a> {
     is_caught_up: bool,
     /// There is no account yet: what a relay refuses is the end of the command, and is said once.
     is_first: bool,
+    /// Somebody has locked the profile meanwhile.
+    is_locked: bool,
 }
 
 /// What a command waits for.
 enum Item {
     Event(Box<Event>),
     Interrupt,
+    /// The profile is to be closed until its passphrase is typed again.
+    Lock,
     Stopped,
 }
 
@@ -59,8 +68,29 @@ pub enum Next {
 impl<'a> Session<'a> {
     /// Opens the profile, asks for its passphrase if it has one, and starts the client.
     pub fn open(args: &Args, terminal: &'a Terminal) -> Result<Self, Problem> {
+        Self::open_with(args, terminal, profile::given_passphrase(args)?)
+    }
+
+    /// Opens a profile again that was locked while it was in use. What was on the screen goes; only the passphrase brings it back.
+    pub fn unlock(args: &Args, terminal: &'a Terminal) -> Result<Self, Problem> {
+        terminal.clear();
+        terminal.line(format!("The profile '{}' is locked.", args.profile));
+        loop {
+            let passphrase = profile::ask("Passphrase: ")?;
+            let wait = profile::unlocking(terminal);
+            let opened = Self::open_with(args, terminal, Some(passphrase));
+            drop(wait);
+            match opened {
+                Err(problem) if problem.what == profile::wrong_passphrase(&args.profile).what => {
+                    terminal.problem(&problem)
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_with(args: &Args, terminal: &'a Terminal, given: Option<Zeroizing<String>>) -> Result<Self, Problem> {
         let profile = Profile::open(args, terminal)?;
-        let given = profile::given_passphrase(args)?;
         let start = |passphrase| {
             let database = Database::File { directory: profile.directory.clone(), passphrase };
             let known_relays = Some(profile.directory.join("known-relays"));
@@ -84,7 +114,7 @@ impl<'a> Session<'a> {
             ),
             StartError::System(_) => Problem::new(Kind::Local, "Transom could not start.", error.to_string(), ""),
         })?;
-        let items = items(&client);
+        let items = items(&client, &profile.directory);
         Ok(Self {
             terminal,
             profile,
@@ -94,7 +124,13 @@ impl<'a> Session<'a> {
             unreachable: None,
             is_caught_up: false,
             is_first: false,
+            is_locked: false,
         })
+    }
+
+    /// True once the profile was locked by somebody while this session followed it.
+    pub const fn is_locked(&self) -> bool {
+        self.is_locked
     }
 
     /// What is known here.
@@ -152,6 +188,7 @@ impl<'a> Session<'a> {
             (Some(made), _) => made,
             (None, Err(Ended::Late(waited))) => Err(self.late(waited, keeps)),
             (None, Err(Ended::Interrupted)) => Err(interrupted(keeps)),
+            (None, Err(Ended::Locked)) => Err(locked(keeps)),
             (None, Ok(()) | Err(Ended::Stopped)) => Err(stopped()),
         }
     }
@@ -169,6 +206,7 @@ impl<'a> Session<'a> {
             Ok(()) => Ok(()),
             Err(Ended::Late(waited)) => Err(self.late(waited, "What waits there stays there until the next run.")),
             Err(Ended::Interrupted) => Err(interrupted("What was fetched is kept.")),
+            Err(Ended::Locked) => Err(locked("What was fetched is kept.")),
             Err(Ended::Stopped) => Err(stopped()),
         }
     }
@@ -212,6 +250,7 @@ impl<'a> Session<'a> {
                 Ok(()) => {}
                 Err(Ended::Late(waited)) => return Err(self.late(waited, keeps)),
                 Err(Ended::Interrupted) => return Err(interrupted(keeps)),
+                Err(Ended::Locked) => return Err(locked(keeps)),
                 Err(Ended::Stopped) => return Err(stopped()),
             }
         }
@@ -249,6 +288,10 @@ impl<'a> Session<'a> {
             match self.items.recv() {
                 Ok(Item::Event(event)) => look(self, &event),
                 Ok(Item::Interrupt) => return Ok(()),
+                Ok(Item::Lock) => {
+                    self.is_locked = true;
+                    return Err(locked("To go on, start it again with the passphrase."));
+                }
                 Ok(Item::Stopped) | Err(_) => return Err(stopped()),
             }
         }
@@ -279,6 +322,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 Ok(Item::Interrupt) => return Err(Ended::Interrupted),
+                Ok(Item::Lock) => return Err(Ended::Locked),
                 Ok(Item::Stopped) | Err(RecvTimeoutError::Disconnected) => return Err(Ended::Stopped),
                 Err(RecvTimeoutError::Timeout) => wait.show(),
             }
@@ -336,17 +380,31 @@ impl<'a> Session<'a> {
 enum Ended {
     Late(Duration),
     Interrupted,
+    Locked,
     Stopped,
 }
 
-/// Events and Ctrl+C in one channel.
-fn items(client: &Client) -> Receiver<Item> {
+/// Who is told of Ctrl+C: the session that is open.
+static INTERRUPTS: Mutex<Option<Sender<Item>>> = Mutex::new(None);
+
+/// Events, Ctrl+C and the wish to lock the profile in one channel.
+fn items(client: &Client, directory: &Path) -> Receiver<Item> {
     let (items, receiver) = mpsc::channel();
-    let interrupts = items.clone();
+    *INTERRUPTS.lock().unwrap_or_else(PoisonError::into_inner) = Some(items.clone());
     // The only handler of this process; without one Ctrl+C ends it the hard way, which loses nothing either.
-    let _ = ctrlc::set_handler(move || {
-        let _ = interrupts.send(Item::Interrupt);
+    let _ = ctrlc::set_handler(|| {
+        let session = INTERRUPTS.lock().unwrap_or_else(PoisonError::into_inner);
+        // While the passphrase is asked for none is open.
+        if session.as_ref().is_none_or(|session| session.send(Item::Interrupt).is_err()) {
+            std::process::exit(INTERRUPTED);
+        }
     });
+    if client::is_protected(directory).unwrap_or(false) {
+        let locks = items.clone();
+        profile::when_to_lock(directory, move || {
+            let _ = locks.send(Item::Lock);
+        });
+    }
     let events = client.events();
     std::thread::spawn(move || {
         for event in events {
@@ -386,6 +444,10 @@ fn keeps(command: &Command) -> &'static str {
 /// A relay that can't be used as it is: trying longer changes nothing.
 fn is_final(problem: &Problem) -> bool {
     matches!(problem.kind, Kind::Refused | Kind::Trust)
+}
+
+fn locked(keeps: &str) -> Problem {
+    Problem::new(Kind::Local, "The profile was locked.", "Somebody typed `transom passphrase lock`.", keeps)
 }
 
 fn interrupted(keeps: &str) -> Problem {

@@ -68,6 +68,13 @@ impl Terminal {
         emit(&mut io::stdout().lock(), line.as_ref());
     }
 
+    /// Empties the screen and what can be scrolled back to.
+    pub fn clear(&self) {
+        if self.is_terminal {
+            emit(&mut io::stdout().lock(), "\x1b[H\x1b[2J\x1b[3J");
+        }
+    }
+
     /// An object of the result, with `--json`.
     pub fn object(&self, object: &impl Serialize) {
         self.json_line(&Shown { version: api::VERSION, object });
@@ -128,6 +135,11 @@ impl Terminal {
     /// Something that may take a while. It shows itself only if it does.
     pub fn wait(&self, what: &str) -> Wait<'_> {
         Wait { terminal: self, what: what.to_owned(), bar: None, said: false }
+    }
+
+    /// True if there is a person who can be asked, and who sees what is printed.
+    pub fn can_ask(&self) -> bool {
+        self.is_terminal && !self.json && io::stdin().is_terminal()
     }
 
     /// Asks for consent; `None` if there is nobody to ask.

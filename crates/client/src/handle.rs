@@ -163,6 +163,11 @@ pub fn set_passphrase(
     engine::set_passphrase(directory, old, new, &mut rng())
 }
 
+/// Whether a passphrase protects the database in a directory; no if there is none yet.
+pub fn is_protected(directory: &Path) -> Result<bool, OpenError> {
+    engine::is_protected(directory)
+}
+
 /// What lives on the engine's thread.
 struct Engine {
     pump: Pump,

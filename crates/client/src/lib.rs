@@ -16,5 +16,5 @@ mod pump;
 pub use engine::{CommandId, Database, OpenError};
 pub use fault::Fault;
 #[cfg(not(target_family = "wasm"))]
-pub use handle::{Client, Options, StartError, set_passphrase};
+pub use handle::{Client, Options, StartError, is_protected, set_passphrase};
 pub use pump::Pump;

@@ -140,6 +140,9 @@ pub(crate) enum Deposit {
     /// A list of the account's devices, for another device of the same account.
     #[n(5)]
     Record(#[n(0)] ByteVec),
+    /// A part of what you sent me is gone, for another device of the same account.
+    #[n(6)]
+    HistoryGone(#[n(0)] Box<HistoryGone>),
 }
 
 /// An invitation to one device.
@@ -272,6 +275,35 @@ impl HistoryOffer {
             "history",
             &[&inbox.0, self.relay.as_bytes(), &self.secret, &self.device, &self.time.to_be_bytes()],
         )
+    }
+}
+
+/// A chunk of history that was offered does not come: where the relay has lost it, the device that sends begins anew.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct HistoryGone {
+    #[n(0)]
+    pub version: u8,
+    /// Which transfer: the SHA-256 of its secret (`crate::archive::Secret::id`).
+    #[n(1)]
+    pub transfer: ByteVec,
+    /// The number of the chunk.
+    #[n(2)]
+    pub number: u64,
+    /// The device that waits for it.
+    #[n(3)]
+    pub device: ByteVec,
+    #[n(4)]
+    pub time: u64,
+    #[n(5)]
+    pub signature: ByteVec,
+}
+
+impl HistoryGone {
+    /// What the device signs, bound to the addressee's inbox.
+    pub(crate) fn parts(&self, inbox: LogId) -> Vec<u8> {
+        let (number, time) = (self.number.to_be_bytes(), self.time.to_be_bytes());
+        signing_input("history gone", &[&inbox.0, &self.transfer, &number, &self.device, &time])
     }
 }
 

@@ -50,7 +50,7 @@ mod view;
 mod who;
 
 #[cfg(not(target_family = "wasm"))]
-pub use db::keyfile::set_passphrase;
+pub use db::keyfile::{is_protected, set_passphrase};
 pub use db::{Database, MemoryHandle, OpenError};
 pub use env::Env;
 pub use io::*;

@@ -59,6 +59,12 @@ pub enum Mutant {
     HistorySkipsAChunk,
     /// Of history only the pass over what is older than its beginning is sent.
     HistoryEndsEarly,
+    /// A device that waits for a part of its history which the relay has lost asks nobody for it.
+    HistoryNotAsked,
+    /// Whoever hands the role of certifying over forgets the account's key at once.
+    RoleGivenAtOnce,
+    /// Of the backups at a relay a restore takes in the full one alone.
+    BackupOnlyFull,
     /// What opens once and what has vanished travels with history.
     HistoryTakesAll,
     /// Whoever restores an account leaves its earlier devices in.

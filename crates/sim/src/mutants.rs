@@ -55,6 +55,12 @@ pub enum Mutant {
     HistorySkipsAChunk,
     /// Of history only what is older than its beginning is sent.
     HistoryEndsEarly,
+    /// A device that waits for a part of its history which the relay has lost asks nobody for it.
+    HistoryNotAsked,
+    /// Whoever hands the role of certifying over forgets the account's key at once.
+    RoleGivenAtOnce,
+    /// Of the backups at a relay a restore takes in the full one alone.
+    BackupOnlyFull,
     /// What opens once and what has vanished travels with history.
     HistoryTakesAll,
     /// Whoever restores an account leaves its earlier devices in.
@@ -67,7 +73,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -91,6 +97,9 @@ impl Mutant {
         Self::AnyMemberTransfers,
         Self::RevokedLinkWorks,
         Self::LastHeardCounts,
+        Self::HistoryNotAsked,
+        Self::RoleGivenAtOnce,
+        Self::BackupOnlyFull,
         Self::RestoreKeepsOldDevices,
         Self::RemovedAccountReadded,
     ];
@@ -123,6 +132,9 @@ impl Mutant {
             Self::RevokedLinkWorks => "revoked-link-works",
             Self::HistorySkipsAChunk => "history-skips-a-chunk",
             Self::HistoryEndsEarly => "history-ends-early",
+            Self::HistoryNotAsked => "history-not-asked",
+            Self::RoleGivenAtOnce => "role-given-at-once",
+            Self::BackupOnlyFull => "backup-only-full",
             Self::HistoryTakesAll => "history-takes-all",
             Self::LastHeardCounts => "last-heard-counts",
             Self::RestoreKeepsOldDevices => "restore-keeps-old-devices",
@@ -149,6 +161,9 @@ impl Mutant {
                 | Self::RevokedLinkWorks
                 | Self::HistorySkipsAChunk
                 | Self::HistoryEndsEarly
+                | Self::HistoryNotAsked
+                | Self::RoleGivenAtOnce
+                | Self::BackupOnlyFull
                 | Self::HistoryTakesAll
                 | Self::LastHeardCounts
                 | Self::RestoreKeepsOldDevices
@@ -196,6 +211,9 @@ impl Mutant {
             Self::RevokedLinkWorks => Mutant::RevokedLinkWorks,
             Self::HistorySkipsAChunk => Mutant::HistorySkipsAChunk,
             Self::HistoryEndsEarly => Mutant::HistoryEndsEarly,
+            Self::HistoryNotAsked => Mutant::HistoryNotAsked,
+            Self::RoleGivenAtOnce => Mutant::RoleGivenAtOnce,
+            Self::BackupOnlyFull => Mutant::BackupOnlyFull,
             Self::HistoryTakesAll => Mutant::HistoryTakesAll,
             Self::LastHeardCounts => Mutant::LastHeardCounts,
             Self::RestoreKeepsOldDevices => Mutant::RestoreKeepsOldDevices,

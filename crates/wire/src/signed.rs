@@ -34,6 +34,8 @@ pub enum Label {
     AskToJoin,
     /// The device key signs that it sends history to another device of its account.
     History,
+    /// The device key signs that history on its way to it is gone at the relay.
+    HistoryGone,
     /// The device key signs what it tells in passing (protocol rule 19).
     Signal,
     /// The account key signs that it puts a record at a relay, where no device of the account is left to do so.
@@ -44,7 +46,7 @@ pub enum Label {
 
 impl Label {
     /// Every label, for the table of vectors.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::DeviceCertificate,
         Self::AccountRecord,
         Self::Authenticate,
@@ -57,6 +59,7 @@ impl Label {
         Self::InviteLink,
         Self::AskToJoin,
         Self::History,
+        Self::HistoryGone,
         Self::Signal,
         Self::PutRecord,
         Self::HandOver,
@@ -77,6 +80,7 @@ impl Label {
             Self::InviteLink => "transom v1 invite link",
             Self::AskToJoin => "transom v1 ask to join",
             Self::History => "transom v1 history",
+            Self::HistoryGone => "transom v1 history gone",
             Self::Signal => "transom v1 signal",
             Self::PutRecord => "transom v1 put record",
             Self::HandOver => "transom v1 hand over",

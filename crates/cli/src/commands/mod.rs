@@ -30,7 +30,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
         account::check_address(address)?;
     }
     let mut session = Session::open(args, terminal)?;
-    let session = &mut session;
+    loop {
+        let done = carry_out(args, &mut session);
+        if !session.is_locked() || !terminal.can_ask() {
+            return done;
+        }
+        // Closed before the passphrase is asked for.
+        drop(session);
+        session = Session::unlock(args, terminal)?;
+    }
+}
+
+fn carry_out(args: &Args, session: &mut Session<'_>) -> Result<(), Problem> {
     let done = match &args.command {
         Command::Register { address, invite } => account::register(session, address, invite),
         Command::Whoami => account::whoami(session),
@@ -138,6 +149,9 @@ fn has_consequences(command: &Command) -> bool {
 
 /// Sets, changes or removes the passphrase of a profile.
 pub fn passphrase(args: &Args, terminal: &Terminal, change: Passphrase) -> Result<(), Problem> {
+    if change == Passphrase::Lock {
+        return lock(args, terminal);
+    }
     let profile = Profile::open(args, terminal)?;
     let old = match (change, profile::given_passphrase(args)?) {
         (Passphrase::Set, old) => old,
@@ -146,7 +160,7 @@ pub fn passphrase(args: &Args, terminal: &Terminal, change: Passphrase) -> Resul
     };
     let new = match change {
         Passphrase::Set | Passphrase::Change => Some(profile::new_passphrase()?),
-        Passphrase::Remove => None,
+        _ => None,
     };
     let wait = profile::unlocking(terminal);
     let changed = client::set_passphrase(&profile.directory, old.as_ref(), new.as_ref());
@@ -159,9 +173,22 @@ pub fn passphrase(args: &Args, terminal: &Terminal, change: Passphrase) -> Resul
     let text = match change {
         Passphrase::Set => "is protected by its passphrase now. Without it nobody can open the profile, you included.",
         Passphrase::Change => "has its new passphrase.",
-        Passphrase::Remove => "is kept without a passphrase now.",
+        _ => "is kept without a passphrase now.",
     };
     terminal.line(format!("The profile '{}' {text}", profile.name));
+    Ok(())
+}
+
+fn lock(args: &Args, terminal: &Terminal) -> Result<(), Problem> {
+    let holder = profile::lock(args)?;
+    if terminal.json {
+        terminal.event(api::Event::Done { command: 0, conversation: None, message: None });
+        return Ok(());
+    }
+    match holder {
+        Some(holder) => terminal.line(format!("Locked: {holder} has closed the profile '{}'.", args.profile)),
+        None => terminal.line(format!("The profile '{}' is locked: no program has it open.", args.profile)),
+    }
     Ok(())
 }
 

@@ -30,9 +30,12 @@ pub(crate) struct Transfer {
     /// When the last chunk moved.
     pub moved: u64,
     pub state: HistoryState,
+    /// When the sender was last asked where the next chunk is; 0: never.
+    pub asked: u64,
 }
 
-const COLUMNS: &str = "id, sending, device, relay, secret, next, place, offered, messages, total, begun, moved, state";
+const COLUMNS: &str =
+    "id, sending, device, relay, secret, next, place, offered, messages, total, begun, moved, state, asked";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Transfer> {
     let wrong = |column, error: Box<dyn std::error::Error + Send + Sync>| {
@@ -60,6 +63,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Transfer> {
             1 => HistoryState::Complete,
             _ => HistoryState::GivenUp,
         },
+        asked: uint(row, 13)?,
     })
 }
 
@@ -76,7 +80,7 @@ pub(crate) fn put(db: &Connection, t: &Transfer) -> rusqlite::Result<()> {
         HistoryState::GivenUp => 2,
     };
     db.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO history ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+        "INSERT OR REPLACE INTO history ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
     ))?
     .execute(params![
         t.id,
@@ -91,7 +95,8 @@ pub(crate) fn put(db: &Connection, t: &Transfer) -> rusqlite::Result<()> {
         int(t.total),
         int(t.begun),
         int(t.moved),
-        state
+        state,
+        int(t.asked)
     ])?;
     Ok(())
 }

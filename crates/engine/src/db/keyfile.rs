@@ -61,6 +61,25 @@ pub fn set_passphrase(
     write(directory, &key, new, rng)
 }
 
+/// Whether a passphrase protects a profile; no if there is none yet.
+///
+/// # Errors
+/// [`OpenError::Io`], [`OpenError::Damaged`].
+pub fn is_protected(directory: &Path) -> Result<bool, OpenError> {
+    match fs::read(directory.join(FILE)).map(Zeroizing::new) {
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(KeyFile::Plain { mut key, .. }) => {
+                zeroize::Zeroize::zeroize(&mut key);
+                Ok(false)
+            }
+            Ok(KeyFile::Passphrase { .. }) => Ok(true),
+            Err(_) => Err(OpenError::Damaged),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io("the key file")(error)),
+    }
+}
+
 fn unlock(bytes: &[u8], passphrase: Option<&str>) -> Result<Zeroizing<[u8; 32]>, OpenError> {
     let decode = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| OpenError::Damaged);
     let file: KeyFile = serde_json::from_slice(bytes).map_err(|_| OpenError::Damaged)?;

@@ -372,6 +372,9 @@ impl Me {
 
     pub(crate) fn begin_hand_over(&mut self, to: DeviceId) {
         self.stored.hands_over = Some(to.0);
+        if planted!(RoleGivenAtOnce) {
+            self.stored.account_seed = None;
+        }
     }
 
     /// The next version of the own record, which says that this device certifies; `None` if that is not the account's key.

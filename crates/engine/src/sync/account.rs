@@ -24,6 +24,9 @@ const LAST_RESORT_LIFE_MS: u64 = 7 * 86_400_000;
 const COUNT_EVERY_MS: u64 = 3_600_000;
 /// Before what was refused on the account lane is asked again, if the relay names no time.
 const AGAIN_MS: u64 = 2_000;
+/// Before a device that the relay does not accept asks again, at first and at most.
+const SHUT_OUT_MS: u64 = 30_000;
+const SHUT_OUT_MAX_MS: u64 = 3_600_000;
 /// Key packages that one request carries: some 2.7 kB each.
 const KEY_PACKAGE_BATCH: usize = 10;
 
@@ -31,15 +34,15 @@ const KEY_PACKAGE_BATCH: usize = 10;
 #[derive(Default)]
 pub(super) struct AccountRun {
     pub(super) authenticated: bool,
-    /// The relay does not accept this device.
-    shut_out: bool,
     pub(super) inbox_caught_up: bool,
     inbox_head: Seq,
     /// `api::Event::CaughtUp` was emitted on this connection.
     pub(super) reported_caught_up: bool,
     put_in_flight: bool,
-    /// A restored relay has lost this device: it is not asked again before this time.
+    /// The relay has lost this device, or does not accept it: it is not asked again before this time.
     pub(super) forgotten_until: UnixMillis,
+    /// How long the pause before that was; 0 once it accepts the device.
+    shut_out_ms: u64,
     /// What the relay did not do for now is asked again at this time.
     inbox_again: Option<UnixMillis>,
     count_again: Option<UnixMillis>,
@@ -99,9 +102,9 @@ impl State {
     }
 
     pub(super) fn account_link_up(&mut self, turn: &mut Turn<'_>) -> Done {
-        let forgotten_until = self.account.forgotten_until;
+        let (forgotten_until, shut_out_ms) = (self.account.forgotten_until, self.account.shut_out_ms);
         self.account.link_down();
-        self.account.forgotten_until = forgotten_until;
+        (self.account.forgotten_until, self.account.shut_out_ms) = (forgotten_until, shut_out_ms);
         let Some(me) = &self.me else { return self.recovery_link_up(turn) };
         if me.revoked() {
             // For good: nothing of this lane is for it any more.
@@ -184,6 +187,7 @@ impl State {
         match result {
             Ok(_) => {
                 self.account.authenticated = true;
+                self.account.shut_out_ms = 0;
                 self.subscribe_inbox(turn)?;
                 self.publish_record(turn);
                 self.count_key_packages(turn);
@@ -202,15 +206,20 @@ impl State {
         }
     }
 
-    /// The relay does not accept this device, or not any more. The next connection tries again; on this one the answer stays the
-    /// same. The account's record says whether it was revoked.
+    /// The relay does not accept this device, or not any more. The account's record says whether it was revoked; else another device may
+    /// still bring a relay that was restored the record that lists this one.
     fn shut_out(&mut self, turn: &mut Turn<'_>, error: &wire::Error) {
         self.account.authenticated = false;
-        if std::mem::replace(&mut self.account.shut_out, true) {
+        if self.account.forgotten_until > turn.now {
             return;
         }
-        let problem = refusal("The relay does not accept this device.", error);
-        turn.event(Event::Notice { conversation: None, problem });
+        if self.account.shut_out_ms == 0 {
+            let problem = refusal("The relay does not accept this device.", error);
+            turn.event(Event::Notice { conversation: None, problem });
+        }
+        self.account.shut_out_ms = (self.account.shut_out_ms * 2).clamp(SHUT_OUT_MS, SHUT_OUT_MAX_MS);
+        self.account.forgotten_until = turn.now.plus(self.account.shut_out_ms);
+        turn.wake_at(self.account.forgotten_until);
         if let Some(address) = self.me.as_ref().map(|me| me.address.clone()) {
             let route = self.errand(address.relay());
             self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
@@ -292,7 +301,7 @@ impl State {
     pub(super) fn drive_account(&mut self, turn: &mut Turn<'_>) -> Done {
         let up = self.account_route().is_some_and(|route| self.links.contains_key(&route));
         let registering = self.asked.values().any(|ask| matches!(ask, Ask::Register | Ask::Authenticate));
-        if up && !self.account.authenticated && !registering && !self.account.shut_out {
+        if up && !self.account.authenticated && !registering {
             if self.account.forgotten_until > turn.now {
                 turn.wake_at(self.account.forgotten_until);
                 return Ok(());
@@ -584,6 +593,7 @@ impl State {
                 Ok(Deposit::Rejoin(rejoin)) => self.on_rejoin(turn, *rejoin)?,
                 Ok(Deposit::AskToJoin(ask)) => self.on_ask_to_join(turn, &ask)?,
                 Ok(Deposit::History(offer)) => self.on_history_offer(turn, &offer)?,
+                Ok(Deposit::HistoryGone(gone)) => self.on_history_gone(turn, &gone, entry.time)?,
                 Ok(Deposit::HandOver(offer)) => self.on_hand_over(turn, &offer)?,
                 Ok(Deposit::Record(record)) => self.on_own_record(turn, &record)?,
                 Err(_) => {}

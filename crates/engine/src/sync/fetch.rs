@@ -200,6 +200,9 @@ impl State {
             chunks.push(set);
         }
         chunks.reverse();
+        if planted!(BackupOnlyFull) {
+            chunks.truncate(1);
+        }
         let head = if heads.is_empty() { return Ok(()) } else { heads.swap_remove(0) };
         if head.address != address.as_str() {
             let problem = Problem::new(

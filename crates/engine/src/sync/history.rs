@@ -8,21 +8,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Event, HistoryState as Progress, Kind, Problem};
-use wire::{BlobId, DeviceId, EntryId, Label, RelayName, UnixMillis, sign, verify};
+use wire::{BlobId, DeviceId, Label, RelayName, UnixMillis, sign, verify};
 
 use super::{Done, Moving, State, Turn};
 use crate::archive::{self, Chunk, ChunkError, Secret};
 use crate::db::archive::{self as rows, Place};
 use crate::db::history::{self, Transfer};
-use crate::db::outbox::{self, NewDeposit, Upload};
-use crate::formats::{self, Deposit, HistoryOffer};
-use crate::identity::{Me, seal_deposit};
+use crate::db::outbox::{self, Upload};
+use crate::formats::{self, Deposit, HistoryGone, HistoryOffer};
+use crate::identity::Me;
 use crate::io::{CommandId, Job, TransferFailure, TransferState};
 
 /// How long the last part waits for the other device to be in every conversation.
 const WAIT_MS: u64 = 7 * 86_400_000;
 /// How long a receiver waits for the next chunk before it gives up: relays keep blobs no longer.
 const PATIENCE_MS: u64 = 90 * 86_400_000;
+/// The sender is asked for a chunk that does not come after this time without one, then again as often as this.
+const ASK_MS: u64 = 3_600_000;
+const ASK_AGAIN_MS: u64 = 86_400_000;
 /// Between two looks for a chunk that is not there yet, at first and at most.
 const LOOK_MS: u64 = 2_000;
 const LOOK_MAX_MS: u64 = 60_000;
@@ -115,6 +118,7 @@ impl State {
             begun: turn.now.0,
             moved: turn.now.0,
             state: Progress::UnderWay,
+            asked: 0,
         };
         history::put(turn.db, &transfer)?;
         self.history.active = true;
@@ -153,24 +157,9 @@ impl State {
                 signature: Vec::new().into(),
             };
             offer.signature = sign(&me.signer, Label::History, &[&offer.parts(device.inbox)]).to_vec().into();
-            let relay = me.address.relay().to_string();
-            let plain = formats::encode(&Deposit::History(Box::new(offer)));
-            let Ok(body) = seal_deposit(&device, &plain, &mut turn.rng) else {
-                return self.end_transfer(turn, transfer, Progress::GivenUp);
-            };
-            let deposit = NewDeposit {
-                conversation: device.inbox,
-                relay: &relay,
-                inbox: device.inbox,
-                entry: EntryId(turn.random()),
-                body: &body,
-                blob: None,
-                not_before: turn.now.0,
-            };
-            outbox::push_deposit(turn.db, &deposit)?;
+            self.leave(turn, &device, &formats::encode(&Deposit::History(Box::new(offer))))?;
             transfer.offered = true;
             history::put(turn.db, &transfer)?;
-            self.drive_deposits(turn)?;
         }
         if let Some(last) = transfer.next.checked_sub(1) {
             let blob = transfer.secret.blob(last);
@@ -178,10 +167,14 @@ impl State {
                 self.history.uploading.insert(blob);
                 return Ok(());
             }
-            self.history.uploading.remove(&blob);
+            // What is asked for from now on was there once.
+            if self.history.uploading.remove(&blob) {
+                transfer.moved = turn.now.0;
+                history::put(turn.db, &transfer)?;
+            }
         }
         if transfer.place.is_over() {
-            return self.end_transfer(turn, transfer, Progress::Complete);
+            return if transfer.offered { self.end_transfer(turn, transfer, Progress::Complete) } else { Ok(()) };
         }
         // Places in a log that is being given back to its relay are about to change.
         if !self.healing.is_empty() {
@@ -259,9 +252,17 @@ impl State {
             return Ok(());
         }
         let id = secret.id();
-        let following = history::under_way(turn.db)?.iter().filter(|t| !t.sending).count();
-        if history::get(turn.db, &id)?.is_some() || following >= OFFERS {
+        if history::get(turn.db, &id)?.is_some() {
             return Ok(());
+        }
+        let following = history::under_way(turn.db)?.into_iter().filter(|t| !t.sending);
+        let (earlier, others): (Vec<_>, Vec<_>) = following.partition(|t| t.device == device);
+        if others.len() >= OFFERS {
+            return Ok(());
+        }
+        // A device that begins anew has all in the later one.
+        for transfer in earlier {
+            self.end_transfer(turn, transfer, Progress::GivenUp)?;
         }
         let transfer = Transfer {
             id,
@@ -277,6 +278,7 @@ impl State {
             begun: turn.now.0,
             moved: turn.now.0,
             state: Progress::UnderWay,
+            asked: 0,
         };
         history::put(turn.db, &transfer)?;
         self.history.active = true;
@@ -310,7 +312,10 @@ impl State {
         }
         let sealed = match state {
             TransferState::Done(sealed) => sealed,
-            TransferState::Failed(TransferFailure::Unreachable | TransferFailure::NotFound) => {
+            TransferState::Failed(failure @ (TransferFailure::Unreachable | TransferFailure::NotFound)) => {
+                if failure == TransferFailure::NotFound {
+                    self.ask_for_chunk(turn, &mut transfer)?;
+                }
                 let pause = self.history.looks.get(&id).map_or(LOOK_MS, |(_, pause)| (pause * 2).min(LOOK_MAX_MS));
                 let at = turn.now.plus(pause);
                 self.history.looks.insert(id, (at, pause));
@@ -338,6 +343,88 @@ impl State {
         }
         history::put(turn.db, &transfer)?;
         turn.event(Event::History { transfer: Box::new(history::view(&transfer)) });
+        Ok(())
+    }
+
+    /// The relay does not have the next chunk. Where none has come for long the sender is asked: the relay may have lost it.
+    fn ask_for_chunk(&mut self, turn: &mut Turn<'_>, transfer: &mut Transfer) -> Done {
+        let at = match transfer.asked > transfer.moved {
+            true => transfer.asked.saturating_add(ASK_AGAIN_MS),
+            false => transfer.moved.saturating_add(ASK_MS),
+        };
+        let Some(me) = self.me.as_ref().filter(|_| turn.now.0 >= at && !planted!(HistoryNotAsked)) else {
+            return Ok(());
+        };
+        let Some(sender) = me.record.active().find(|d| d.certificate.device == transfer.device).cloned() else {
+            return Ok(());
+        };
+        let mut gone = HistoryGone {
+            version: 1,
+            transfer: transfer.id.to_vec().into(),
+            number: transfer.next,
+            device: me.device().0.to_vec().into(),
+            time: turn.now.0,
+            signature: Vec::new().into(),
+        };
+        gone.signature = sign(&me.signer, Label::HistoryGone, &[&gone.parts(sender.inbox)]).to_vec().into();
+        transfer.asked = turn.now.0;
+        history::put(turn.db, transfer)?;
+        self.leave(turn, &sender, &formats::encode(&Deposit::HistoryGone(Box::new(gone))))
+    }
+
+    /// Another device waits for a chunk that this one has sent. `left` is when it left that word, by the relay.
+    pub(super) fn on_history_gone(&mut self, turn: &mut Turn<'_>, gone: &HistoryGone, left: UnixMillis) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let (Ok(device), Ok(id)) = (formats::array(&gone.device), formats::array(&gone.transfer)) else {
+            return Ok(());
+        };
+        let device = DeviceId(device);
+        let Some(asker) = me.record.active().find(|d| d.certificate.device == device && device != me.device()) else {
+            return Ok(());
+        };
+        let key = &asker.certificate.signature_key;
+        if gone.version != 1 || verify(key, Label::HistoryGone, &[&gone.parts(me.inbox())], &gone.signature).is_err() {
+            return Ok(());
+        }
+        let Some(transfer) = history::get(turn.db, &id)? else { return Ok(()) };
+        let its = transfer.sending && transfer.device == device && transfer.state != Progress::GivenUp;
+        // What is still to be sent comes by itself, and the last that was sent may have crossed the question.
+        let was_there = match transfer.next.checked_sub(1) {
+            Some(last) if gone.number == last => {
+                let waits = outbox::has_upload(turn.db, &transfer.secret.blob(last))?;
+                !waits && left.0 >= transfer.moved.saturating_add(ASK_MS / 2)
+            }
+            Some(last) => gone.number < last,
+            None => false,
+        };
+        if !its || !was_there {
+            return Ok(());
+        }
+        // The same numbers must not be sealed again: all of it goes under another secret.
+        let begun = history::under_way(turn.db)?.into_iter().find(|t| t.sending && t.device == device && t.id != id);
+        let instead = match begun {
+            Some(begun) => begun.id,
+            None => self.begin_history(turn, device)?,
+        };
+        if let Some(command) = self.history.commands.remove(&id) {
+            self.history.commands.insert(instead, command);
+        }
+        if let Some(last) = transfer.next.checked_sub(1) {
+            outbox::remove_upload(turn.db, &transfer.secret.blob(last))?;
+        }
+        self.end_transfer(turn, transfer, Progress::GivenUp)
+    }
+
+    /// The account's relay was restored from a backup: it may have lost that history was offered. What it has lost of the history itself
+    /// is asked for by the device that misses it.
+    pub(super) fn offer_history_again(&mut self, turn: &mut Turn<'_>) -> Done {
+        for transfer in history::all(turn.db)? {
+            let is_kept = turn.now.0 < transfer.begun.saturating_add(PATIENCE_MS);
+            if transfer.sending && transfer.state != Progress::GivenUp && is_kept {
+                history::put(turn.db, &Transfer { offered: false, state: Progress::UnderWay, ..transfer })?;
+                self.history.active = true;
+            }
+        }
         Ok(())
     }
 

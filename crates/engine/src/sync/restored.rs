@@ -21,6 +21,7 @@ impl State {
         me.set_unpublished();
         me.save(turn.db)?;
         self.shelf_is_lost(turn)?;
+        self.offer_history_again(turn)?;
         // The relay may hand out again what has been used already.
         db::set_meta(turn.db, REPLACE, &true)?;
         Ok(db::set_meta(turn.db, RESTORED, &turn.now.plus(PATIENCE_MS).0)?)

@@ -97,7 +97,7 @@ impl State {
     }
 
     /// Leaves something in the inbox of another own device.
-    fn leave(&mut self, turn: &mut Turn<'_>, device: &wire::Device, plain: &[u8]) -> Done {
+    pub(super) fn leave(&mut self, turn: &mut Turn<'_>, device: &wire::Device, plain: &[u8]) -> Done {
         let Some(me) = &self.me else { return Ok(()) };
         let Ok(body) = seal_deposit(device, plain, &mut turn.rng) else { return Ok(()) };
         let deposit = NewDeposit {

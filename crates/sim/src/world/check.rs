@@ -19,19 +19,11 @@ struct Shown {
     conversations: BTreeMap<String, (Conversation, Vec<Message>)>,
     /// Where each text is: conversation and index there.
     texts: BTreeMap<String, Vec<(String, usize)>>,
-    /// History is on its way to it.
-    history_waits: bool,
 }
 
 impl Shown {
     fn of(device: &Device) -> Result<Self, Violation> {
-        let history_waits = match device.view(&Query::History) {
-            Some(View::History(transfers)) => {
-                transfers.iter().any(|transfer| !transfer.sending && transfer.state != api::HistoryState::Complete)
-            }
-            _ => false,
-        };
-        let mut shown = Self { conversations: BTreeMap::new(), texts: BTreeMap::new(), history_waits };
+        let mut shown = Self { conversations: BTreeMap::new(), texts: BTreeMap::new() };
         let Some(View::Conversations(conversations)) = device.view(&Query::Conversations) else {
             return Err(Violation::new("I5", format!("{} shows no conversations", device.name)));
         };
@@ -165,8 +157,7 @@ fn is_written(message: &Message) -> bool {
 /// I2: what was done to a message looks the same to all who were there the whole time: edits, deletions, reactions, votes, pins.
 fn same_looks(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
     let mut looks: BTreeMap<(&str, &str), (DeviceId, Message)> = BTreeMap::new();
-    // A restored relay has lost blobs, which nobody gives back: history that was on its way ends there.
-    for (device, what) in shown.iter().filter(|(_, what)| !(model.restored && what.history_waits)) {
+    for (device, what) in shown {
         for (id, (conversation, messages)) in &what.conversations {
             let stay = model.stays.get(&(*device, id.clone())).copied().unwrap_or_default();
             let stayed = stay.active && !model.was_outside(*device, id);

@@ -1,6 +1,6 @@
 //! Rule 17: the devices of one account show the same of how it keeps its conversations and whom it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Conversation, Message, MessageStatus, Query, Standing, View};
 
@@ -18,6 +18,38 @@ pub fn check(devices: &[Device], model: &Model) -> Result<(), Violation> {
         let first = *firsts.entry((account, notes)).or_insert(*id);
         if first != *id {
             same(devices, model, (first, *id))?;
+        }
+    }
+    Ok(())
+}
+
+/// Rule 21: of an account's devices one holds the account's key, and all show which one it is.
+pub fn role(devices: &[Device], model: &Model) -> Result<(), Violation> {
+    let accounts: BTreeSet<&String> = model.accounts.values().collect();
+    for account in accounts {
+        let of_account = model.accounts.iter().filter(|(_, of)| *of == account).map(|(id, _)| *id);
+        let listed: Vec<DeviceId> = of_account.filter(|id| devices.get(*id).is_some_and(is_listed)).collect();
+        let holds = |id: &&DeviceId| {
+            let view = devices.get(**id).and_then(|device| device.view(&Query::WhoAmI));
+            matches!(view, Some(View::WhoAmI(Some(account))) if account.certifies)
+        };
+        let holders: Vec<DeviceId> = listed.iter().filter(holds).copied().collect();
+        ensure!(listed.is_empty() || holders.len() == 1, "21", "of {account}, devices {listed:?}, {holders:?} certify");
+        for id in &listed {
+            let Some(View::Devices(shown)) = devices.get(*id).and_then(|device| device.view(&Query::Devices)) else {
+                continue;
+            };
+            let certifying = shown.iter().find(|device| device.certifies).map(|device| device.id.clone());
+            let own = |device: &Device| match device.view(&Query::Devices) {
+                Some(View::Devices(shown)) => shown.into_iter().find(|device| device.this).map(|device| device.id),
+                _ => None,
+            };
+            let holder = holders.first().and_then(|id| devices.get(*id)).and_then(own);
+            ensure!(
+                certifying == holder,
+                "21",
+                "device {id} shows that {certifying:?} certifies, which {holder:?} does"
+            );
         }
     }
     Ok(())

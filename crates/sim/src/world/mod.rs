@@ -300,6 +300,7 @@ impl World {
         self.keys_are_fresh()?;
         self.recoveries_ended()?;
         check::check(&self.devices, &mut self.model, self.now)?;
+        in_step::role(&self.devices, &self.model)?;
         in_step::check(&self.devices, &self.model)
     }
 

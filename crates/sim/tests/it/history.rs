@@ -164,6 +164,55 @@ fn without_history_nothing_comes_until_it_is_sent() {
     has_all(&story, &id);
 }
 
+#[test]
+fn rule_15_history_that_a_restored_relay_has_lost_begins_anew_by_itself() {
+    let (mut story, id) = told(300);
+    story.does(Transition::BackUpRelay(0));
+    story.does(Transition::Link { device: 2, by: 0 });
+    let mut steps = 0;
+    let mut until = |story: &mut Story, is_so: &dyn Fn(&Story) -> bool| {
+        while !is_so(story) {
+            story.steps(1);
+            steps += 1;
+            assert!(steps < 5_000, "it never comes to that");
+        }
+    };
+    until(&mut story, &|story| story.world.view(2, &Query::WhoAmI) != Some(View::WhoAmI(None)));
+    story.does(Transition::CrashDevice(2));
+    // All parts but the last one, which waits for the new device, are at the relay when it is lost.
+    until(&mut story, &|story| transfers(story, 0).first().is_some_and(|transfer| transfer.waiting));
+    story.does(Transition::RestoreRelay(0));
+    story.does(Transition::OpenDevice(2));
+    story.settles();
+    has_all(&story, &id);
+    for device in [0, 2] {
+        let states: Vec<HistoryState> = transfers(&story, device).into_iter().map(|transfer| transfer.state).collect();
+        assert_eq!(states, [HistoryState::Complete, HistoryState::GivenUp], "device {device}");
+    }
+}
+
+#[test]
+fn rule_15_a_relay_that_is_restored_while_history_is_on_its_way_loses_none_of_it() {
+    for seed in 0..8 {
+        let (mut story, id) = told(310 + seed);
+        story.does(Transition::BackUpRelay(0));
+        story.does(Transition::Link { device: 2, by: 0 });
+        story.steps(150 + 60 * seed as u32);
+        story.does(Transition::RestoreRelay(0));
+        story.settles();
+        if story.world.view(2, &Query::WhoAmI) == Some(View::WhoAmI(None)) {
+            continue; // the link itself was given up
+        }
+        // An invitation that the relay has lost before it was fetched is not given back, and what was said waits for the next one.
+        if story.world.view(2, &Query::Conversation { conversation: id.clone() }).is_some() {
+            has_all(&story, &id);
+        }
+        for device in [0, 2] {
+            assert_eq!(transfers(&story, device)[0].state, HistoryState::Complete, "device {device}, seed {seed}");
+        }
+    }
+}
+
 /// The scenarios above would find these defects.
 #[cfg(feature = "mutants")]
 #[test]

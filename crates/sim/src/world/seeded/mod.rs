@@ -160,7 +160,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8])? {
+        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8, 3])? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
@@ -215,13 +215,17 @@ impl Run {
                 command: Command::Verify { address: self.chance.pick(&others)?.clone() },
             }),
             14 => {
-                let View::Devices(devices) = world.view(device, &Query::Devices)? else { return None };
-                let others: Vec<String> = devices
-                    .into_iter()
-                    .filter(|other| !other.this && other.revoked.is_none())
-                    .map(|other| other.id)
-                    .collect();
-                let command = Command::RevokeDevice { device: self.chance.pick(&others)?.clone() };
+                let command = Command::RevokeDevice { device: self.chance.pick(&own_others(world, device)?)?.clone() };
+                Some(Transition::Do { device, command })
+            }
+            25 => {
+                let command = Command::CertifyBy { device: self.chance.pick(&own_others(world, device)?)?.clone() };
+                // The one that is to certify, or another one, is taken out while that is on its way.
+                if self.chance.per_mille(200) {
+                    let other = self.chance.pick(&own_others(world, device)?)?.clone();
+                    self.queued.push(Transition::Do { device, command: Command::RevokeDevice { device: other } });
+                    self.at_once = self.chance.per_mille(500);
+                }
                 Some(Transition::Do { device, command })
             }
             15 => {
@@ -270,6 +274,13 @@ impl Run {
         self.texts += 1;
         format!("text {} of {device}", self.texts)
     }
+}
+
+/// The other devices of a device's account that have not been revoked.
+fn own_others(world: &World, device: DeviceId) -> Option<Vec<String>> {
+    let View::Devices(devices) = world.view(device, &Query::Devices)? else { return None };
+    let others = devices.into_iter().filter(|other| !other.this && other.revoked.is_none());
+    Some(others.map(|other| other.id).collect())
 }
 
 fn conversations(world: &World, device: DeviceId) -> Vec<Conversation> {
