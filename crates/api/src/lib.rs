@@ -20,7 +20,7 @@ pub use view::{
     Account, BackupState, Confirmation, Contact, Conversation, ConversationKind, Culprit, Device, Ended, HistoryState,
     HistoryTransfer, Invitation, InviteLink, JoinRequest, LinkPreview, Location, Member, Message, MessageKind,
     MessageStatus, Person, Poll, PollOption, Preview, Quote, Reaction, RelayBackup, RestorePreview, Revision, Role,
-    SafetyNumber, Scheduled, Settings, Standing, View,
+    SafetyNumber, Scheduled, Settings, Sleeper, Standing, View,
 };
 pub use who::{Reader, ReaderDevice, Stalest, Who, WhoChange};
 

@@ -147,6 +147,9 @@ pub struct Conversation {
     pub last: Option<Message>,
     /// The accounts in it.
     pub members: Vec<Member>,
+    /// Accounts of a group none of whose devices was there for long: they can't read it, and come back by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asleep: Vec<Sleeper>,
     /// The MLS epoch that it is in.
     pub epoch: u64,
     /// What a group is for, in its admins' words.
@@ -251,6 +254,15 @@ pub struct Member {
     /// When this device last heard that it is there, in milliseconds since 1970; 0 if it never did.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub last_seen: u64,
+}
+
+/// An account of a group that has no device there any more, because none was on for long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleeper {
+    /// `name@relay`.
+    pub address: String,
+    /// What it may do when it is back.
+    pub role: Role,
 }
 
 /// A device of the own account.

@@ -23,6 +23,9 @@ pub struct Who {
     pub post_quantum: bool,
     /// The people, with their devices.
     pub people: Vec<Reader>,
+    /// Accounts that can't read it now and come back by themselves: none of their devices was on for long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asleep: Vec<crate::Sleeper>,
     /// Who can open it by a published request; empty for a private conversation, which nobody outside can read.
     pub custodians: Vec<String>,
     /// The device whose keys were renewed the longest ago.
@@ -93,6 +96,8 @@ pub enum WhoChange {
     Came { address: String },
     /// Somebody left or was removed.
     Went { address: String },
+    /// None of somebody's devices was on for long: it can't read until it is back.
+    FellAsleep { address: String },
     /// A device of somebody who was there came in; `since` as in [`ReaderDevice`].
     DeviceCame { address: String, device: String, since: u64 },
     /// A device of somebody who is still there is gone.

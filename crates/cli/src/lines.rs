@@ -162,6 +162,16 @@ impl<'a> Lines<'a> {
         for member in &conversation.members {
             self.member(member, conversation.kind, width.unwrap_or(0));
         }
+        for one in &conversation.asleep {
+            let role = match one.role {
+                Role::Owner => "owner, ",
+                Role::Admin => "admin, ",
+                Role::Member => "",
+            };
+            let sleeps =
+                self.terminal.paint(Paint::Faint, format!("{role}asleep: comes back when one of its devices is on"));
+            self.terminal.line(format!("  {}  {sleeps}", pad(&self.name(&one.address), width.unwrap_or(0))));
+        }
     }
 
     /// Who has ended a conversation, and how, if that is certain.

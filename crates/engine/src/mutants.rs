@@ -73,6 +73,8 @@ pub enum Mutant {
     RemovedAccountReadded,
     /// Of what own devices tell one another the word heard last counts, not the one said last.
     LastHeardCounts,
+    /// Whoever was not on for long is removed as if for good.
+    SleeperForgotten,
 }
 
 /// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.

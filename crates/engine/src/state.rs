@@ -19,6 +19,8 @@ pub(crate) const MAX_NAME: usize = 256;
 pub(crate) const MAX_DESCRIPTION: usize = 1_024;
 /// Invite links that are open at the same time.
 pub(crate) const MAX_LINKS: usize = 16;
+/// Accounts that are listed as asleep.
+pub(crate) const MAX_ASLEEP: usize = 128;
 
 const VERSION: u64 = 1;
 
@@ -52,6 +54,15 @@ pub(crate) struct InviteLink {
     pub used: u32,
 }
 
+/// An account that has no device in the conversation any more, because none was there for long, and that comes back by a request of
+/// one of its devices (protocol rule 10). Its role stands where it stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asleep {
+    pub account: [u8; 32],
+    /// As it was in the certificates of its devices.
+    pub address: String,
+}
+
 /// Which conversation a successor goes on for (protocol rule 18). Never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SuccessorOf {
@@ -79,6 +90,8 @@ pub(crate) struct ConversationState {
     pub logging: LoggingPolicy,
     /// What the group is for, in its admins' words; may be empty.
     pub description: String,
+    /// Those who come back by themselves, the ones that fell asleep first in front.
+    pub asleep: Vec<Asleep>,
     /// Messages vanish so many seconds after they were seen; 0 if they stay.
     pub timer: u32,
     /// The oldest first.
@@ -97,6 +110,7 @@ impl ConversationState {
             admins: Vec::new(),
             logging: LoggingPolicy::Forbidden,
             description: String::new(),
+            asleep: Vec::new(),
             timer: 0,
             links: Vec::new(),
             succeeds: None,
@@ -107,6 +121,11 @@ impl ConversationState {
     /// The same with another timer, in seconds.
     pub(crate) fn with_timer(&self, timer: u32) -> Self {
         Self { timer, ..self.clone() }
+    }
+
+    /// The same where others are asleep.
+    pub(crate) fn with_asleep(&self, asleep: &[Asleep]) -> Self {
+        Self { asleep: asleep.to_vec(), ..self.clone() }
     }
 
     /// What `account` may do. In a 1:1 conversation both are equal.
@@ -131,25 +150,39 @@ impl ConversationState {
         }
     }
 
-    /// This state when only these accounts are members: who is gone has no role any more, links end with their makers' roles, and a group whose owners are all gone is
-    /// its heir's. There is exactly one outcome, which every receiver computes for itself.
+    /// The account that is asleep under this address.
+    pub(crate) fn sleeper(&self, address: &str) -> Option<&Asleep> {
+        self.asleep.iter().find(|asleep| asleep.address == address)
+    }
+
+    /// This account is listed as asleep.
+    pub(crate) fn is_asleep(&self, account: &[u8; 32]) -> bool {
+        self.asleep.iter().any(|asleep| asleep.account == *account)
+    }
+
+    /// This state when only these accounts are members: who is there is not asleep, who is gone has no role any more (who sleeps keeps it),
+    /// links end with their makers' being there and their roles, and a group none of whose owners is there is its heir's, too. There is
+    /// exactly one outcome, which every receiver computes for itself.
     ///
-    /// The heir is the admin who has been one for longest, else the first of `members`, which is in the order of their leaves.
+    /// The heir is the admin who is there and has been one for longest, else the first of `members`, which is in the order of their leaves.
     #[must_use]
     pub(crate) fn settled(&self, members: &[[u8; 32]]) -> Self {
         let mut settled = self.clone();
         if self.kind == GroupKind::Direct {
             return settled;
         }
-        settled.owners.retain(|owner| members.contains(owner));
-        settled.admins.retain(|admin| members.contains(admin));
-        if settled.owners.is_empty()
-            && let Some(heir) = settled.admins.first().or(members.first()).copied()
+        settled.asleep.retain(|asleep| !members.contains(&asleep.account));
+        let is_here = |account: &[u8; 32]| members.contains(account);
+        let stays = |account: &[u8; 32]| is_here(account) || self.is_asleep(account);
+        settled.owners.retain(stays);
+        settled.admins.retain(stays);
+        if !settled.owners.iter().any(is_here)
+            && let Some(heir) = settled.admins.iter().find(|admin| is_here(admin)).or(members.first()).copied()
         {
             settled.set_role(heir, api::Role::Owner);
         }
         let may = |account: &[u8; 32]| settled.owners.contains(account) || settled.admins.contains(account);
-        settled.links.retain(|link| may(&link.by));
+        settled.links.retain(|link| is_here(&link.by) && may(&link.by));
         settled
     }
 
@@ -168,6 +201,11 @@ impl ConversationState {
         entries.insert(5, encoded(&(self.logging as u64)));
         if !self.description.is_empty() {
             entries.insert(6, encoded(&self.description));
+        }
+        if !self.asleep.is_empty() {
+            let bytes = |bytes: &[u8]| minicbor::bytes::ByteVec::from(bytes.to_vec());
+            let asleep: Vec<_> = self.asleep.iter().map(|one| (bytes(&one.account), one.address.as_str())).collect();
+            entries.insert(8, encoded(&asleep));
         }
         if self.timer != 0 {
             entries.insert(9, encoded(&self.timer));
@@ -209,7 +247,7 @@ impl ConversationState {
         let Some(entries) = input.map()? else { return Ok(None) };
         let (mut version, mut kind, mut name, mut logging) = (None, None, None, None);
         let (mut owners, mut admins, mut timer) = (Vec::new(), Vec::new(), 0);
-        let (mut description, mut links, mut succeeds) = (String::new(), Vec::new(), None);
+        let (mut description, mut asleep, mut links, mut succeeds) = (String::new(), Vec::new(), Vec::new(), None);
         let mut unknown = BTreeMap::new();
         let mut last = None;
         for _ in 0..entries {
@@ -249,6 +287,10 @@ impl ConversationState {
                     text if text.len() > MAX_DESCRIPTION => return Ok(None),
                     text => text.clone_into(&mut description),
                 },
+                8 => match read_asleep(&mut input)? {
+                    Some(read) => asleep = read,
+                    None => return Ok(None),
+                },
                 // Off has one encoding: absence.
                 9 => match input.u32()? {
                     0 => return Ok(None),
@@ -280,7 +322,7 @@ impl ConversationState {
         if name.len() > MAX_NAME {
             return Ok(None);
         }
-        Ok(Some(Self { kind, name, owners, admins, logging, description, timer, links, succeeds, unknown }))
+        Ok(Some(Self { kind, name, owners, admins, logging, description, asleep, timer, links, succeeds, unknown }))
     }
 }
 
@@ -292,6 +334,24 @@ fn read_succeeds(input: &mut Decoder<'_>) -> Result<Option<SuccessorOf>, minicbo
     let (offset, room) = (input.u64()?, input.bytes()?.try_into());
     let (Ok(log), Ok(ending), Ok(room), true) = (log, ending, room, offset <= MAX_OFFSET) else { return Ok(None) };
     Ok(Some(SuccessorOf { log, ending, offset, room }))
+}
+
+/// At least one, at most as many as may be; each account and each address once, the addresses as they are signed.
+fn read_asleep(input: &mut Decoder<'_>) -> Result<Option<Vec<Asleep>>, minicbor::decode::Error> {
+    let Some(count) = input.array()?.filter(|count| (1..=MAX_ASLEEP as u64).contains(count)) else { return Ok(None) };
+    let mut all: Vec<Asleep> = Vec::new();
+    for _ in 0..count {
+        if input.array()? != Some(2) {
+            return Ok(None);
+        }
+        let (Ok(account), address) = (<[u8; 32]>::try_from(input.bytes()?), input.str()?) else { return Ok(None) };
+        let is_canonical = address.parse::<wire::Address>().is_ok_and(|parsed| parsed.as_str() == address);
+        if !is_canonical || all.iter().any(|other| other.account == account || other.address == address) {
+            return Ok(None);
+        }
+        all.push(Asleep { account, address: address.to_owned() });
+    }
+    Ok(Some(all))
 }
 
 /// At least one, at most as many as may be, each once.
@@ -327,7 +387,7 @@ mod tests {
         let mut state = ConversationState::new(GroupKind::Group, "Family", vec![[1; 32]]);
         state.set_role([2; 32], api::Role::Admin);
         state.timer = 3_600;
-        state.unknown.insert(8, minicbor::to_vec("between").unwrap());
+        state.unknown.insert(11, minicbor::to_vec("between").unwrap());
         state.unknown.insert(40, minicbor::to_vec(("later", 7)).unwrap());
         let bytes = state.encode();
         assert_eq!(ConversationState::decode(&bytes), Ok(state.clone()));
@@ -399,6 +459,50 @@ mod tests {
         let after = state.settled(&[[5; 32], [2; 32]]);
         assert_eq!((after.owners, after.admins), (vec![[5; 32]], vec![]));
         assert_eq!(state.settled(&[]).owners, Vec::<[u8; 32]>::new());
+    }
+
+    #[test]
+    fn rule_10_who_sleeps_keeps_the_role_and_is_listed_in_one_encoding() {
+        let asleep = |n: u8| Asleep { account: [n; 32], address: format!("p{n}@a.example") };
+        let mut state = ConversationState::new(GroupKind::Group, "x", vec![[1; 32]]);
+        let before = state.encode();
+        state.admins = vec![[2; 32], [3; 32]];
+        let awake = state.clone();
+        state.asleep = vec![asleep(2), asleep(7)];
+        let link = |by: u8| InviteLink { id: [by; 16], by: [by; 32], direct: true, expires: 0, uses: 0, used: 0 };
+        state.links = vec![link(2), link(3)];
+        assert_eq!(ConversationState::decode(&state.encode()), Ok(state.clone()));
+        // Links end with who would answer; roles stay.
+        let settled = state.settled(&[[1; 32], [3; 32]]);
+        assert_eq!((&settled.admins, &settled.asleep, settled.links), (&state.admins, &state.asleep, vec![link(3)]));
+        // Who is back is awake, as what he was.
+        let back = state.settled(&[[1; 32], [3; 32], [2; 32]]);
+        assert_eq!((back.admins, back.asleep), (awake.admins, vec![asleep(7)]));
+        // Who sleeps inherits nothing; an owner who sleeps comes back as one, beside the heir.
+        state.asleep = vec![asleep(1), asleep(2)];
+        let heirs = state.settled(&[[4; 32], [3; 32]]);
+        assert_eq!((heirs.owners, heirs.admins), (vec![[1; 32], [3; 32]], vec![[2; 32]]));
+
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let mut alone = ConversationState::new(GroupKind::Group, "x", vec![[1; 32]]);
+        alone.asleep = vec![asleep(7)];
+        let added = format!("0881825820{}6c{}", "07".repeat(32), hex(b"p7@a.example"));
+        assert_eq!(hex(&alone.encode()[1..]), format!("{}{added}", hex(&before[1..])));
+        // None, twice the same account or address, what is no address, too many.
+        alone.asleep.clear();
+        let mut none = alone.clone();
+        none.unknown.insert(8, vec![0x80]);
+        assert!(ConversationState::decode(&none.encode()).is_err());
+        for all in [
+            vec![asleep(7), asleep(7)],
+            vec![asleep(7), Asleep { account: [8; 32], ..asleep(7) }],
+            vec![Asleep { address: "P7@a.example".into(), ..asleep(7) }],
+            vec![Asleep { address: "no address".into(), ..asleep(7) }],
+            (0..=MAX_ASLEEP as u8).map(asleep).collect(),
+        ] {
+            alone.asleep = all;
+            assert!(ConversationState::decode(&alone.encode()).is_err());
+        }
     }
 
     #[test]

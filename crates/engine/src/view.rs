@@ -231,6 +231,8 @@ pub(crate) fn conversation(
             last_seen: 0,
         });
     }
+    let asleep = conversations::asleep(db, c.id)?.into_iter();
+    let asleep = asleep.map(|one| api::Sleeper { address: one.address, role: one.role }).collect();
     let kept = arrangements::get(db, c.id)?;
     Ok(api::Conversation {
         id: c.id.to_string(),
@@ -241,6 +243,7 @@ pub(crate) fn conversation(
         unread: messages::unread(db, c.id)?,
         last: messages::page(db, c.id, None, 1)?.first().map(|last| message_view(db, last)).transpose()?,
         members,
+        asleep,
         epoch: c.epoch.0,
         description: conversations::description(db, c.id)?,
         muted_until: kept.muted_until,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{Confirmation, Reader, ReaderDevice, Stalest, Who, WhoChange};
+use api::{Confirmation, Reader, ReaderDevice, Sleeper, Stalest, Who, WhoChange};
 use rusqlite::Connection;
 use wire::{AccountRecord, Bytes, DeviceId, Signed};
 
@@ -14,11 +14,13 @@ use crate::identity::Me;
 /// The panel of one conversation.
 pub(crate) fn who(db: &Connection, me: &Me, c: &Conversation, suite: Option<u16>) -> rusqlite::Result<Who> {
     let people = people(db, me, c)?;
+    let asleep = conversations::asleep(db, c.id)?.into_iter();
+    let asleep: Vec<Sleeper> = asleep.map(|one| Sleeper { address: one.address, role: one.role }).collect();
     let (looked, changes) = match leaves::looked(db, c.id)? {
         None => (None, Vec::new()),
         // What an older version has kept and this one can't read counts as never looked at.
         Some((time, json)) => match serde_json::from_str::<Vec<Reader>>(&json) {
-            Ok(before) => (Some(time), changes(&before, &people)),
+            Ok(before) => (Some(time), changes(&before, &people, &asleep)),
             Err(_) => (None, Vec::new()),
         },
     };
@@ -32,6 +34,7 @@ pub(crate) fn who(db: &Connection, me: &Me, c: &Conversation, suite: Option<u16>
         post_quantum: suite == Some(crate::mls::DEFAULT_SUITE),
         stalest: stalest(&people),
         people,
+        asleep,
         custodians: Vec::new(),
         looked,
         changes,
@@ -114,7 +117,7 @@ fn stalest(people: &[Reader]) -> Option<Stalest> {
         .map(|(renewed, address, device)| Stalest { address: address.clone(), device: device.clone(), renewed })
 }
 
-fn changes(before: &[Reader], after: &[Reader]) -> Vec<WhoChange> {
+fn changes(before: &[Reader], after: &[Reader], asleep: &[Sleeper]) -> Vec<WhoChange> {
     let old: BTreeMap<&str, &Reader> = before.iter().map(|reader| (reader.address.as_str(), reader)).collect();
     let mut changes = Vec::new();
     for reader in after {
@@ -139,7 +142,9 @@ fn changes(before: &[Reader], after: &[Reader]) -> Vec<WhoChange> {
         }
     }
     for reader in before.iter().filter(|was| after.iter().all(|now| now.address != was.address)) {
-        changes.push(WhoChange::Went { address: reader.address.clone() });
+        let address = reader.address.clone();
+        let sleeps = asleep.iter().any(|one| one.address == address);
+        changes.push(if sleeps { WhoChange::FellAsleep { address } } else { WhoChange::Went { address } });
     }
     changes
 }
@@ -178,7 +183,7 @@ mod tests {
         let after = [verified, reader("c@x", &[("5", 7)])];
         let address = String::from("a@x");
         assert_eq!(
-            changes(&before, &after),
+            changes(&before, &after, &[]),
             [
                 WhoChange::Role { address: address.clone(), role: api::Role::Admin },
                 WhoChange::Confirmation { address: address.clone(), confirmation: Confirmation::Verified },
@@ -189,7 +194,10 @@ mod tests {
             ]
         );
         // Renewed keys are no change of who can read.
-        assert_eq!(changes(&after, &after), []);
+        assert_eq!(changes(&after, &after, &[]), []);
+        let asleep = Sleeper { address: "c@x".into(), role: api::Role::Member };
+        let fell = WhoChange::FellAsleep { address: "c@x".into() };
+        assert_eq!(changes(&after, &after[..1], &[asleep]), [fell]);
         let stalest = stalest(&before).unwrap();
         assert_eq!((stalest.address.as_str(), stalest.device.as_str(), stalest.renewed), ("a@x", "1", 5));
     }

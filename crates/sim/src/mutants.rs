@@ -69,11 +69,13 @@ pub enum Mutant {
     RemovedAccountReadded,
     /// Of what own devices tell one another the word heard last counts, not the one said last.
     LastHeardCounts,
+    /// Whoever was not on for long is removed as if for good.
+    SleeperForgotten,
 }
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -102,6 +104,7 @@ impl Mutant {
         Self::BackupOnlyFull,
         Self::RestoreKeepsOldDevices,
         Self::RemovedAccountReadded,
+        Self::SleeperForgotten,
     ];
 
     /// Its name on the command line.
@@ -139,6 +142,7 @@ impl Mutant {
             Self::LastHeardCounts => "last-heard-counts",
             Self::RestoreKeepsOldDevices => "restore-keeps-old-devices",
             Self::RemovedAccountReadded => "removed-account-readded",
+            Self::SleeperForgotten => "sleeper-forgotten",
         }
     }
 
@@ -168,6 +172,7 @@ impl Mutant {
                 | Self::LastHeardCounts
                 | Self::RestoreKeepsOldDevices
                 | Self::RemovedAccountReadded
+                | Self::SleeperForgotten
         )
     }
 
@@ -218,6 +223,7 @@ impl Mutant {
             Self::LastHeardCounts => Mutant::LastHeardCounts,
             Self::RestoreKeepsOldDevices => Mutant::RestoreKeepsOldDevices,
             Self::RemovedAccountReadded => Mutant::RemovedAccountReadded,
+            Self::SleeperForgotten => Mutant::SleeperForgotten,
         })
     }
 

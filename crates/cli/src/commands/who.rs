@@ -49,6 +49,14 @@ impl Panel<'_> {
         for reader in &who.people {
             self.reader(reader);
         }
+        if !who.asleep.is_empty() {
+            let names: Vec<String> = who.asleep.iter().map(|one| self.lines.name(&one.address)).collect();
+            self.heading("Asleep");
+            self.item(format!(
+                "{}: none of their devices was on for months. They read nothing until they are back.",
+                names.join(", ")
+            ));
+        }
         self.heading("Nobody else");
         if who.custodians.is_empty() {
             self.item("It is private. There is no key to hand over: nobody outside can read it, under no order.");
@@ -99,6 +107,9 @@ impl Panel<'_> {
         let name = |address: &str| self.lines.name(address);
         match change {
             WhoChange::Came { address } => (Paint::Warn, format!("{} came in.", name(address))),
+            WhoChange::FellAsleep { address } => {
+                (Paint::Faint, format!("{} is asleep: none of its devices was on for months.", name(address)))
+            }
             WhoChange::Went { address } => (Paint::Faint, format!("{} is no longer in it.", name(address))),
             WhoChange::DeviceCame { address, device, since } => {
                 let when = self.when(*since);

@@ -308,22 +308,33 @@ pub(crate) struct Member {
     pub devices: u32,
 }
 
+fn role_number(role: Role) -> i64 {
+    match role {
+        Role::Owner => 2,
+        Role::Admin => 1,
+        Role::Member => 0,
+    }
+}
+
+/// An account from its address, its key, its role and how many devices it has there.
+fn member_from(row: &Row<'_>) -> rusqlite::Result<Member> {
+    Ok(Member {
+        address: row.get(0)?,
+        account_key: fixed(row, 1)?,
+        role: match row.get::<_, i64>(2)? {
+            2 => Role::Owner,
+            1 => Role::Admin,
+            _ => Role::Member,
+        },
+        devices: row.get(3)?,
+    })
+}
+
 pub(crate) fn members(db: &Connection, id: LogId) -> rusqlite::Result<Vec<Member>> {
     db.prepare_cached(
         "SELECT address, account_key, role, devices FROM members WHERE conversation = ?1 ORDER BY role DESC, address",
     )?
-    .query_map([id.0], |row| {
-        Ok(Member {
-            address: row.get(0)?,
-            account_key: fixed(row, 1)?,
-            role: match row.get::<_, i64>(2)? {
-                2 => Role::Owner,
-                1 => Role::Admin,
-                _ => Role::Member,
-            },
-            devices: row.get(3)?,
-        })
-    })?
+    .query_map([id.0], member_from)?
     .collect()
 }
 
@@ -331,13 +342,46 @@ pub(crate) fn set_members(db: &Connection, id: LogId, members: &[Member]) -> rus
     db.prepare_cached("DELETE FROM members WHERE conversation = ?1")?.execute([id.0])?;
     let mut insert = db.prepare_cached("INSERT INTO members VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for member in members {
-        let role = match member.role {
-            Role::Owner => 2,
-            Role::Admin => 1,
-            Role::Member => 0,
-        };
-        insert.execute(params![id.0, member.address, member.account_key, role, member.devices])?;
+        insert.execute(params![id.0, member.address, member.account_key, role_number(member.role), member.devices])?;
     }
+    Ok(())
+}
+
+/// The accounts that have no device there any more and come back by themselves.
+pub(crate) fn asleep(db: &Connection, id: LogId) -> rusqlite::Result<Vec<Member>> {
+    db.prepare_cached(
+        "SELECT address, account_key, role, 0 FROM asleep WHERE conversation = ?1 ORDER BY role DESC, address",
+    )?
+    .query_map([id.0], member_from)?
+    .collect()
+}
+
+/// Notes who is asleep, as the conversation's state says it.
+pub(crate) fn set_asleep(db: &Connection, id: LogId, state: &crate::state::ConversationState) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM asleep WHERE conversation = ?1")?.execute([id.0])?;
+    let mut insert = db.prepare_cached("INSERT INTO asleep VALUES (?1, ?2, ?3, ?4)")?;
+    for one in &state.asleep {
+        insert.execute(params![id.0, one.address, one.account, role_number(state.role(&one.account))])?;
+    }
+    Ok(())
+}
+
+/// This device was taken out of a conversation at this time of its log because it was not on for long; 0 if the relay no longer tells.
+pub(crate) fn set_slept(db: &Connection, id: LogId, since: u64) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO slept VALUES (?1, ?2)")?.execute(params![id.0, int(since)])?;
+    Ok(())
+}
+
+/// Since when this device is out of a conversation, as [`set_slept`] has noted it.
+pub(crate) fn slept(db: &Connection, id: LogId) -> rusqlite::Result<Option<u64>> {
+    db.prepare_cached("SELECT since FROM slept WHERE conversation = ?1")?
+        .query_row([id.0], |row| uint(row, 0))
+        .optional()
+}
+
+/// It is in again, or for good out.
+pub(crate) fn forget_slept(db: &Connection, id: LogId) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM slept WHERE conversation = ?1")?.execute([id.0])?;
     Ok(())
 }
 
@@ -348,6 +392,8 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "acts",
         "hidden",
         "members",
+        "asleep",
+        "slept",
         "seen",
         "heads",
         "receipts",

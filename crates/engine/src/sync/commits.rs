@@ -10,7 +10,7 @@ use rusqlite::params;
 use wire::{AccountRecord, Bytes, DeviceCertificate, Entry, EntryId, Epoch, LogId, Signed};
 
 use super::outline::Grounds;
-use super::story::{heirs, story};
+use super::story::{fallen_asleep, heirs, story};
 use super::validity::{Proposed, judge, same_device};
 use super::{Done, LogRun, State, Turn};
 use crate::db::contacts::{self, Seen};
@@ -39,6 +39,8 @@ enum Followed {
     On,
     /// It is no member any more.
     Removed,
+    /// It was taken out because it was not on for long, and may come back.
+    Asleep,
     /// It was removed and added in one, by this account: it goes on with an invitation. True if it had asked for it, and can take it.
     AddedAgain(String, bool),
 }
@@ -66,6 +68,10 @@ impl State {
         match outcome {
             Ok(Followed::Removed) => {
                 self.removed_from(turn, conversation)?;
+                return Ok(true);
+            }
+            Ok(Followed::Asleep) => {
+                self.fell_asleep(turn, conversation, entry.time.0)?;
                 return Ok(true);
             }
             Ok(Followed::AddedAgain(author, as_asked)) => {
@@ -168,6 +174,9 @@ impl State {
             |me: &Signed<DeviceCertificate>| incoming.added.iter().any(|m| same_device(&m.certificate, me));
         let outcome = match (incoming.removes_self, me.as_ref().is_some_and(comes_back)) {
             (false, _) => Followed::On,
+            (true, false) if self.is_put_to_sleep(turn, conversation.id, &group.members(), &incoming)? => {
+                Followed::Asleep
+            }
             (true, false) => Followed::Removed,
             (true, true) => {
                 let own = proposed.asked.as_ref().zip(me.as_ref()).is_some_and(|(asks, me)| same_device(asks, me));
@@ -236,12 +245,13 @@ impl State {
         let id = conversation.id;
         let mut story = self.own_story(turn, id, pending.intent)?;
         let gives_roles = self.gives_roles(turn, pending.intent)?;
-        let heirs = self.with_group(turn, id, |_, turn, group| {
+        let told = self.with_group(turn, id, |_, turn, group| {
             let before = group.state();
             group.merge_staged(&turn.mls)?;
-            Ok(heirs(&before, group))
+            Ok((heirs(&before, group), fallen_asleep(&before, group)))
         })?;
-        story.extend(heirs.filter(|_| !gives_roles).unwrap_or_default());
+        let (heirs, asleep) = told.unwrap_or_default();
+        story.extend(heirs.into_iter().filter(|_| !gives_roles).chain(asleep));
         outbox::remove_pending_commit(turn.db, id)?;
         if let Some(mut now) = conversations::get(turn.db, id)? {
             if now.standing == Standing::Starting {
@@ -344,6 +354,7 @@ impl State {
         conversations::put(turn.db, &conversation)?;
         conversations::set_suite(turn.db, id, suite)?;
         conversations::set_description(turn.db, id, &state.description)?;
+        conversations::set_asleep(turn.db, id, &state)?;
         joins::set_links(turn.db, id, &state.links)?;
         let members: Vec<conversations::Member> = members.into_values().collect();
         self.spend_requests_of_gone(turn, id, &members)?;
@@ -437,6 +448,7 @@ impl State {
         }
         self.fail_outbox(turn, id, problem)?;
         super::rejoin::forget_rejoin(turn, id)?;
+        conversations::forget_slept(turn.db, id)?;
         for row in outbox::intents(turn.db, id)? {
             outbox::remove_intent(turn.db, row.n)?;
             self.gathers.remove(&row.n);

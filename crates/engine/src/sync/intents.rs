@@ -17,6 +17,7 @@ use crate::db::outbox::{self, IntentRow, PendingCommit};
 use crate::formats::{self, PendingInvite};
 use crate::io::Rejection;
 use crate::mls::{Change, MlsError};
+use crate::state::ConversationState;
 
 /// Devices that one commit adds at most: a commit of this size stays below every relay's limit.
 const ADDS: usize = 400;
@@ -63,6 +64,8 @@ pub(super) enum Intent {
     Renew { member: String },
     /// Add a device again that can't follow; CBOR of its request.
     Readd { rejoin: Vec<u8> },
+    /// Take those out who were not there for long; accounts without any device left are listed as asleep.
+    PutToSleep,
     /// Go, with all own devices.
     Leave,
 }
@@ -235,6 +238,22 @@ impl State {
             // They have not been online yet.
             self.gathers.remove(&row.n);
             return Ok(Plan::Later((1_000 << row.attempts.min(12)).min(3_600_000)));
+        }
+        // Whoever sleeps under this address is who comes back, or nobody does.
+        let other = outline.wakes.iter().find(|(address, account)| {
+            invites.iter().any(|invite| invite.address == *address && !invite.is_of(account))
+        });
+        if let Some((address, _)) = other {
+            self.gathers.remove(&row.n);
+            return Ok(Plan::Impossible(Problem::new(
+                Kind::Conflict,
+                format!(
+                    "{address} is asleep in “{}”, with another identity than the account has now.",
+                    conversation.name
+                ),
+                "Its account was made anew since.",
+                format!("Remove {address} first, then add it again."),
+            )));
         }
         let mut change = outline.change;
         let mut invites = invites;
@@ -545,8 +564,10 @@ impl State {
             return self.end_conversation(turn, id, problem);
         }
         // Nobody has asked for it, and whoever it is about finds other ways.
-        let is_renewal = |row: &IntentRow| matches!(serde_json::from_slice(&row.intent), Ok(Intent::Renew { .. }));
-        if row.as_ref().is_some_and(is_renewal) {
+        let is_unasked = |row: &IntentRow| {
+            matches!(serde_json::from_slice(&row.intent), Ok(Intent::Renew { .. } | Intent::PutToSleep))
+        };
+        if row.as_ref().is_some_and(is_unasked) {
             outbox::remove_intent(turn.db, intent)?;
             self.gathers.remove(&intent);
             return Ok(());
@@ -616,11 +637,16 @@ impl State {
                 let record = request.as_ref().and_then(super::gather::record_of);
                 let (Some(asks), Some(record)) = (asks, record) else { return Ok(Vec::new()) };
                 let is_alone = record.active().count() == 1;
-                let was_in = self.with_group(turn, id, |_, _, group| {
-                    Ok(group.members().iter().any(|m| same_device(&m.certificate, &asks)))
-                })?;
-                match (was_in.unwrap_or(false), is_alone) {
+                let (was_in, slept) = self
+                    .with_group(turn, id, |_, _, group| {
+                        let was_in = group.members().iter().any(|m| same_device(&m.certificate, &asks));
+                        let state = ConversationState::decode(&group.state());
+                        Ok((was_in, state.is_ok_and(|state| state.is_asleep(&asks.account_key))))
+                    })?
+                    .unwrap_or_default();
+                match (was_in, is_alone) {
                     (true, _) => Vec::new(),
+                    _ if slept => vec![super::sleep::back_story(asks.address.as_str())],
                     (false, true) => vec![super::story::new_device_alone(asks.address.as_str())],
                     (false, false) => vec![format!("{} has a new device.", asks.address)],
                 }

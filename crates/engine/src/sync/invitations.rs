@@ -466,6 +466,7 @@ impl State {
         self.groups.insert(id, group);
         turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
         outbox::unseal_all(turn.db, id)?;
+        outbox::remove_pending_commit(turn.db, id)?;
         // Whoever else was asked to add this device again need not: it would use the same key package a second time.
         outbox::remove_requests(turn.db, id)?;
         super::rejoin::forget_rejoin(turn, id)?;
@@ -486,10 +487,13 @@ impl State {
             });
         }
         let restored = db::outlines::restored(turn.db, id)?;
+        let slept = conversations::slept(turn.db, id)?;
         if let Some((ending, maker)) = &maker {
             self.take_over(turn, ending, (id, *maker), row.time)?;
         } else if let Some(made) = restored {
             self.let_in_again(turn, &conversation, &row.sender, made)?;
+        } else if let Some(since) = slept {
+            self.woke_up(turn, &conversation, &row.sender, since)?;
         } else if kind == ConversationKind::Group && row.sender != own_address {
             self.system_message(turn, &conversation, &format!("{} added you.", row.sender))?;
         }

@@ -307,7 +307,10 @@ impl State {
                 self.log_entries(turn, &relay, id, (entries, head), Some(from))?;
                 // A page that ended the epoch has had the next one opened; one that brought nothing is not asked for again.
                 let now = conversations::get(turn.db, id)?.filter(|now| fits(now) && now.is_followed());
+                let sought = self.logs.get_mut(&id).is_some_and(|run| run.end_sought && !more);
                 match now {
+                    // Too long ago: whoever is still in it has gone on by changes that nobody can show this device any more.
+                    Some(now) if sought && now.epoch == epoch && !healing => self.fell_asleep(turn, &now, 0),
                     Some(now) if more && now.cursor > before.cursor => self.read_on(turn, id),
                     Some(_) => self.resubscribe(turn, id),
                     None => Ok(()),
@@ -374,10 +377,25 @@ impl State {
             },
             // The own inbox has one epoch: it ends when this device was revoked, which the answer will say.
             Push::EpochEnded { .. } if route.lane == Lane::Account => self.subscribe_inbox(turn),
-            // The commit that ended it was the last entry pushed and has been processed; nothing more is to be done.
+            Push::EpochEnded { log, epoch } if route.lane == Lane::Logs => {
+                self.epoch_ended(turn, &route.relay, log, epoch)
+            }
             Push::EpochEnded { .. } | Push::GoingAway { .. } => Ok(()),
             Push::Signal { log, epoch, body } => self.on_signal(turn, route, (log, epoch), &body),
         }
+    }
+
+    /// The commit that ended an epoch was the last entry pushed and has been processed, unless the relay no longer keeps it: a page that has
+    /// nothing of it tells.
+    fn epoch_ended(&mut self, turn: &mut Turn<'_>, relay: &RelayName, log: LogId, epoch: Epoch) -> Done {
+        let Some(conversation) = conversations::get(turn.db, log)? else { return Ok(()) };
+        let is_behind = conversation.relay == *relay && conversation.epoch == epoch && conversation.is_followed();
+        let Some(run) = self.logs.get_mut(&log).filter(|run| is_behind && run.hole_at.is_none()) else { return Ok(()) };
+        if self.healing.contains_key(&log) {
+            return Ok(());
+        }
+        run.end_sought = true;
+        self.read_on(turn, log)
     }
 
     /// True if all that is known to be in the log has been processed, on a connection that may send.

@@ -31,6 +31,7 @@ mod resolve;
 mod restored;
 mod role;
 mod shelf;
+mod sleep;
 mod story;
 mod succession;
 mod turn;
@@ -105,6 +106,8 @@ pub(crate) struct State {
     /// Members whose history differs from ours, as the person was told: said once until theirs agrees again.
     forks_told: BTreeSet<(LogId, String)>,
     own_state: own_state::OwnRun,
+    /// When it was last looked whether somebody is to be put to sleep.
+    looked_for_idle: Option<UnixMillis>,
 }
 
 /// A connection that is up.
@@ -142,6 +145,8 @@ struct LogRun {
     commits_after: UnixMillis,
     /// A hole was seen behind this entry, and a page is asked for that tells what is there.
     hole_at: Option<Seq>,
+    /// The epoch has ended, as the relay says, and the commit that ended it did not come: a page is asked for that tells whether it is there.
+    end_sought: bool,
 }
 
 /// What a request was for.
@@ -269,6 +274,7 @@ impl State {
             healing: crate::db::held::healing(db)?.into_iter().map(|id| (id, None)).collect(),
             forks_told: BTreeSet::new(),
             own_state: own_state::OwnRun::default(),
+            looked_for_idle: None,
         })
     }
 
@@ -349,7 +355,8 @@ impl State {
         for id in ids {
             self.pump(turn, id)?;
         }
-        self.drive_updates(turn)
+        self.drive_updates(turn)?;
+        self.drive_sleep(turn)
     }
 
     fn response(&mut self, turn: &mut Turn<'_>, id: RequestId, mut result: Result<wire::Response, Rejection>) -> Done {

@@ -14,7 +14,7 @@ use crate::db::conversations::Conversation;
 use crate::db::{contacts, outbox};
 use crate::formats::{self, Rejoin};
 use crate::mls::{Change, Group, Member};
-use crate::state::{ConversationState, GroupKind, InviteLink, MAX_LINKS};
+use crate::state::{ConversationState, GroupKind, InviteLink, MAX_BYTES, MAX_LINKS};
 
 /// An intent but for key packages.
 #[derive(Default)]
@@ -26,6 +26,8 @@ pub(super) struct Outline {
     pub(super) rejoin: Option<Rejoin>,
     /// The account whose devices are all removed and which stays with others.
     pub(super) renewed: Option<[u8; 32]>,
+    /// Accounts that are asleep and come back, by address.
+    pub(super) wakes: Vec<(String, [u8; 32])>,
 }
 
 /// What travels with a commit so that everybody can see why its author may change devices (protocol rule 6).
@@ -105,6 +107,7 @@ impl State {
                 }
                 for address in wanted.iter().filter(|address| leaves(address).is_empty()) {
                     outline.add.insert(address.clone(), None);
+                    outline.wakes(&before, address);
                 }
                 if matches!(intent, Intent::Create { .. }) && group.epoch() == 0 && !own_missing.is_empty() {
                     outline.add.insert(me.address.to_string(), Some(own_missing));
@@ -117,7 +120,8 @@ impl State {
                 }
             }
             Intent::Remove { member } => {
-                let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
+                let asleep = before.sleeper(member).map(|asleep| asleep.account);
+                let Some(account) = key_of(member).or(asleep) else { return Ok(Err(nobody(member))) };
                 if role < Role::Admin || (before.role(&account) == Role::Owner && role < Role::Owner) {
                     return Ok(Err(forbidden(
                         "remove this member",
@@ -125,6 +129,11 @@ impl State {
                     )));
                 }
                 outline.change.removes = leaves(member);
+                if outline.change.removes.is_empty() {
+                    let mut after = before.clone();
+                    after.asleep.retain(|asleep| asleep.account != account);
+                    outline.change.state = Some(after.encode());
+                }
             }
             Intent::RemoveOwnDevices { devices } => {
                 outline.change.removes = members
@@ -241,6 +250,14 @@ impl State {
                         }
                     }
                     outline.add.insert(member.clone(), None);
+                    outline.wakes(&before, member);
+                }
+            }
+            Intent::PutToSleep => {
+                let idle = self.idle_leaves(turn, conversation.id)?;
+                match super::sleep::put_to_sleep(&before, &members, (group.own_leaf(), role), &idle) {
+                    Some(change) => outline.change = change,
+                    None => return Ok(Err(Plan::Nothing)),
                 }
             }
             Intent::Update => outline.change.update_path = true,
@@ -259,7 +276,9 @@ impl State {
                         let mut of_account =
                             members.iter().filter(|m| m.certificate.account_key == asks.account_key).peekable();
                         let is_in = of_account.peek().is_some_and(|m| m.certificate.address == asks.address);
-                        if !is_in && !planted!(RemovedAccountReadded) {
+                        let asleep = before.sleeper(asks.address.as_str());
+                        let sleeps = asleep.is_some_and(|asleep| asleep.account == asks.account_key);
+                        if !is_in && !sleeps && !planted!(RemovedAccountReadded) {
                             return Ok(Err(Plan::Nothing));
                         }
                         let Some(record) = super::gather::record_of(&request) else { return Ok(Err(Plan::Nothing)) };
@@ -314,7 +333,22 @@ impl State {
             }
         }
         settle(&before, &members, group.leaving().collect(), &mut outline);
+        if outline.change.state.as_ref().is_some_and(|state| state.len() > MAX_BYTES) {
+            return Ok(Err(Plan::Impossible(Problem::new(
+                Kind::Conflict,
+                "What is kept of this group itself has no room for that.",
+                format!("Its names, roles, links and who is asleep take at most {MAX_BYTES} bytes together."),
+                "Take links back, or remove people who are asleep for good.",
+            ))));
+        }
         Ok(Ok(outline))
+    }
+}
+
+impl Outline {
+    /// Whoever is added under this address and asleep comes back.
+    fn wakes(&mut self, before: &ConversationState, address: &str) {
+        self.wakes.extend(before.sleeper(address).map(|asleep| (asleep.address.clone(), asleep.account)));
     }
 }
 
@@ -328,11 +362,14 @@ fn settle(before: &ConversationState, members: &[Member], leaving: BTreeSet<u32>
         return;
     }
     let returns = outline.rejoin.as_ref().and_then(super::gather::rejoining).map(|device| device.account_key);
+    let wakes = returns.into_iter().chain(outline.wakes.iter().map(|(_, account)| *account));
+    let wakes: Vec<[u8; 32]> = wakes.filter(|account| before.is_asleep(account)).collect();
     let returns = returns.or(outline.renewed);
     let stays = |m: &&Member| {
         Some(m.certificate.account_key) == returns || !(leaving.contains(&m.leaf) || change.removes.contains(&m.leaf))
     };
-    let staying = in_order(members.iter().filter(stays).map(|m| m.certificate.account_key));
+    let staying = members.iter().filter(stays).map(|m| m.certificate.account_key);
+    let staying = in_order(staying.chain(wakes));
     let wanted = match change.state.as_deref().map(ConversationState::decode) {
         Some(Ok(wanted)) => wanted,
         Some(Err(_)) => return,

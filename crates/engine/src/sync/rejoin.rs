@@ -108,9 +108,8 @@ impl State {
             match held {
                 Some(_) if next > turn.now.0 => turn.wake_at(UnixMillis(next)),
                 Some(conversation) if round < ROUNDS => {
-                    // A device that follows knows of changes as they come; one from a backup knows the members as they were then.
-                    let is_restored = outlines::restored(turn.db, id)?.is_some();
-                    if is_restored && self.looks_members_up(turn, &conversation, round)? {
+                    // A device that follows knows of changes as they come; one that was away knows the members as they were then.
+                    if is_from_before(turn, id)? && self.looks_members_up(turn, &conversation, round)? {
                         continue;
                     }
                     let asked = self.ask_round(turn, &conversation, round)?;
@@ -124,11 +123,11 @@ impl State {
                 }
                 Some(conversation) => {
                     forget_rejoin(turn, id)?;
-                    let is_restored = outlines::restored(turn.db, id)?.is_some();
+                    let was_away = is_from_before(turn, id)?;
                     let problem = Problem::new(
                         Kind::Offline,
                         format!("Nobody has added this device to “{}” again.", conversation.name),
-                        match is_restored {
+                        match was_away {
                             true => "It has asked for a week: nobody was there, or you are no longer a member.",
                             false => "It has asked for a week.",
                         },
@@ -136,7 +135,7 @@ impl State {
                     );
                     let notice = problem.clone();
                     turn.event(Event::Notice { conversation: Some(id.to_string()), problem: notice });
-                    if is_restored {
+                    if was_away {
                         // Nothing is lost by giving it up, and another one can be begun with the same people.
                         self.end_conversation(turn, id, &problem)?;
                     } else {
@@ -298,7 +297,9 @@ impl State {
         // What a commit carries that nobody else can follow would be this device's fault: the log of another relay, another address.
         let is_of =
             |m: &conversations::Member| m.account_key == record.account_key && m.address == record.address.as_str();
-        let member = conversations::members(turn.db, log)?.iter().any(is_of) || planted!(RemovedAccountReadded);
+        let mut listed = conversations::members(turn.db, log)?;
+        listed.extend(conversations::asleep(turn.db, log)?);
+        let member = listed.iter().any(is_of) || planted!(RemovedAccountReadded);
         let here = rejoin.relay == conversation.relay.as_str() && conversation.standing == Standing::Active;
         let fits = mls::check_key_package(&turn.mls, &rejoin.package, &device, turn.now).is_ok();
         if !member || !here || !fits {
@@ -424,6 +425,11 @@ pub(super) fn is_answered(turn: &Turn<'_>, log: LogId, device: &DeviceCertificat
 /// Where the time is kept at which a device was last added again.
 fn readded(id: LogId, certificate: &DeviceCertificate) -> String {
     format!("readded {id} {}", certificate.device)
+}
+
+/// What this device knows of a conversation is of before it was away: of a backup, or of before it was taken out.
+fn is_from_before(turn: &Turn<'_>, id: LogId) -> Done<bool> {
+    Ok(outlines::restored(turn.db, id)?.is_some() || conversations::slept(turn.db, id)?.is_some())
 }
 
 /// Nothing is asked for any more.

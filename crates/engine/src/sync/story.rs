@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use api::Role;
 
+use super::sleep::{back_story, sleep_story};
 use super::validity::same_device;
 use crate::mls::{Group, Incoming, Member};
 use crate::state::ConversationState;
@@ -37,6 +38,8 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
             } else if !back {
                 lines.push(format!("{} has a new device.", certificate.address));
             }
+        } else if before.as_ref().is_ok_and(|before| before.is_asleep(&certificate.account_key)) {
+            lines.push(back_story(certificate.address.as_str()));
         } else if by_link {
             lines.push(format!("{} came by a link of {author}.", certificate.address));
         } else {
@@ -55,7 +58,8 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
     for (list, verb) in [(&incoming.removed, "removed"), (&incoming.left, "left")] {
         for member in list {
             let certificate = &member.certificate;
-            if staying.contains(&certificate.account_key) || !told.insert(certificate.account_key) {
+            let sleeps = matches!(&after, Some(Ok(after)) if after.is_asleep(&certificate.account_key));
+            if sleeps || staying.contains(&certificate.account_key) || !told.insert(certificate.account_key) {
                 continue;
             }
             lines.push(match verb {
@@ -65,6 +69,7 @@ pub(super) fn story(group: &Group, incoming: &Incoming) -> Vec<String> {
         }
     }
     if let (Ok(before), Some(Ok(after))) = (before, after) {
+        lines.extend(sleep_story(&author, &before, &after, &staying));
         // That roles end with who bore them goes without saying.
         let name = |key: &[u8; 32]| {
             let mut members = group.members().into_iter().filter(|_| staying.contains(key));
@@ -96,6 +101,15 @@ pub(super) fn heirs(before: &[u8], group: &Group) -> Vec<String> {
         group.members().iter().map(|m| (m.certificate.account_key, m.certificate.address.to_string())).collect();
     let heirs = accounts.iter().filter(|(key, _)| is_heir(key));
     heirs.map(|(_, who)| format!("{who} is an owner now, since no other is left.")).collect()
+}
+
+/// Who fell asleep by an own commit, in words. Who was removed for good one knows oneself.
+pub(super) fn fallen_asleep(before: &[u8], group: &Group) -> Vec<String> {
+    let (Ok(before), Ok(after)) = (ConversationState::decode(before), ConversationState::decode(&group.state())) else {
+        return Vec::new();
+    };
+    let everybody: BTreeSet<_> = before.asleep.iter().map(|asleep| asleep.account).collect();
+    sleep_story("", &before, &after, &everybody)
 }
 
 /// What changed between two states, in words.

@@ -51,12 +51,18 @@ pub(super) fn judge(
         GroupKind::Group => before.role(&author),
     };
     let accounts: BTreeSet<[u8; 32]> = members.iter().map(|m| m.certificate.account_key).collect();
+    // Who is asleep comes back by a request of one of its devices, whoever answers it.
+    let wakes = |member: &Member| {
+        let certificate = &member.certificate;
+        let listed = before.sleeper(certificate.address.as_str());
+        listed.is_some_and(|asleep| asleep.account == certificate.account_key)
+            && proposed.asked.as_ref().is_some_and(|asked| same_device(asked, certificate))
+    };
     for member in proposed.added {
         let account = member.certificate.account_key;
-        if !accounts.contains(&account)
-            && role < Role::Admin
-            && !(before.kind == GroupKind::Direct && accounts.len() == 1)
-        {
+        let joins_who_is_alone = before.kind == GroupKind::Direct && accounts.len() == 1;
+        let may = accounts.contains(&account) || role >= Role::Admin || wakes(member) || joins_who_is_alone;
+        if !may {
             return Err("only admins may add somebody".into());
         }
     }
@@ -96,14 +102,52 @@ pub(super) fn judge(
         }
         _ => before.clone(),
     };
-    // A role that somebody has left behind must not come back with him, unless an owner wants that.
+    // A role that somebody has left behind must not come back with him, unless an owner wants that. Who was asleep has left none behind.
     let returns = proposed.added.iter().map(|member| member.certificate.account_key);
-    let mut returns = returns.filter(|account| !accounts.contains(account));
+    let mut returns = returns.filter(|account| !accounts.contains(account) && !before.is_asleep(account));
     if role < Role::Owner && returns.any(|account| after.role(&account) > Role::Member) {
         return Err("somebody who is added comes as a member".into());
     }
     judge_state(&before, &after, role, &staying)?;
+    judge_sleep(&before, &after, role, (members, proposed), &staying)?;
     judge_links(&before, &after, &author)
+}
+
+/// Who is listed as asleep is no member, and nobody else bears the address; who comes to be listed was removed by the same commit, by an
+/// admin; who is not listed any more has come back, or was removed as a member is (protocol rule 10). How long a device was away is no
+/// part of it: that is the relay's to say, and an admin may remove anybody anyway.
+fn judge_sleep(
+    before: &ConversationState,
+    after: &ConversationState,
+    role: Role,
+    (members, proposed): (&[Member], &Proposed<'_>),
+    staying: &[[u8; 32]],
+) -> Result<(), String> {
+    if before.asleep.is_empty() && after.asleep.is_empty() {
+        return Ok(());
+    }
+    let gone: BTreeSet<u32> = proposed.removed.iter().chain(proposed.left).map(|m| m.leaf).collect();
+    let here = || members.iter().filter(|m| !gone.contains(&m.leaf)).chain(proposed.added);
+    for asleep in &after.asleep {
+        if here()
+            .any(|m| m.certificate.account_key == asleep.account || m.certificate.address.as_str() == asleep.address)
+        {
+            return Err("somebody who is there is listed as asleep".into());
+        }
+        let removed = |m: &Member| {
+            m.certificate.account_key == asleep.account && m.certificate.address.as_str() == asleep.address
+        };
+        if !before.asleep.contains(asleep) && (role < Role::Admin || !proposed.removed.iter().any(removed)) {
+            return Err("somebody is listed as asleep whom no admin has removed".into());
+        }
+    }
+    for asleep in before.asleep.iter().filter(|asleep| !after.is_asleep(&asleep.account)) {
+        let may = role >= Role::Admin && (before.role(&asleep.account) < Role::Owner || role == Role::Owner);
+        if !staying.contains(&asleep.account) && !may {
+            return Err("somebody who is asleep was removed by somebody who may not do that".into());
+        }
+    }
+    Ok(())
 }
 
 /// A link is made in one's own name and unused, and from then on nothing of it changes but how often it was used.
@@ -166,7 +210,9 @@ fn judge_state(
         let sorted = |list: &[[u8; 32]]| list.iter().copied().collect::<BTreeSet<_>>();
         (sorted(&state.owners), sorted(&state.admins))
     };
-    // Roles are the owners' alone to give and to take; so is the group, which is given by making somebody else its owner.
+    // Roles are the owners' alone to give and to take; so is the group, which is given by making somebody else its owner. With who falls
+    // asleep the role stays, with who is removed while asleep it goes.
+    let settled = before.with_asleep(&after.asleep).settled(staying);
     let roles_change = roles(after) != roles(before) && roles(after) != roles(&settled);
     if roles_change && role < Role::Owner && !planted!(AnyMemberTransfers) {
         return Err("only owners may change roles".into());
@@ -191,6 +237,7 @@ fn judge_state(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Asleep;
 
     fn state(owners: &[u8], admins: &[u8]) -> ConversationState {
         let mut state = ConversationState::new(GroupKind::Group, "x", owners.iter().map(|n| [*n; 32]).collect());
@@ -300,6 +347,123 @@ mod tests {
             Proposed { author: 1, added: &[], removed: &[], left: &[], state: Some(&without.encode()), asked: None };
         assert!(judge(&before.encode(), &members, &proposed, None).is_ok());
         assert!(judge(&without.encode(), &members, &Proposed { added: &carol, state: None, ..proposed }, None).is_ok());
+    }
+
+    /// A group of an owner (1), an admin (2) and members (3, 4), of whom those are there that are named, and those asleep that are named.
+    struct Band {
+        state: ConversationState,
+        members: Vec<Member>,
+    }
+
+    impl Band {
+        fn of(here: &[u8], asleep: &[u8]) -> Self {
+            let mut state = ConversationState::new(GroupKind::Group, "x", vec![key(1)]);
+            state.admins = vec![key(2)];
+            state.asleep = asleep.iter().map(|n| sleeper(*n)).collect();
+            let members = here.iter().zip(0..).map(|(n, leaf)| member(leaf, *n, &format!("p{n}"), *n)).collect();
+            Self { state, members }
+        }
+
+        /// The verdict on a commit by account `author` that removes and adds these accounts' devices, and leaves this state.
+        fn judged(
+            &self,
+            author: u8,
+            (removed, added): (&[u8], &[u8]),
+            after: &ConversationState,
+            asked: bool,
+        ) -> Result<(), String> {
+            let leaf = |n: u8| self.members.iter().find(|m| m.certificate.account_key == key(n)).unwrap();
+            let removed: Vec<Member> = removed.iter().map(|n| leaf(*n).clone()).collect();
+            let added: Vec<Member> =
+                added.iter().map(|n| member(20 + u32::from(*n), *n, &format!("p{n}"), *n)).collect();
+            let asked = added.first().map(|member| member.certificate.clone()).filter(|_| asked);
+            let state = after.encode();
+            let (author, state) = (leaf(author).leaf, Some(state.as_slice()));
+            let proposed = Proposed { author, added: &added, removed: &removed, left: &[], state, asked };
+            judge(&self.state.encode(), &self.members, &proposed, None)
+        }
+    }
+
+    fn key(account: u8) -> [u8; 32] {
+        wire::SigningKey::from_bytes(&[account; 32]).verifying_key().to_bytes()
+    }
+
+    fn sleeper(account: u8) -> Asleep {
+        Asleep { account: key(account), address: format!("p{account}@relay.example") }
+    }
+
+    #[test]
+    fn rule_10_admins_put_to_sleep_whom_they_may_remove_and_nobody_else_does() {
+        let band = Band::of(&[1, 2, 3, 4], &[]);
+        let asleep = |n: u8| band.state.with_asleep(&[sleeper(n)]);
+        for (author, who, may) in
+            [(1, 4, true), (2, 4, true), (1, 2, true), (3, 4, false), (2, 1, false), (3, 1, false)]
+        {
+            assert_eq!(band.judged(author, (&[who], &[]), &asleep(who), false).is_ok(), may, "{author} puts {who}");
+        }
+        // Not who stays, not somebody else than who was removed, not somebody who never was there, not under another's address.
+        assert!(band.judged(1, (&[], &[]), &asleep(4), false).is_err());
+        assert!(band.judged(1, (&[3], &[]), &asleep(4), false).is_err());
+        assert!(band.judged(1, (&[4], &[]), &asleep(9), false).is_err());
+        let mut other = asleep(4);
+        other.asleep[0].address = "p9@relay.example".into();
+        assert!(band.judged(1, (&[4], &[]), &other, false).is_err());
+        // The role stays: taking it on the occasion is the owners'.
+        let mut less = asleep(4);
+        less.admins.clear();
+        assert!(band.judged(2, (&[4], &[]), &less, false).is_err());
+        // A member whose own other device is removed is not asleep.
+        let mut two = Band::of(&[1, 2, 4], &[]);
+        two.members.push(member(9, 4, "p4", 5));
+        assert!(two.judged(1, (&[4], &[]), &asleep(4), false).is_err());
+    }
+
+    #[test]
+    fn rule_10_who_sleeps_comes_back_by_asking_and_as_what_it_was() {
+        let band = Band::of(&[1, 3], &[2, 4]);
+        let awake = |n: u8| {
+            let mut state = band.state.clone();
+            state.asleep.retain(|asleep| asleep.account != key(n));
+            state
+        };
+        // Any member answers a request, an admin needs none, and an admin who slept is one again.
+        assert!(band.judged(3, (&[], &[4]), &awake(4), true).is_ok());
+        assert!(band.judged(3, (&[], &[2]), &awake(2), true).is_ok());
+        assert!(band.judged(1, (&[], &[2]), &awake(2), false).is_ok());
+        assert!(band.judged(3, (&[], &[4]), &awake(4), false).is_err());
+        // Not while it stays listed, and nobody else with it; not who isn't listed, whatever he asks.
+        assert!(band.judged(3, (&[], &[4]), &band.state, true).is_err());
+        assert!(band.judged(3, (&[], &[4, 2]), &Band::of(&[1, 3], &[]).state, true).is_err());
+        assert!(band.judged(3, (&[], &[9]), &band.state, true).is_err());
+        let mut promoted = awake(4);
+        promoted.admins.push(key(4));
+        assert!(band.judged(3, (&[], &[4]), &promoted, true).is_err());
+        // Under the sleeper's address comes nobody else.
+        let eve = [member(30, 9, "p4", 9)];
+        let state = band.state.encode();
+        let proposed = Proposed { author: 0, added: &eve, removed: &[], left: &[], state: Some(&state), asked: None };
+        assert!(judge(&state, &band.members, &proposed, None).is_err());
+    }
+
+    #[test]
+    fn rule_10_who_sleeps_is_removed_by_whom_may_remove_it() {
+        let without = |of: &Band, n: u8| {
+            let mut state = of.state.clone();
+            state.asleep.retain(|asleep| asleep.account != key(n));
+            state.set_role(key(n), Role::Member);
+            state
+        };
+        let band = Band::of(&[1, 2, 3], &[4]);
+        for (author, may) in [(1, true), (2, true), (3, false)] {
+            assert_eq!(band.judged(author, (&[], &[]), &without(&band, 4), false).is_ok(), may, "{author}");
+        }
+        // An admin's role goes with him, and no other one's; an owner who sleeps is the owners'.
+        let band = Band::of(&[1, 3], &[2, 4]);
+        assert!(band.judged(1, (&[], &[]), &without(&band, 2), false).is_ok());
+        let mut band = Band::of(&[2, 3], &[1]);
+        band.state.owners.push(key(3));
+        assert!(band.judged(2, (&[], &[]), &without(&band, 1), false).is_err());
+        assert!(band.judged(3, (&[], &[]), &without(&band, 1), false).is_ok());
     }
 
     #[test]

@@ -243,9 +243,13 @@ fn same_group(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
             let own = model.accounts.get(device);
             let inside = conversation.members.iter().any(|member| Some(&member.address) == own);
             ensure!(inside, "I3", "device {device} is active in {id} and no member of it");
+            let both = conversation.asleep.iter().find(|one| members(conversation).contains_key(one.address.as_str()));
+            ensure!(both.is_none(), "10", "device {device} shows {both:?} both in {id} and asleep there");
             let (other, first) = groups.entry(id).or_insert((*device, conversation));
             ensure!(
-                first.epoch == conversation.epoch && members(first) == members(conversation),
+                first.epoch == conversation.epoch
+                    && members(first) == members(conversation)
+                    && first.asleep == conversation.asleep,
                 "I3",
                 "devices {other} and {device} are in different states of {id}: epochs {} and {}",
                 first.epoch,

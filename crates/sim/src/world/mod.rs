@@ -1,6 +1,7 @@
 //! The whole system: engines, connections, relays, people. Driven by [`Transition`]s, by hand in scenario tests and by chance in
 //! seeded runs.
 
+mod away;
 mod check;
 mod device;
 mod home;
@@ -45,6 +46,10 @@ const RESTORED_HORIZON_MS: u64 = 2 * 3_600_000;
 /// Nobody was told anything for so long: what is still tried in the background (a device without key packages is asked for every
 /// minute) may go on for ever.
 const NO_NEWS_MS: u64 = 2 * 3_600_000;
+
+/// When the first device is opened. MLS reads the machine's own clock for the lifetimes of leaves, which begin a month before: months go by
+/// here, and must stay behind it.
+const BEGINS: u64 = 1_795_305_600_000 - 200 * 86_400_000;
 
 /// The classical suite: the simulator is about order and crashes, not about lattices.
 const SUITE: u16 = 1;
@@ -116,6 +121,8 @@ pub struct World {
     deposits: Vec<(RelayId, LogId, Bytes)>,
     /// What a relay keeps from a device.
     lie: Option<Lie>,
+    /// Devices that are off until they come back, whatever else comes to rest.
+    away: BTreeSet<DeviceId>,
     /// The bytes sent under each entry id.
     sent: BTreeMap<(LogId, EntryId), Bytes>,
     /// The keys that messages were sealed with.
@@ -150,7 +157,7 @@ impl World {
     ) -> Result<Self, Violation> {
         let mut chance = Chance::new(seed, 2);
         let mut net = Net::new(relays, chance.fork(), faults, mutant);
-        let now = UnixMillis(1_795_305_600_000);
+        let now = UnixMillis(BEGINS);
         let options = Options {
             suite: SUITE,
             deposit_spread_ms: 2_000,
@@ -183,6 +190,7 @@ impl World {
             news: now,
             deposits: Vec::new(),
             lie: None,
+            away: BTreeSet::new(),
             sent: BTreeMap::new(),
             #[cfg(feature = "mutants")]
             keys: BTreeSet::new(),
@@ -247,6 +255,8 @@ impl World {
                 self.model.crashed(*device, self.now);
             }
             Transition::OpenDevice(device) => self.open_device(*device)?,
+            Transition::GoAway(device) => self.goes_away(*device),
+            Transition::ComeBack(device) => self.comes_back(*device)?,
             Transition::CrashRelay(relay) => {
                 let lost = self.net.crash(*relay);
                 self.relay_lost(*relay, lost)?;
@@ -301,6 +311,7 @@ impl World {
         self.recoveries_ended()?;
         check::check(&self.devices, &mut self.model, self.now)?;
         in_step::role(&self.devices, &self.model)?;
+        away::check(&self.devices, &self.model)?;
         in_step::check(&self.devices, &self.model)
     }
 
@@ -454,6 +465,9 @@ impl World {
     }
 
     fn open_device(&mut self, device: DeviceId) -> Result<(), Violation> {
+        if self.away.contains(&device) {
+            return Ok(());
+        }
         self.devices[device].open(&mut self.net, self.now)
     }
 
@@ -590,7 +604,7 @@ impl World {
             self.trace.next_step();
             let mut busy = false;
             for device in 0..self.devices.len() {
-                self.devices[device].open(&mut self.net, self.now)?;
+                self.open_device(device)?;
                 busy |= self.devices[device].connect(&mut self.net, self.now);
                 busy |= self.devices[device].answer_unsent(&mut self.net, self.now)?;
                 busy |= self.devices[device].transfer(&mut self.net, self.now)?;

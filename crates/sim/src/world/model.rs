@@ -97,6 +97,10 @@ pub struct Model {
     pub opened: BTreeMap<(DeviceId, String), String>,
     /// Devices on which somebody has restored an account, with what the backup held: texts by conversation.
     pub recovered: BTreeMap<DeviceId, BTreeMap<String, BTreeSet<String>>>,
+    /// Devices that are or were away, with what they showed before.
+    pub absences: BTreeMap<DeviceId, super::away::Absence>,
+    /// Devices that are away now: nobody is promised that they show what is written then.
+    pub away: BTreeSet<DeviceId>,
     /// The first place at which each device has shown each of its own messages: the relay had told it so.
     places: BTreeMap<(DeviceId, String), u64>,
     /// A relay was restored from an older backup. What no client holds is gone then: invitations that nobody had fetched, blobs, and
@@ -134,7 +138,7 @@ impl Model {
             (Command::Send { .. }, Some(conversation)) => self
                 .stays
                 .iter()
-                .filter(|((_, id), stay)| id == conversation && stay.active)
+                .filter(|((device, id), stay)| id == conversation && stay.active && !self.away.contains(device))
                 .map(|((device, _), stay)| (*device, stay.number))
                 .collect(),
             _ => Vec::new(),

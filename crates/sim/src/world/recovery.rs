@@ -62,9 +62,10 @@ impl World {
         self.command(device, kept.restores(true))
     }
 
-    /// True where somebody has restored an account, and a conversation waits to be joined again.
+    /// True where somebody has restored an account, or was away, and a conversation waits to be joined again.
     pub fn is_waiting(&self) -> bool {
-        self.model.recovered.keys().any(|device| match self.view(*device, &Query::Conversations) {
+        let mut devices = self.model.recovered.keys().chain(self.model.absences.keys());
+        devices.any(|device| match self.view(*device, &Query::Conversations) {
             Some(View::Conversations(conversations)) => conversations.iter().any(|c| c.waiting),
             _ => false,
         })

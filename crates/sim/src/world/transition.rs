@@ -28,6 +28,10 @@ pub enum Transition {
     CutPower(DeviceId),
     /// A program is started.
     OpenDevice(DeviceId),
+    /// A device is off, and stays so until it comes back.
+    GoAway(DeviceId),
+    /// It is on again.
+    ComeBack(DeviceId),
     /// A relay loses power.
     CrashRelay(usize),
     /// A relay is started.

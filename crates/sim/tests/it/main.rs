@@ -23,6 +23,7 @@ mod restored;
 mod role;
 mod shelf;
 mod shim;
+mod sleep;
 #[cfg(feature = "mutants")]
 mod succession;
 mod support;

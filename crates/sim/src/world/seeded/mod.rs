@@ -1,6 +1,7 @@
 //! Seeded runs: who does what next is drawn by chance from what people see on their screens.
 
 mod arrange;
+mod away;
 mod content;
 mod groups;
 mod later;
@@ -131,7 +132,10 @@ impl Run {
         }
         world.set_noise(Noise::default());
         world.apply(&Transition::Settle)?;
-        // Whoever has restored an account asks a few members at a time: those of a backup that is old may be gone themselves.
+        if self.chance.per_mille(80) {
+            self.months_go_by(world)?;
+        }
+        // Whoever has restored an account, or was away, asks a few members at a time: those of a backup that is old may be gone themselves.
         for _ in 0..4 {
             if world.is_waiting() {
                 world.apply(&Transition::Advance(4 * 3_600_000))?;
