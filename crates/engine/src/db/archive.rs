@@ -363,7 +363,7 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
         Step::Ticks => {
             let mut rows = db.prepare_cached(
                 "SELECT r.conversation, r.seq, r.address, r.level, m.status FROM receipts r \
-                 JOIN messages m ON m.conversation = r.conversation AND m.seq = r.seq AND m.own = 1 AND m.kind != 2 \
+                 JOIN messages m ON m.conversation = r.conversation AND m.seq = r.seq AND m.seq > 0 AND m.own = 1 AND m.kind != 2 \
                  WHERE m.status < 3 OR m.time >= ?3 ORDER BY r.conversation, r.seq, r.address LIMIT ?1 OFFSET ?2",
             )?;
             let since = int(place.begun.saturating_sub(TICKS_MS));
@@ -788,7 +788,8 @@ fn take_ticks(db: &Connection, t: &Ticks) -> rusqlite::Result<()> {
     )?
     .execute(params![t.conversation.as_slice(), int(t.seq), t.address, t.level])?;
     db.prepare_cached(
-        "UPDATE messages SET status = ?3 WHERE conversation = ?1 AND seq = ?2 AND own = 1 AND kind != 2 AND status BETWEEN 1 AND ?3",
+        "UPDATE messages SET status = ?3 WHERE conversation = ?1 AND seq = ?2 AND seq > 0 AND own = 1 AND kind != 2 \
+         AND status BETWEEN 1 AND ?3",
     )?
     .execute(params![t.conversation.as_slice(), int(t.seq), t.status])?;
     Ok(())

@@ -179,11 +179,12 @@ pub(crate) fn in_making(db: &Connection, of: LogId) -> rusqlite::Result<Vec<LogI
 
 /// What was said and chosen in one conversation is said and chosen in another one, at the same places; what is there already stays.
 pub(crate) fn move_into(db: &Connection, from: LogId, to: LogId) -> rusqlite::Result<()> {
-    for table in ["messages", "acts", "hidden", "receipts", "arrangements", "looked", "outbox", "scheduled"] {
+    for table in ["messages", "acts", "hidden", "receipts", "arrangements", "looked", "scheduled"] {
         db.prepare_cached(&format!("UPDATE OR IGNORE {table} SET conversation = ?2 WHERE conversation = ?1"))?
             .execute(params![from.0, to.0])?;
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([from.0])?;
     }
+    super::outbox::move_into(db, from, to)?;
     db.prepare_cached(
         "UPDATE conversations SET description = (SELECT description FROM conversations WHERE id = ?1), \
          touched = max(touched, (SELECT touched FROM conversations WHERE id = ?1)) WHERE id = ?2",
@@ -195,7 +196,7 @@ pub(crate) fn move_into(db: &Connection, from: LogId, to: LogId) -> rusqlite::Re
 /// What stands behind a place loses it, and stands there until it is said again.
 pub(crate) fn shelve(db: &Connection, id: LogId, place: u64) -> rusqlite::Result<()> {
     for table in ["messages", "acts"] {
-        db.prepare_cached(&format!("UPDATE {table} SET seq = ?2 WHERE conversation = ?1 AND seq > ?2"))?
+        db.prepare_cached(&format!("UPDATE {table} SET seq = ?2 WHERE conversation = ?1 AND seq > ?2 AND seq > 0"))?
             .execute(params![id.0, int(place)])?;
     }
     db.prepare_cached("DELETE FROM receipts WHERE conversation = ?1 AND seq > ?2")?

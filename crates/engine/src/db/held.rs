@@ -79,21 +79,23 @@ pub(crate) fn put(
     head: ChainHash,
     seed: Option<&Zeroizing<[u8; 32]>>,
 ) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR IGNORE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?.execute(
-        params![
-            log.0,
-            int(entry.seq.0),
-            int(entry.time.0),
-            int(entry.epoch.0),
-            entry.kind as i64,
-            entry.id.0,
-            entry.body.as_ref(),
-            entry.commitment,
-            entry.next.map(|next| next.0),
-            seed.map(|seed| seed.as_slice()),
-            head.0
-        ],
-    )?;
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO held (conversation, seq, time, epoch, kind, entry, body, commitment, next, seed, head) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        log.0,
+        int(entry.seq.0),
+        int(entry.time.0),
+        int(entry.epoch.0),
+        entry.kind as i64,
+        entry.id.0,
+        entry.body.as_ref(),
+        entry.commitment,
+        entry.next.map(|next| next.0),
+        seed.map(|seed| seed.as_slice()),
+        head.0
+    ])?;
     if entry.kind == EntryKind::Commit || entry.seq.0.is_multiple_of(64) {
         prune(db, log, entry.epoch)?;
     }
@@ -181,8 +183,10 @@ pub(crate) fn displace(db: &Connection, log: LogId, after: u64) -> rusqlite::Res
     for table in PLACED {
         let after = after + offset(db, log, table)?;
         // Over negative numbers, so that no two rows have one place in between.
-        db.prepare_cached(&format!("UPDATE {table} SET seq = -(seq + ?2) WHERE conversation = ?1 AND seq > ?3"))?
-            .execute(params![log.0, int(BEFORE), int(after)])?;
+        db.prepare_cached(&format!(
+            "UPDATE {table} SET seq = -(seq + ?2) WHERE conversation = ?1 AND seq > ?3 AND seq > 0"
+        ))?
+        .execute(params![log.0, int(BEFORE), int(after)])?;
         db.prepare_cached(&format!("UPDATE {table} SET seq = -seq WHERE conversation = ?1 AND seq < 0"))?
             .execute([log.0])?;
     }
@@ -196,7 +200,7 @@ pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, hea
         let before = before + offset(db, log, table)?;
         let later = db
             .prepare_cached(&format!(
-                "UPDATE {table} SET time = ?3 WHERE conversation = ?1 AND seq = ?2 AND time != ?3"
+                "UPDATE {table} SET time = ?3 WHERE conversation = ?1 AND seq = ?2 AND seq > 0 AND time != ?3"
             ))?
             .execute(params![log.0, int(before), int(entry.time.0)])?;
         // What was done to a message tells its time on the message.
@@ -204,8 +208,10 @@ pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, hea
     }
     for table in PLACED {
         let offset = offset(db, log, table)?;
-        db.prepare_cached(&format!("UPDATE OR REPLACE {table} SET seq = ?3 WHERE conversation = ?1 AND seq = ?2"))?
-            .execute(params![log.0, int(before + offset), int(entry.seq.0 + offset)])?;
+        db.prepare_cached(&format!(
+            "UPDATE OR REPLACE {table} SET seq = ?3 WHERE conversation = ?1 AND seq = ?2 AND seq > 0"
+        ))?
+        .execute(params![log.0, int(before + offset), int(entry.seq.0 + offset)])?;
     }
     let now = entry.seq;
     db.prepare_cached("UPDATE held SET head = ?3 WHERE conversation = ?1 AND seq = ?2")?.execute(params![
@@ -222,7 +228,7 @@ pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, hea
 /// What never came back stands at the end of what did.
 pub(crate) fn settle_rest(db: &Connection, log: LogId, last: Seq) -> rusqlite::Result<()> {
     for table in ["messages", "acts"] {
-        db.prepare_cached(&format!("UPDATE {table} SET seq = ?3 WHERE conversation = ?1 AND seq >= ?2"))?
+        db.prepare_cached(&format!("UPDATE {table} SET seq = ?3 WHERE conversation = ?1 AND seq >= ?2 AND seq > 0"))?
             .execute(params![log.0, int(BEFORE), int(last.0 + offset(db, log, table)?)])?;
     }
     for table in ["held", "receipts", "receipts_due"] {

@@ -237,30 +237,60 @@ pub(crate) fn by_prefix(db: &Connection, conversation: LogId, prefix: &str) -> r
     .collect()
 }
 
-/// The newest `limit` messages before `before`, oldest first.
+/// The newest `limit` messages before `before`, oldest first. What has no place in the log yet stands behind all that has one.
 pub(crate) fn page(
     db: &Connection,
     conversation: LogId,
     before: Option<&[u8; 32]>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Message>> {
-    const PLACE: &str = "(CASE seq WHEN 0 THEN 9223372036854775807 ELSE seq END)";
-    let (place, n): (i64, i64) = match before {
-        None => (i64::MAX, i64::MAX),
-        Some(id) => db
-            .prepare_cached(&format!("SELECT {PLACE}, n FROM messages WHERE conversation = ?1 AND id = ?2"))?
-            .query_row(params![conversation.0, id], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?
-            .unwrap_or((0, 0)),
+    let (seq, n): (i64, i64) = match before {
+        None => (0, i64::MAX),
+        Some(id) => {
+            let found = db
+                .prepare_cached("SELECT seq, n FROM messages WHERE conversation = ?1 AND id = ?2")?
+                .query_row(params![conversation.0, id], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let Some(found) = found else { return Ok(Vec::new()) };
+            found
+        }
     };
-    let mut page: Vec<Message> = db
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND hidden = 0 AND ({PLACE}, n) < (?2, ?3) \
-             ORDER BY {PLACE} DESC, n DESC LIMIT ?4"
-        ))?
-        .query_map(params![conversation.0, place, n, limit], from_row)?
-        .collect::<Result<_, _>>()?;
+    let limit = limit as usize;
+    let mut page = if seq == 0 { without_place(db, conversation, n, limit)? } else { Vec::new() };
+    let (seq, n) = if seq == 0 { (i64::MAX, i64::MAX) } else { (seq, n) };
+    let mut placed = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND hidden = 0 AND seq > 0 AND (seq, n) < (?2, ?3) \
+         ORDER BY seq DESC, n DESC"
+    ))?;
+    for message in placed.query_map(params![conversation.0, seq, n], from_row)?.take(limit - page.len()) {
+        page.push(message?);
+    }
     page.reverse();
+    Ok(page)
+}
+
+/// The newest messages that have no place in the log, of a number below `n`. No index has those that wait to be sent, which would be one
+/// more page to write for each: they are found by the outbox.
+fn without_place(db: &Connection, conversation: LogId, n: i64, limit: usize) -> rusqlite::Result<Vec<Message>> {
+    let mut numbers: Vec<i64> = db
+        .prepare_cached("SELECT n FROM messages WHERE conversation = ?1 AND seq = 0 AND status != 0")?
+        .query_map([conversation.0], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut waiting = db.prepare_cached("SELECT n FROM messages WHERE conversation = ?1 AND id = ?2 AND seq = 0")?;
+    for id in super::outbox::messages(db, conversation)? {
+        numbers.extend(waiting.query_row(params![conversation.0, id], |row| row.get::<_, i64>(0)).optional()?);
+    }
+    numbers.retain(|number| *number < n);
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut page = Vec::new();
+    let mut get = db.prepare_cached(&format!("SELECT {COLUMNS} FROM messages WHERE n = ?1 AND hidden = 0"))?;
+    for number in numbers.into_iter().rev() {
+        if page.len() == limit {
+            break;
+        }
+        page.extend(get.query_row([number], from_row).optional()?);
+    }
     Ok(page)
 }
 
@@ -317,7 +347,7 @@ pub(crate) fn set_sent(
 /// The own message at a place.
 pub(crate) fn own_at(db: &Connection, conversation: LogId, seq: u64) -> rusqlite::Result<Option<Message>> {
     db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND seq = ?2 AND own = 1 AND kind != 2"
+        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND seq = ?2 AND seq > 0 AND own = 1 AND kind != 2"
     ))?
     .query_row(params![conversation.0, int(seq)], from_row)
     .optional()
@@ -370,7 +400,7 @@ pub(crate) fn set_evidence(
 /// The last message with a place up to `seq`.
 pub(crate) fn last_up_to(db: &Connection, conversation: LogId, seq: u64) -> rusqlite::Result<Option<Message>> {
     db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND seq BETWEEN 1 AND ?2 AND kind != 2 ORDER BY seq DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND seq > 0 AND seq <= ?2 AND kind != 2 ORDER BY seq DESC LIMIT 1"
     ))?
     .query_row(params![conversation.0, int(seq)], from_row)
     .optional()
@@ -447,7 +477,7 @@ pub(crate) fn receive_receipt(
     let own: Vec<Message> = db
         .prepare_cached(&format!(
             "SELECT {COLUMNS} FROM messages WHERE conversation = ?1 AND own = 1 AND status IN (0, 1, 2) \
-             AND seq BETWEEN max(?2, 1) AND ?3 ORDER BY seq"
+             AND seq > 0 AND seq BETWEEN ?2 AND ?3 ORDER BY seq"
         ))?
         .query_map(params![conversation.0, int(first), int(last)], from_row)?
         .collect::<Result<_, _>>()?;
@@ -512,5 +542,39 @@ mod tests {
         index(&db, 1).unwrap();
         // SQLite's own comparison of the index with the messages.
         db.execute("INSERT INTO messages_text (messages_text, rank) VALUES ('integrity-check', 1)", []).unwrap();
+    }
+
+    #[test]
+    fn pages_end_with_what_has_no_place_yet() {
+        const ROOM: LogId = LogId([4; 16]);
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let db = open(&Database::Memory { name: "messages-page".into() }, &mut rng).unwrap();
+        let say = |number: u8, seq: u64, status: MessageStatus| {
+            let kind = MessageKind::Text { text: String::new() };
+            let message = Message { seq, status, own: true, ..Message::new(ROOM, [number; 32], kind) };
+            assert!(insert(&db, &message).unwrap());
+            if status == MessageStatus::Sending {
+                crate::db::outbox::push(&db, ROOM, Some(&[number; 32]), &[], 1, false).unwrap();
+            }
+        };
+        say(1, 9, MessageStatus::Sent);
+        say(2, 0, MessageStatus::Sending);
+        say(3, 5, MessageStatus::Sent);
+        say(4, 0, MessageStatus::Failed);
+        say(5, 0, MessageStatus::Sending);
+        say(6, 9, MessageStatus::Sent);
+        let shown = |before: Option<u8>, limit: u32| -> Vec<u8> {
+            let before = before.map(|number| [number; 32]);
+            page(&db, ROOM, before.as_ref(), limit).unwrap().iter().map(|message| message.id[0]).collect()
+        };
+        assert_eq!(shown(None, 100), [3, 1, 6, 2, 4, 5]);
+        assert_eq!(shown(None, 2), [4, 5]);
+        assert_eq!(shown(Some(4), 2), [6, 2]);
+        assert_eq!(shown(Some(2), 2), [1, 6]);
+        assert_eq!(shown(Some(6), 2), [3, 1]);
+        assert!(shown(Some(9), 2).is_empty());
+        set_hidden(&db, ROOM, &[4; 32]).unwrap();
+        set_sent(&db, ROOM, &[2; 32], 7, 1).unwrap();
+        assert_eq!(shown(None, 100), [3, 2, 1, 6, 5]);
     }
 }

@@ -52,6 +52,15 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Outgoing> {
     })
 }
 
+/// The numbers of a conversation's rows. They begin with 31 bits of its log's id, so that its rows stand together and no index is
+/// needed to find them: each page that a message touches is encrypted and written anew. Another conversation may begin with the same
+/// bits, so statements name the conversation too.
+fn numbers(conversation: LogId) -> (i64, i64) {
+    let [a, b, c, d, ..] = conversation.0;
+    let first = i64::from(u32::from_be_bytes([a & 0x7f, b, c, d])) << 32;
+    (first, first | 0xffff_ffff)
+}
+
 /// Puts a message behind all others.
 pub(crate) fn push(
     db: &Connection,
@@ -61,11 +70,21 @@ pub(crate) fn push(
     sent: u64,
     leaving: bool,
 ) -> rusqlite::Result<i64> {
+    let (first, last) = numbers(conversation);
+    let before: Option<i64> = db
+        .prepare_cached("SELECT n FROM outbox WHERE n BETWEEN ?1 AND ?2 ORDER BY n DESC LIMIT 1")?
+        .query_row([first, last], |row| row.get(0))
+        .optional()?;
+    if let Some(before) = before {
+        // What was left there to keep its number from being used again has done so.
+        db.prepare_cached("DELETE FROM outbox WHERE n = ?1 AND conversation = x''")?.execute([before])?;
+    }
+    let n = before.unwrap_or(first) + 1;
     db.prepare_cached(
-        "INSERT INTO outbox (conversation, message, content, sent, leaving) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO outbox (n, conversation, message, content, sent, leaving) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![conversation.0, message, content, int(sent), leaving])?;
-    Ok(db.last_insert_rowid())
+    .execute(params![n, conversation.0, message, content, int(sent), leaving])?;
+    Ok(n)
 }
 
 /// Puts a message behind all others again.
@@ -76,17 +95,46 @@ pub(crate) fn push_again(db: &Connection, conversation: LogId, row: &Outgoing) -
 
 /// What waits in a conversation behind row `after`, in order.
 pub(crate) fn list(db: &Connection, conversation: LogId, after: i64, limit: usize) -> rusqlite::Result<Vec<Outgoing>> {
+    let (first, last) = numbers(conversation);
     // No `LIMIT ?`: SQLite plans a statement anew each time that a limit is bound, which took longer than all else here. The
-    // index gives the rows in order, and no more of them than are taken are read.
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM outbox WHERE conversation = ?1 AND n > ?2 ORDER BY n"))?
-        .query_map(params![conversation.0, after], from_row)?
-        .take(limit)
-        .collect()
+    // rows come in order, and no more of them than are taken are read.
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM outbox WHERE n BETWEEN ?2 AND ?3 AND conversation = ?1 ORDER BY n"
+    ))?
+    .query_map(params![conversation.0, first.max(after.saturating_add(1)), last], from_row)?
+    .take(limit)
+    .collect()
 }
 
-pub(crate) fn by_entry(db: &Connection, conversation: LogId, entry: &EntryId) -> rusqlite::Result<Option<Outgoing>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM outbox WHERE conversation = ?1 AND entry = ?2"))?
-        .query_row(params![conversation.0, entry.0], from_row)
+/// The entries that a conversation's rows were encrypted as, with their rows.
+pub(crate) fn sealed(db: &Connection, conversation: LogId) -> rusqlite::Result<Vec<(EntryId, i64)>> {
+    let (first, last) = numbers(conversation);
+    db.prepare_cached(
+        "SELECT entry, n FROM outbox WHERE n BETWEEN ?2 AND ?3 AND conversation = ?1 AND entry IS NOT NULL ORDER BY n",
+    )?
+    .query_map(params![conversation.0, first, last], |row| Ok((EntryId(fixed(row, 0)?), row.get(1)?)))?
+    .collect()
+}
+
+/// The messages that wait in a conversation, in order.
+pub(crate) fn messages(db: &Connection, conversation: LogId) -> rusqlite::Result<Vec<[u8; 32]>> {
+    let (first, last) = numbers(conversation);
+    db.prepare_cached(
+        "SELECT message FROM outbox WHERE n BETWEEN ?2 AND ?3 AND conversation = ?1 AND message IS NOT NULL ORDER BY n",
+    )?
+    .query_map(params![conversation.0, first, last], |row| fixed(row, 0))?
+    .collect()
+}
+
+/// The row `n`, if it is this conversation's and was encrypted as this entry.
+pub(crate) fn as_entry(
+    db: &Connection,
+    conversation: LogId,
+    n: i64,
+    entry: &EntryId,
+) -> rusqlite::Result<Option<Outgoing>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM outbox WHERE n = ?1 AND conversation = ?2 AND entry = ?3"))?
+        .query_row(params![n, conversation.0, entry.0], from_row)
         .optional()
 }
 
@@ -103,25 +151,51 @@ pub(crate) fn unseal(db: &Connection, n: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The same for all of a conversation.
-pub(crate) fn unseal_all(db: &Connection, conversation: LogId) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "UPDATE outbox SET epoch = 0, entry = NULL, body = NULL, commitment = NULL WHERE conversation = ?1 AND entry IS NOT NULL",
-    )?
-    .execute([conversation.0])?;
-    Ok(())
-}
-
+/// Removes a row. The last one of a conversation leaves its number behind, in a row that is nobody's: connections remember up to which
+/// number they have sent, and none is given twice.
 pub(crate) fn remove(db: &Connection, n: i64) -> rusqlite::Result<()> {
-    db.prepare_cached("DELETE FROM outbox WHERE n = ?1")?.execute([n])?;
+    let removed = db
+        .prepare_cached(
+            "DELETE FROM outbox WHERE n = ?1 AND EXISTS (SELECT 1 FROM outbox WHERE n > ?1 AND n <= (?1 | 4294967295))",
+        )?
+        .execute([n])?;
+    if removed == 0 {
+        db.prepare_cached(
+            "UPDATE outbox SET conversation = x'', message = NULL, content = x'', sent = 0, leaving = 0, epoch = 0, entry = NULL, \
+             body = NULL, commitment = NULL WHERE n = ?1",
+        )?
+        .execute([n])?;
+    }
     Ok(())
 }
 
 /// Removes all that waits in a conversation; answers with it.
 pub(crate) fn drain(db: &Connection, conversation: LogId) -> rusqlite::Result<Vec<Outgoing>> {
     let rows = list(db, conversation, 0, usize::MAX >> 1)?;
-    db.prepare_cached("DELETE FROM outbox WHERE conversation = ?1")?.execute([conversation.0])?;
+    for row in &rows {
+        remove(db, row.n)?;
+    }
     Ok(rows)
+}
+
+/// Whoever was about to leave does not any more.
+pub(crate) fn remove_leaving(db: &Connection, conversation: LogId) -> rusqlite::Result<()> {
+    for row in list(db, conversation, 0, usize::MAX >> 1)?.into_iter().filter(|row| row.leaving) {
+        remove(db, row.n)?;
+    }
+    Ok(())
+}
+
+/// What waits in one conversation, and is not encrypted, waits in another one, before what waits there for its turn.
+pub(crate) fn move_into(db: &Connection, from: LogId, to: LogId) -> rusqlite::Result<()> {
+    let waiting = list(db, to, 0, usize::MAX >> 1)?;
+    for row in drain(db, from)? {
+        push(db, to, row.message.as_ref(), &row.content, row.sent, row.leaving)?;
+    }
+    for row in waiting.iter().filter(|row| row.sealed.is_none()) {
+        push_again(db, to, row)?;
+    }
+    Ok(())
 }
 
 /// An intent as it is kept: JSON of `sync::intents::Intent`.
@@ -376,4 +450,75 @@ pub(crate) fn delay_deposit(db: &Connection, n: i64, not_before: u64) -> rusqlit
 pub(crate) fn remove_deposit(db: &Connection, n: i64) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM deposits WHERE n = ?1")?.execute([n])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::db::{Database, open};
+
+    const ROOM: LogId = LogId([0xf3; 16]);
+    /// Begins with the same bits.
+    const OTHER: LogId = LogId([0xf3, 0xf3, 0xf3, 0xf3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+
+    fn fresh(name: &str) -> Connection {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        open(&Database::Memory { name: name.into() }, &mut rng).unwrap()
+    }
+
+    fn say(db: &Connection, room: LogId, what: u8) -> i64 {
+        push(db, room, Some(&[what; 32]), &[what], 1, false).unwrap()
+    }
+
+    fn said(db: &Connection, room: LogId) -> Vec<u8> {
+        list(db, room, 0, 100).unwrap().into_iter().map(|row| row.content[0]).collect()
+    }
+
+    #[test]
+    fn no_number_is_given_twice_and_conversations_stay_apart() {
+        let db = fresh("outbox-numbers");
+        let mut given = Vec::new();
+        for round in 0..3 {
+            let rows = [(ROOM, 1), (OTHER, 2), (ROOM, 3)].map(|(room, what)| say(&db, room, what));
+            assert!(given.iter().all(|before| rows.iter().all(|row| row > before)), "round {round}");
+            given.extend(rows);
+            assert_eq!((said(&db, ROOM), said(&db, OTHER)), (vec![1, 3], vec![2]));
+            assert_eq!(list(&db, ROOM, rows[0], 100).unwrap().len(), 1);
+            match round {
+                0 => rows.iter().for_each(|row| remove(&db, *row).unwrap()),
+                1 => rows.iter().rev().for_each(|row| remove(&db, *row).unwrap()),
+                _ => assert_eq!((drain(&db, OTHER).unwrap().len(), drain(&db, ROOM).unwrap().len()), (1, 2)),
+            }
+            assert_eq!((said(&db, ROOM), said(&db, OTHER)), (vec![], vec![]));
+            let left: i64 = db.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap();
+            assert!(left <= 1, "only the last number is kept");
+        }
+    }
+
+    #[test]
+    fn what_moves_into_a_conversation_goes_before_what_waits_there() {
+        let db = fresh("outbox-moves");
+        let to = LogId([7; 16]);
+        let on_its_way = say(&db, to, 1);
+        let entry = EntryId([9; 16]);
+        let sealed_as = Sealed { epoch: Epoch(2), entry, body: vec![4], commitment: [5; 32] };
+        set_sealed(&db, on_its_way, &sealed_as).unwrap();
+        say(&db, to, 2);
+        say(&db, ROOM, 3);
+        push(&db, ROOM, None, &[], 1, true).unwrap();
+        say(&db, ROOM, 4);
+        say(&db, OTHER, 5);
+        remove_leaving(&db, ROOM).unwrap();
+        move_into(&db, ROOM, to).unwrap();
+        assert_eq!((said(&db, to), said(&db, ROOM), said(&db, OTHER)), (vec![1, 3, 4, 2], vec![], vec![5]));
+        assert_eq!(messages(&db, to).unwrap().len(), 4);
+        assert_eq!(sealed(&db, to).unwrap(), [(entry, on_its_way)]);
+        assert!(as_entry(&db, to, on_its_way, &entry).unwrap().is_some());
+        assert!(as_entry(&db, ROOM, on_its_way, &entry).unwrap().is_none());
+        unseal(&db, on_its_way).unwrap();
+        assert!(as_entry(&db, to, on_its_way, &entry).unwrap().is_none());
+    }
 }

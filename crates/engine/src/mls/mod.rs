@@ -22,6 +22,7 @@ mod group;
 mod incoming;
 mod key_package;
 mod leaf;
+mod packed;
 mod provider;
 pub mod storage;
 #[cfg(test)]

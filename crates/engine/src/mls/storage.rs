@@ -7,7 +7,7 @@
 //! The secrets of messages are the one large value that each message changes. While a group sends or receives they are not
 //! even encoded: the group is noted as *deferred* and encoded once before the flush, which refuses to go on without it.
 //!
-//! Values are CBOR (RFC 8949): some of OpenMLS's types can only be read from a format that describes itself.
+//! Values are CBOR (RFC 8949), [`packed`]: some of OpenMLS's types can only be read from a format that describes itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use wire::LogId;
 use zeroize::Zeroizing;
 
-use super::StorageError;
+use super::{StorageError, packed};
 
 /// The table. `grp` is the encoded MLS group id, empty for what belongs to no group; `kind` is one of the numbers below.
 pub const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS mls (
@@ -29,6 +29,9 @@ pub const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS mls (
     value BLOB    NOT NULL,
     PRIMARY KEY (grp, kind, key)
 ) STRICT, WITHOUT ROWID";
+
+/// Lengths of values that change often are multiples of this, in bytes.
+const STEP: usize = 64;
 
 /// What a row holds. The numbers are on disk: never reused, never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,7 +173,16 @@ impl<'a> Storage<'a> {
     }
 
     fn put(&self, place: &Place, value: &impl Serialize) -> Result<(), StorageError> {
-        let value = encode(value)?;
+        self.overlay.borrow_mut().insert(place.clone(), Some(packed::pack(&encode(value)?)));
+        Ok(())
+    }
+
+    /// The same for a value that changes often: its length comes in steps, so that it mostly is overwritten where it stands.
+    fn put_in_place(&self, place: &Place, value: &impl Serialize) -> Result<(), StorageError> {
+        let mut value = packed::pack(&encode(value)?);
+        // Zeros behind a data item are not read.
+        let length = value.len().next_multiple_of(STEP);
+        value.resize(length, 0);
         self.overlay.borrow_mut().insert(place.clone(), Some(value));
         Ok(())
     }
@@ -181,12 +193,12 @@ impl<'a> Storage<'a> {
 
     fn get<T: DeserializeOwned>(&self, place: &Place) -> Result<Option<T>, StorageError> {
         if let Some(value) = self.overlay.borrow().get(place) {
-            return value.as_ref().map(|value| decode(value)).transpose();
+            return value.as_ref().map(|value| decode(&packed::unpack(value))).transpose();
         }
         let mut row = self.db.prepare_cached("SELECT value FROM mls WHERE grp = ?1 AND kind = ?2 AND key = ?3")?;
         let value: Option<Vec<u8>> =
             row.query_row(params![place.group, place.kind as u8, place.key], |row| row.get(0)).optional()?;
-        value.map(|value: Vec<u8>| decode(&Zeroizing::new(value))).transpose()
+        value.map(|value: Vec<u8>| decode(&packed::unpack(&Zeroizing::new(value)))).transpose()
     }
 }
 
@@ -488,7 +500,7 @@ impl StorageProvider<CURRENT_VERSION> for Storage<'_> {
             self.deferred.borrow_mut().insert(place.group);
             return Ok(());
         }
-        self.put(&place, value)?;
+        self.put_in_place(&place, value)?;
         self.deferred.borrow_mut().remove(&place.group);
         Ok(())
     }

@@ -280,7 +280,7 @@ impl State {
 
     fn walk_epoch(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         // What was encrypted for the ended epoch and is not in the log never will be (protocol rule 3).
-        outbox::unseal_all(turn.db, id)?;
+        self.unseal_all(turn, id)?;
         self.refresh(turn, id)?;
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
         let run = self.logs.entry(id).or_default();

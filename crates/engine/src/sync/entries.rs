@@ -141,7 +141,7 @@ impl State {
     /// True if the entry counts.
     fn message_entry(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, entry: &Entry) -> Done<bool> {
         let log = conversation.id;
-        if let Some(row) = outbox::by_entry(turn.db, log, &entry.id)? {
+        if let Some(row) = self.sent_as(turn, log, &entry.id)? {
             let same = row.sealed.as_ref().is_some_and(|s| s.body == entry.body && s.commitment == entry.commitment);
             if same {
                 return self.own_entry(turn, conversation, entry, &row);
@@ -192,6 +192,9 @@ impl State {
             self.own_act_arrived(turn, conversation, &message, (place, entry.time), &entry.stamp)?;
         }
         outbox::remove(turn.db, row.n)?;
+        if let Some(known) = self.sealed.get_mut(&conversation.id) {
+            known.remove(&entry.id);
+        }
         if row.leaving {
             let problem = Problem::new(Kind::Conflict, format!("You have left “{}”.", conversation.name), "", "");
             self.end_conversation(turn, conversation.id, &problem)?;

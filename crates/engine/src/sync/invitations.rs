@@ -465,7 +465,7 @@ impl State {
         turn.touch(id);
         self.groups.insert(id, group);
         turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
-        outbox::unseal_all(turn.db, id)?;
+        self.unseal_all(turn, id)?;
         outbox::remove_pending_commit(turn.db, id)?;
         // Whoever else was asked to add this device again need not: it would use the same key package a second time.
         outbox::remove_requests(turn.db, id)?;

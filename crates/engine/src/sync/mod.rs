@@ -41,7 +41,7 @@ mod waits;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::Connection;
-use wire::{Epoch, EpochKey, Hello, LogId, RelayName, Request, Seq, UnixMillis};
+use wire::{EntryId, Epoch, EpochKey, Hello, LogId, RelayName, Request, Seq, UnixMillis};
 
 use crate::db::conversations::Conversation;
 use crate::identity::Me;
@@ -73,6 +73,9 @@ pub(crate) struct State {
     me: Option<Me>,
     groups: HashMap<LogId, Group>,
     logs: HashMap<LogId, LogRun>,
+    /// What the outbox is encrypted as, entries and their rows, of conversations in which that was asked for. Rows that are gone or were
+    /// encrypted again may still be here; none is missing.
+    sealed: HashMap<LogId, HashMap<EntryId, i64>>,
     links: BTreeMap<Route, Link>,
     wanted: BTreeMap<Route, bool>,
     asked: HashMap<RequestId, Ask>,
@@ -248,6 +251,7 @@ impl State {
             me: Me::load(db)?,
             groups: HashMap::new(),
             logs: HashMap::new(),
+            sealed: HashMap::new(),
             links: BTreeMap::new(),
             wanted: BTreeMap::new(),
             asked: HashMap::new(),

@@ -1,5 +1,7 @@
 //! Messages on their way: encrypted once for an epoch, sent as the same bytes until they are in the log or the epoch has ended.
 
+use std::collections::{HashMap, hash_map};
+
 use api::{Event, Kind, MessageStatus, Problem, Standing};
 use content::{Envelope, franking};
 use wire::{Code, EntryId, Epoch, Label, LogId, Request, Response, Seq, UnixMillis, sign};
@@ -192,7 +194,33 @@ impl State {
         };
         let sealed = Sealed { epoch, entry, body, commitment };
         outbox::set_sealed(turn.db, row.n, &sealed)?;
+        if let Some(known) = self.sealed.get_mut(&conversation.id) {
+            known.insert(entry, row.n);
+        }
         Ok(Sealing::Sealed(sealed))
+    }
+
+    fn sealed_in(&mut self, turn: &Turn<'_>, log: LogId) -> Done<&mut HashMap<EntryId, i64>> {
+        Ok(match self.sealed.entry(log) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(unknown) => unknown.insert(outbox::sealed(turn.db, log)?.into_iter().collect()),
+        })
+    }
+
+    /// The row of the outbox that was sent as this entry.
+    pub(super) fn sent_as(&mut self, turn: &Turn<'_>, log: LogId, entry: &EntryId) -> Done<Option<Outgoing>> {
+        let Some(n) = self.sealed_in(turn, log)?.get(entry).copied() else { return Ok(None) };
+        Ok(outbox::as_entry(turn.db, log, n, entry)?)
+    }
+
+    /// What is encrypted and not in the log will be encrypted again.
+    pub(super) fn unseal_all(&mut self, turn: &Turn<'_>, log: LogId) -> Done {
+        for (entry, n) in std::mem::take(self.sealed_in(turn, log)?) {
+            if outbox::as_entry(turn.db, log, n, &entry)?.is_some() {
+                outbox::unseal(turn.db, n)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn on_appended(

@@ -315,8 +315,8 @@ impl State {
         outbox::remove_requests(turn.db, from)?;
         super::rejoin::forget_rejoin(turn, from)?;
         messages::forgive(turn.db, from)?;
-        turn.db.prepare_cached("DELETE FROM outbox WHERE conversation = ?1 AND leaving = 1")?.execute([from.0])?;
-        outbox::unseal_all(turn.db, from)?;
+        outbox::remove_leaving(turn.db, from)?;
+        self.unseal_all(turn, from)?;
         if from != of {
             say_again(turn, from, successor.line.offset)?;
             conversations::shelve(turn.db, from, successor.line.offset)?;
@@ -380,7 +380,7 @@ fn say_again(turn: &Turn<'_>, from: LogId, place: u64) -> Done {
     for table in ["messages", "acts"] {
         let kind = if table == "messages" { "AND kind != 2" } else { "" };
         let mut rows = turn.db.prepare_cached(&format!(
-            "SELECT seq, id, content, sent FROM {table} WHERE conversation = ?1 AND own = 1 AND seq > ?2 {kind} AND length(content) > 0"
+            "SELECT seq, id, content, sent FROM {table} WHERE conversation = ?1 AND own = 1 AND seq > ?2 AND seq > 0 {kind} AND length(content) > 0"
         ))?;
         let rows = rows.query_map(params![from.0, crate::db::int(place)], |row| {
             Ok((crate::db::uint(row, 0)?, crate::db::fixed(row, 1)?, row.get(2)?, crate::db::uint(row, 3)?))

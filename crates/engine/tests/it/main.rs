@@ -2,6 +2,7 @@
 
 mod hostile_relay;
 mod mls_vectors;
+mod pages;
 mod patience;
 mod person;
 mod refusals;

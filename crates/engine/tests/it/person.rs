@@ -46,8 +46,11 @@ pub struct Person {
 
 impl Person {
     pub fn new(name: &str) -> Self {
+        Self::with(Database::Memory { name: name.into() })
+    }
+
+    pub fn with(database: Database) -> Self {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        let database = Database::Memory { name: name.into() };
         let engine = Engine::open_with(database, Options::default(), &mut Env { now: NOW, rng: &mut rng }).unwrap();
         Self {
             engine,

@@ -33,14 +33,6 @@ CREATE TABLE joins (
   conversation BLOB PRIMARY KEY, relay TEXT NOT NULL, inviter TEXT NOT NULL, link BLOB NOT NULL, asked INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Accounts that are asleep, as the conversation's state lists them (protocol rule 10).
-CREATE TABLE asleep (
-  conversation BLOB NOT NULL, address TEXT NOT NULL, account_key BLOB NOT NULL, role INTEGER NOT NULL, PRIMARY KEY (conversation, address)
-) STRICT, WITHOUT ROWID;
--- Where this device was taken out because it was not on for long, and has asked to be let in again: when that was by the log's time, in ms, 0 if
--- the relay no longer keeps it.
-CREATE TABLE slept (conversation BLOB PRIMARY KEY, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-
 -- Devices, history, backup.
 -- History on its way to or from another own device, chunk by chunk. `id` is made of the secret, from which names and keys of all chunks come; `next`
 -- is the chunk that comes next; `place` is how far the sender has walked through its tables (JSON of `db::archive::Place`), empty for the receiver;
@@ -48,7 +40,7 @@ CREATE TABLE slept (conversation BLOB PRIMARY KEY, since INTEGER NOT NULL) STRIC
 CREATE TABLE history (
   id BLOB PRIMARY KEY, sending INTEGER NOT NULL, device BLOB NOT NULL, relay TEXT NOT NULL, secret BLOB NOT NULL, next INTEGER NOT NULL,
   place TEXT NOT NULL, offered INTEGER NOT NULL, messages INTEGER NOT NULL, total INTEGER NOT NULL, begun INTEGER NOT NULL, moved INTEGER NOT NULL,
-  state INTEGER NOT NULL, asked INTEGER NOT NULL
+  state INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- State in step (protocol rule 17).
