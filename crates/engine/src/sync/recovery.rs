@@ -378,6 +378,9 @@ impl State {
             Item::Conversation(conversation) => Some(conversation),
             _ => None,
         });
+        // What was in use last is asked for first.
+        let mut outlines: Vec<_> = outlines.collect();
+        outlines.sort_by_key(|conversation| std::cmp::Reverse(conversation.touched));
         let mut next = turn.now;
         for conversation in outlines {
             if let Some(id) = db::outlines::bring_back(turn.db, conversation, keep, backup.head.made)? {
