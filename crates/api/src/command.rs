@@ -149,6 +149,13 @@ pub enum Command {
     Rename { conversation: String, name: String },
     /// Says what the group is for, in at most 1,024 bytes; an empty text takes the description off. Admins and owners may.
     Describe { conversation: String, text: String },
+    /// Gives the group a picture, or takes it off: a square JPEG of at most 640 pixels and 256 KiB that holds nothing but a picture (programs
+    /// make one of what a person picks). Admins and owners may. Done once the relay has it and the change is in the log.
+    SetPicture {
+        conversation: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        picture: Option<Binary>,
+    },
     /// Makes another member the owner in one's own place, in one step; one stays as an admin. Owners may, nobody else.
     TransferOwnership { conversation: String, member: String },
     /// Changes an account's role.
@@ -301,6 +308,8 @@ pub enum Query {
     Message { conversation: String, message: String },
     /// What a message has said, the oldest first ([`crate::View::Revisions`]).
     Revisions { conversation: String, message: String },
+    /// A group's picture, if it is here ([`crate::View::Picture`]).
+    Picture { conversation: String },
     /// The pinned messages, the last pinned first ([`crate::View::Messages`]).
     Pins { conversation: String },
 }

@@ -19,8 +19,8 @@ pub use problem::{Kind, Problem};
 pub use view::{
     Account, BackupState, Confirmation, Contact, Conversation, ConversationKind, Culprit, Device, Ended, HistoryState,
     HistoryTransfer, Invitation, InviteLink, JoinRequest, LinkPreview, Location, Member, Message, MessageKind,
-    MessageStatus, Person, Poll, PollOption, Preview, Quote, Reaction, RelayBackup, RestorePreview, Revision, Role,
-    SafetyNumber, Scheduled, Settings, Sleeper, Standing, View,
+    MessageStatus, Person, Picture, PictureState, Poll, PollOption, Preview, Quote, Reaction, RelayBackup,
+    RestorePreview, Revision, Role, SafetyNumber, Scheduled, Settings, Sleeper, Standing, View,
 };
 pub use who::{Reader, ReaderDevice, Stalest, Who, WhoChange};
 

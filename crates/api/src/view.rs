@@ -25,6 +25,25 @@ pub enum View {
     InviteLinks(Vec<InviteLink>),
     JoinRequests(Vec<JoinRequest>),
     Scheduled(Vec<Scheduled>),
+    Picture(Picture),
+}
+
+/// A group's picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Its media type: `image/jpeg`.
+    pub kind: String,
+    /// The file. It was looked at by its markers alone: whoever decodes it decodes what an admin of the group has made.
+    pub file: crate::Binary,
+}
+
+/// That a group has a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PictureState {
+    /// Names it: another picture has another one.
+    pub id: String,
+    /// It was fetched, and [`crate::Query::Picture`] has it.
+    pub here: bool,
 }
 
 /// A message that is to be sent later.
@@ -147,6 +166,9 @@ pub struct Conversation {
     pub last: Option<Message>,
     /// The accounts in it.
     pub members: Vec<Member>,
+    /// A group's picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<PictureState>,
     /// Accounts of a group none of whose devices was there for long: they can't read it, and come back by themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asleep: Vec<Sleeper>,

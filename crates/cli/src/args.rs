@@ -6,6 +6,11 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+mod values;
+
+pub use values::length;
+use values::{degrees, seconds, timer};
+
 const AFTER_HELP: &str = "\
 A conversation is named by a group's name, a contact's address or the part of it before the @, or the first four or more
 characters of its id. An address looks like alice@relay.example; without the @ it is somebody you know, or somebody on your
@@ -467,6 +472,22 @@ pub enum Group {
         #[arg(long, conflicts_with = "text")]
         clear: bool,
     },
+    /// Give the group a picture, take it off, save it, or show whether there is one
+    #[command(
+        override_usage = "transom group picture GROUP FILE\n       transom group picture GROUP --remove\n       transom group picture GROUP [--save FILE]"
+    )]
+    Picture {
+        /// The group
+        group: String,
+        /// A JPEG, PNG or WebP file: its middle becomes a square of at most 640 pixels, and nothing else of it is sent
+        file: Option<PathBuf>,
+        /// Take the picture off
+        #[arg(long, conflicts_with = "file")]
+        remove: bool,
+        /// Save the picture (a JPEG) in this file, which must not exist
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "remove"])]
+        save: Option<PathBuf>,
+    },
     /// Make somebody else the owner in your place; you stay as an admin
     Transfer {
         /// The group
@@ -743,40 +764,6 @@ impl Command {
             Self::Completions { .. } => "completions",
         }
     }
-}
-
-/// Decimal degrees, in 10^-7 degrees.
-fn degrees(text: &str) -> Result<i64, String> {
-    let degrees: f64 = text.parse().map_err(|_| "decimal degrees are wanted, for example 48.2010".to_owned())?;
-    if degrees.abs() <= 180.0 { Ok((degrees * 1e7).round() as i64) } else { Err("that is not on Earth".to_owned()) }
-}
-
-/// A length of time, or zero for "off".
-fn timer(text: &str) -> Result<Duration, String> {
-    if text == "off" { Ok(Duration::ZERO) } else { length(text).map_err(|wanted| format!("{wanted}, or off")) }
-}
-
-/// A number of seconds, minutes, hours, days or weeks.
-pub fn length(text: &str) -> Result<Duration, String> {
-    let wanted = || "a number with s, m, h, d or w is wanted, for example 8h".to_owned();
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 60 * 60,
-        Some('d') => 24 * 60 * 60,
-        Some('w') => 7 * 24 * 60 * 60,
-        _ => return Err(wanted()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wanted())?;
-    match number.checked_mul(unit) {
-        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(wanted()),
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds from 0 on is wanted".to_owned())
 }
 
 #[cfg(test)]

@@ -155,6 +155,10 @@ impl<'a> Lines<'a> {
         if let Some(ended) = &conversation.ended {
             self.terminal.line(format!("  {}", self.ended(ended)));
         }
+        if let Some(picture) = &conversation.picture {
+            let there = if picture.here { "has a picture" } else { "has a picture, which is not here yet" };
+            self.terminal.line(self.terminal.paint(Paint::Faint, format!("  {there} (group picture)")));
+        }
         for line in conversation.description.lines() {
             self.terminal.line(format!("  {}", isolate(clean(line).trim())));
         }

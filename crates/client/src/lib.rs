@@ -11,6 +11,7 @@ mod fault;
 mod handle;
 #[cfg(not(target_family = "wasm"))]
 mod io;
+pub mod picture;
 mod pump;
 
 pub use engine::{CommandId, Database, OpenError};

@@ -29,6 +29,7 @@ mod mentions;
 pub mod mimi;
 mod own_state;
 pub mod padding;
+pub mod picture;
 mod receipts;
 mod text;
 

@@ -42,6 +42,7 @@ pub mod mls;
 pub mod mutants;
 mod options;
 mod own_state;
+mod picture;
 mod shelf;
 mod signal;
 mod state;

@@ -10,6 +10,7 @@ use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 
 use crate::formats::FormatError;
+use crate::picture::Picture;
 
 /// Largest encoding, in bytes.
 pub(crate) const MAX_BYTES: usize = 8 * 1024;
@@ -90,6 +91,7 @@ pub(crate) struct ConversationState {
     pub logging: LoggingPolicy,
     /// What the group is for, in its admins' words; may be empty.
     pub description: String,
+    pub picture: Option<Picture>,
     /// Those who come back by themselves, the ones that fell asleep first in front.
     pub asleep: Vec<Asleep>,
     /// Messages vanish so many seconds after they were seen; 0 if they stay.
@@ -110,6 +112,7 @@ impl ConversationState {
             admins: Vec::new(),
             logging: LoggingPolicy::Forbidden,
             description: String::new(),
+            picture: None,
             asleep: Vec::new(),
             timer: 0,
             links: Vec::new(),
@@ -202,6 +205,9 @@ impl ConversationState {
         if !self.description.is_empty() {
             entries.insert(6, encoded(&self.description));
         }
+        if let Some(picture) = &self.picture {
+            entries.insert(7, encoded(&picture.parts()));
+        }
         if !self.asleep.is_empty() {
             let bytes = |bytes: &[u8]| minicbor::bytes::ByteVec::from(bytes.to_vec());
             let asleep: Vec<_> = self.asleep.iter().map(|one| (bytes(&one.account), one.address.as_str())).collect();
@@ -247,6 +253,7 @@ impl ConversationState {
         let Some(entries) = input.map()? else { return Ok(None) };
         let (mut version, mut kind, mut name, mut logging) = (None, None, None, None);
         let (mut owners, mut admins, mut timer) = (Vec::new(), Vec::new(), 0);
+        let mut picture = None;
         let (mut description, mut asleep, mut links, mut succeeds) = (String::new(), Vec::new(), Vec::new(), None);
         let mut unknown = BTreeMap::new();
         let mut last = None;
@@ -287,6 +294,10 @@ impl ConversationState {
                     text if text.len() > MAX_DESCRIPTION => return Ok(None),
                     text => text.clone_into(&mut description),
                 },
+                7 => match Picture::read(&mut input)? {
+                    Some(read) => picture = Some(read),
+                    None => return Ok(None),
+                },
                 8 => match read_asleep(&mut input)? {
                     Some(read) => asleep = read,
                     None => return Ok(None),
@@ -322,7 +333,20 @@ impl ConversationState {
         if name.len() > MAX_NAME {
             return Ok(None);
         }
-        Ok(Some(Self { kind, name, owners, admins, logging, description, asleep, timer, links, succeeds, unknown }))
+        Ok(Some(Self {
+            kind,
+            name,
+            owners,
+            admins,
+            logging,
+            description,
+            picture,
+            asleep,
+            timer,
+            links,
+            succeeds,
+            unknown,
+        }))
     }
 }
 
@@ -502,6 +526,26 @@ mod tests {
         ] {
             alone.asleep = all;
             assert!(ConversationState::decode(&alone.encode()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_picture_has_one_encoding_and_bounds() {
+        let mut state = ConversationState::new(GroupKind::Group, "x", vec![[1; 32]]);
+        let before = state.encode();
+        let picture = Picture { secret: [2; 32], hash: [3; 32], size: 300, kind: 1 };
+        state.picture = Some(picture.clone());
+        let after = state.encode();
+        assert_eq!(ConversationState::decode(&after), Ok(state.clone()));
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let added = format!("07845820{}5820{}19012c01", "02".repeat(32), "03".repeat(32));
+        assert_eq!(hex(&after[1..]), format!("{}{added}", hex(&before[1..])));
+        // A later kind is kept; none, too large, none of a kind are nothing that a program writes.
+        state.picture = Some(Picture { kind: 9, ..picture.clone() });
+        assert_eq!(ConversationState::decode(&state.encode()), Ok(state.clone()));
+        for (size, kind) in [(0, 1), (crate::picture::MAX_SEALED + 1, 1), (300, 0)] {
+            state.picture = Some(Picture { size, kind, ..picture.clone() });
+            assert!(ConversationState::decode(&state.encode()).is_err());
         }
     }
 

@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 use wire::LogId;
 
-use crate::db::{arrangements, contacts, conversations, joins, messages, outlines, own_state};
+use crate::db::{arrangements, contacts, conversations, joins, messages, outlines, own_state, pictures};
 use crate::identity::{Me, fingerprint, safety_number};
 use crate::invite_link;
 use crate::sync::{
@@ -143,6 +143,10 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
             let found = named(db, row.id, message)?;
             View::Revisions(revisions(db, &found).map_err(database)?)
         }
+        Query::Picture { conversation: target } => {
+            let row = find(db, me, target)?;
+            View::Picture(picture(db, &row)?)
+        }
         Query::Pins { conversation: target } => {
             let row = find(db, me, target)?;
             View::Messages(pins(db, row.id).map_err(database)?)
@@ -244,6 +248,8 @@ pub(crate) fn conversation(
         last: messages::page(db, c.id, None, 1)?.first().map(|last| message_view(db, last)).transpose()?,
         members,
         asleep,
+        picture: pictures::current(db, c.id)?
+            .map(|kept| api::PictureState { id: HEXLOWER.encode(&kept.picture.hash), here: !kept.file.is_empty() }),
         epoch: c.epoch.0,
         description: conversations::description(db, c.id)?,
         muted_until: kept.muted_until,
@@ -255,6 +261,20 @@ pub(crate) fn conversation(
         ended: crate::db::endings::shown(db, c)?,
         waiting: c.standing == api::Standing::Held && outlines::is_waiting(db, c.id)?,
     })
+}
+
+/// The picture of a group, if it is here.
+fn picture(db: &Connection, c: &conversations::Conversation) -> Result<api::Picture, Problem> {
+    match pictures::current(db, c.id).map_err(database)? {
+        None => Err(Problem::new(Kind::NotFound, format!("“{}” has no picture.", c.name), "", "")),
+        Some(kept) if kept.file.is_empty() => Err(Problem::new(
+            Kind::Offline,
+            format!("The picture of “{}” is not here yet.", c.name),
+            "It has not been at the relay, or was not what it should be.",
+            "It is asked for again by itself; setting it anew helps, too.",
+        )),
+        Some(kept) => Ok(api::Picture { kind: "image/jpeg".into(), file: api::Binary(kept.file) }),
+    }
 }
 
 fn invite_links(

@@ -2,8 +2,8 @@
 
 use api::{Command, Event, Problem, Query, View};
 
-use super::invite_links;
 use super::messages::given_text;
+use super::{invite_links, pictures};
 use crate::args::Group;
 use crate::lines::short_id;
 use crate::names::unexpected;
@@ -46,6 +46,9 @@ pub fn group(session: &mut Session<'_>, group: &Group) -> Result<(), Problem> {
             finish(session, made, &format!("Renamed \"{}\" to \"{}\".", short(group, 60), short(name, 60)));
         }
         Group::Describe { group, text, clear } => describe(session, group, text, *clear)?,
+        Group::Picture { group, file: Some(file), .. } => pictures::set(session, group, file)?,
+        Group::Picture { group, remove: true, .. } => pictures::remove(session, group)?,
+        Group::Picture { group, save, .. } => pictures::look(session, group, save.as_deref())?,
         Group::Transfer { group, member } => {
             let member = session.address(member)?;
             let name = lines.name(&member);

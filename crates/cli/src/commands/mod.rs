@@ -9,6 +9,7 @@ mod history;
 mod invite_links;
 mod messages;
 mod people;
+mod pictures;
 mod scheduled;
 mod who;
 

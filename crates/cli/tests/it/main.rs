@@ -48,6 +48,7 @@ transcripts! {
     json,
     passphrase,
     people,
+    pictures,
     polls,
     presence,
     refusals,

@@ -12,7 +12,7 @@
 //!
 //! A line of output is kept as it is, except for what differs from run to run: see `Stage::mask`. Lines of progress (they begin with
 //! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines and some events
-//! (`EVENTS_LEFT_OUT`). An exit code other than 0 follows as
+//! (`EVENTS_LEFT_OUT`). `picture.png` and `drawing.svg` are in `[home]`. An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
 //! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed,
 //! `[scheduled]` for the last id of what is to be sent later, `[link]` for the last invite link that a line consists of, `[recovery]` for the last recovery key, `[other]` for the one before it.
@@ -44,6 +44,9 @@ pub fn run(name: &str) {
         keys: Vec::new(),
         environment: HashMap::new(),
     };
+    std::fs::create_dir_all(&stage.home).unwrap();
+    std::fs::write(stage.home.join("picture.png"), include_bytes!("picture.png")).unwrap();
+    std::fs::write(stage.home.join("drawing.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
     let mut printed = String::new();
     for line in wanted.lines() {
         if let Some(remark) = line.strip_prefix('#') {

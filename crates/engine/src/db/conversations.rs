@@ -179,7 +179,7 @@ pub(crate) fn in_making(db: &Connection, of: LogId) -> rusqlite::Result<Vec<LogI
 
 /// What was said and chosen in one conversation is said and chosen in another one, at the same places; what is there already stays.
 pub(crate) fn move_into(db: &Connection, from: LogId, to: LogId) -> rusqlite::Result<()> {
-    for table in ["messages", "acts", "hidden", "receipts", "arrangements", "looked", "scheduled"] {
+    for table in ["messages", "acts", "hidden", "receipts", "arrangements", "looked", "scheduled", "pictures"] {
         db.prepare_cached(&format!("UPDATE OR IGNORE {table} SET conversation = ?2 WHERE conversation = ?1"))?
             .execute(params![from.0, to.0])?;
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([from.0])?;
@@ -395,6 +395,7 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "members",
         "asleep",
         "slept",
+        "pictures",
         "seen",
         "heads",
         "receipts",

@@ -24,6 +24,7 @@ mod old_formats;
 pub(crate) mod outbox;
 pub(crate) mod outlines;
 pub(crate) mod own_state;
+pub(crate) mod pictures;
 pub(crate) mod presence;
 pub(crate) mod scheduled;
 

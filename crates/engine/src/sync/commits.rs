@@ -355,6 +355,7 @@ impl State {
         conversations::set_suite(turn.db, id, suite)?;
         conversations::set_description(turn.db, id, &state.description)?;
         conversations::set_asleep(turn.db, id, &state)?;
+        self.pictures_due |= crate::db::pictures::set_current(turn.db, id, state.picture.as_ref())?;
         joins::set_links(turn.db, id, &state.links)?;
         let members: Vec<conversations::Member> = members.into_values().collect();
         self.spend_requests_of_gone(turn, id, &members)?;

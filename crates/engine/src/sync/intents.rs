@@ -17,6 +17,7 @@ use crate::db::outbox::{self, IntentRow, PendingCommit};
 use crate::formats::{self, PendingInvite};
 use crate::io::Rejection;
 use crate::mls::{Change, MlsError};
+use crate::picture::Picture;
 use crate::state::ConversationState;
 
 /// Devices that one commit adds at most: a commit of this size stays below every relay's limit.
@@ -47,6 +48,8 @@ pub(super) enum Intent {
     SetRole { member: String, role: Role },
     /// Another description.
     Describe { text: String },
+    /// Another picture, which is at the relay by then; or none.
+    SetPicture { picture: Option<Picture> },
     /// The group is somebody else's; oneself stays as an admin.
     Transfer { member: String },
     /// Another way in.
@@ -551,7 +554,7 @@ impl State {
     }
 
     /// The intent no longer applies: whoever asked is told why.
-    fn intent_impossible(
+    pub(super) fn intent_impossible(
         &mut self,
         turn: &mut Turn<'_>,
         conversation: &Conversation,
@@ -562,6 +565,11 @@ impl State {
         let row = outbox::intent(turn.db, intent)?;
         if row.as_ref().is_some_and(|row| self.is_leave(row)) {
             return self.end_conversation(turn, id, problem);
+        }
+        if let Some(row) = &row
+            && let Ok(Intent::SetPicture { picture: Some(picture) }) = serde_json::from_slice(&row.intent)
+        {
+            db::pictures::remove(turn.db, id, &picture)?;
         }
         // Nobody has asked for it, and whoever it is about finds other ways.
         let is_unasked = |row: &IntentRow| {
@@ -619,6 +627,7 @@ impl State {
             }
             Intent::Describe { text } if text.is_empty() => vec!["You took the group's description off.".into()],
             Intent::Describe { text } => vec![format!("You described the group: “{text}”.")],
+            Intent::SetPicture { picture } => vec![super::story::picture_story("You", picture.is_some())],
             Intent::Transfer { member } => vec![format!("You handed the group over to {member}.")],
             Intent::AddOwnDevices => vec!["You added a device.".into()],
             Intent::RemoveOwnDevices { .. } => vec!["You removed a device.".into()],

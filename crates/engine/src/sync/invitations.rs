@@ -53,6 +53,7 @@ impl State {
             }
             self.deposit_invitation(turn, &conversation, &invite, (blob, &key), succeeds)?;
         }
+        self.picture_for_new(turn, id)?;
         self.drive_uploads(turn)
     }
 
@@ -131,8 +132,9 @@ impl State {
             TransferState::Failed(failure) if self.history.owns(&blob) => self.history_refused(turn, &blob, failure),
             TransferState::Failed(failure) if self.shelf.owns(&blob) => self.shelf_refused(turn, &blob, failure),
             // Refused for good: the invitations that speak of it can't be followed, which their receivers will say.
-            _ => {
+            state => {
                 outbox::remove_upload(turn.db, &blob)?;
+                self.picture_is_up(turn, &blob, !matches!(state, TransferState::Failed(_)))?;
                 self.drive_deposits(turn)
             }
         }

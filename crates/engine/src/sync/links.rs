@@ -407,6 +407,7 @@ impl State {
 
     /// Says once that nothing more is waiting anywhere, as far as relays are in reach.
     pub(super) fn report_caught_up(&mut self, turn: &mut Turn<'_>) -> Done {
+        self.drive_pictures(turn)?;
         // What goes out is nothing that waits to be fetched.
         let fetching = self.moving.values().any(|moving| !matches!(moving, super::Moving::Upload { .. }));
         // Who certifies is settled before one says that all is known.

@@ -24,6 +24,7 @@ mod links;
 mod outbox;
 mod outline;
 mod own_state;
+mod pictures;
 mod receipts;
 mod recovery;
 mod rejoin;
@@ -109,6 +110,8 @@ pub(crate) struct State {
     /// Members whose history differs from ours, as the person was told: said once until theirs agrees again.
     forks_told: BTreeSet<(LogId, String)>,
     own_state: own_state::OwnRun,
+    /// Pictures of groups that are not here may be fetched.
+    pictures_due: bool,
     /// When it was last looked whether somebody is to be put to sleep.
     looked_for_idle: Option<UnixMillis>,
 }
@@ -242,6 +245,7 @@ enum Moving {
     Tree { conversation: LogId, blob: wire::BlobId },
     History { id: [u8; 32], number: u64 },
     Backup(fetch::Part),
+    Picture { conversation: LogId, hash: [u8; 32], period: u64 },
 }
 
 impl State {
@@ -278,6 +282,7 @@ impl State {
             healing: crate::db::held::healing(db)?.into_iter().map(|id| (id, None)).collect(),
             forks_told: BTreeSet::new(),
             own_state: own_state::OwnRun::default(),
+            pictures_due: true,
             looked_for_idle: None,
         })
     }
@@ -304,6 +309,7 @@ impl State {
             Input::Transfer { id, state } => self.transfer(turn, id, state),
             Input::Wake => {
                 self.wake = None;
+                self.pictures_due = true;
                 self.look_at_own_state();
                 self.drive_all(turn)
             }
@@ -316,6 +322,7 @@ impl State {
         self.drive_history(turn)?;
         self.drive_backup(turn)?;
         self.drive_shelf(turn)?;
+        self.drive_pictures(turn)?;
         self.tell_presence(turn)?;
         self.tell_touched(turn)?;
         self.wake_to_vanish(turn)?;
@@ -411,6 +418,10 @@ impl State {
             Some(Moving::Tree { conversation, blob }) => self.on_tree(turn, conversation, blob, state),
             Some(Moving::History { id, number }) => self.on_history(turn, id, number, state),
             Some(Moving::Backup(part)) => self.on_fetched(turn, part, state),
+            Some(Moving::Picture { conversation, hash, period }) => {
+                self.on_picture(turn, (conversation, hash, period), state)?;
+                self.report_caught_up(turn)
+            }
             None => Ok(()),
         }
     }

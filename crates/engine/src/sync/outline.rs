@@ -190,6 +190,22 @@ impl State {
                     outline.change.state = Some(after.encode());
                 }
             }
+            Intent::SetPicture { picture } => {
+                if role < Role::Admin {
+                    return Ok(Err(forbidden("change the picture of this group", "admins")));
+                }
+                // Whoever reads the commit is to find it.
+                if let Some(picture) = picture
+                    && Self::is_going_up(turn, picture)?
+                {
+                    return Ok(Err(Plan::Later(60_000)));
+                }
+                if before.picture != *picture {
+                    let mut after = before.clone();
+                    after.picture.clone_from(picture);
+                    outline.change.state = Some(after.encode());
+                }
+            }
             Intent::Transfer { member } => {
                 let Some(account) = key_of(member) else { return Ok(Err(nobody(member))) };
                 if role < Role::Owner && !planted!(AnyMemberTransfers) {
@@ -399,6 +415,6 @@ fn not_a_member(who: &str, conversation: &Conversation) -> Problem {
     Problem::new(Kind::NotFound, format!("{who} is not in “{}”.", conversation.name), "", "")
 }
 
-fn forbidden(what: &str, who: &str) -> Problem {
+pub(super) fn forbidden(what: &str, who: &str) -> Problem {
     Problem::new(Kind::Forbidden, format!("You can't {what}."), format!("Only {who} can."), "Ask one of them.")
 }

@@ -185,6 +185,10 @@ impl State {
 
     /// This device was taken out while it was off: it asks to be let in again. What it was to send waits.
     pub(super) fn fell_asleep(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, since: u64) -> Done {
+        if conversation.standing == Standing::Requested {
+            // Who has not taken an invitation for months is not asking to be in.
+            return self.removed_from(turn, conversation);
+        }
         let id = conversation.id;
         conversations::set_slept(turn.db, id, since)?;
         outbox::remove_pending_commit(turn.db, id)?;

@@ -129,6 +129,9 @@ pub(super) fn state_story(
             text => format!("{author} described the group: “{text}”."),
         });
     }
+    if before.picture != after.picture {
+        lines.push(picture_story(author, after.picture.is_some()));
+    }
     if before.timer != after.timer {
         lines.push(timer_story(author, after.timer));
     }
@@ -160,6 +163,14 @@ pub(super) fn state_story(
         }
     }
     lines
+}
+
+/// That somebody has set the group's picture, in words.
+pub(super) fn picture_story(author: &str, there: bool) -> String {
+    match there {
+        true => format!("{author} changed the group's picture."),
+        false => format!("{author} took the group's picture off."),
+    }
 }
 
 /// That somebody has set the timer, in words.

@@ -258,6 +258,10 @@ mod tests {
         described.description = "y".into();
         assert!(judged(&described, Role::Admin).is_ok());
         assert!(judged(&described, Role::Member).is_err());
+        let mut pictured = before.clone();
+        pictured.picture = Some(crate::picture::Picture { secret: [1; 32], hash: [2; 32], size: 3, kind: 1 });
+        assert!(judged(&pictured, Role::Admin).is_ok());
+        assert!(judged(&pictured, Role::Member).is_err());
         let promoted = state(&[1], &[2, 3]);
         assert!(judged(&promoted, Role::Admin).is_err());
         assert!(judged(&promoted, Role::Owner).is_ok());

@@ -88,6 +88,7 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
     vanished(&shown, now)?;
     same_group(&shown, model)?;
     owners_alone(model)?;
+    pictures(devices, &shown, model)?;
     links_end(&shown, model)?;
     for (order, given) in &model.given {
         if let Command::Send { text, .. } = &given.command {
@@ -269,6 +270,31 @@ fn same_group(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
 
 fn members(conversation: &Conversation) -> BTreeMap<&str, (api::Role, u32)> {
     conversation.members.iter().map(|member| (member.address.as_str(), (member.role, member.devices))).collect()
+}
+
+/// Whoever is active in a group shows the picture that all show, and it is one that somebody who may has given it, byte for byte. A relay
+/// that was restored has lost blobs.
+fn pictures(devices: &[Device], shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    let mut groups: BTreeMap<&str, (DeviceId, Option<api::Picture>)> = BTreeMap::new();
+    for (device, what) in shown.iter().filter(|_| !model.restored) {
+        let active = what.conversations.iter().filter(|(_, (c, _))| c.standing == Standing::Active);
+        for (id, (conversation, _)) in active {
+            let picture = match devices[*device].view(&Query::Picture { conversation: id.clone() }) {
+                Some(View::Picture(picture)) => Some(picture),
+                _ => None,
+            };
+            let (there, here) = (conversation.picture.is_some(), picture.is_some());
+            ensure!(there == here, "picture", "device {device} has not got the picture of {id}");
+            let given = |given: &Given| {
+                let Command::SetPicture { picture: Some(file), .. } = &given.command else { return false };
+                picture.as_ref().is_none_or(|picture| picture.file == *file) && !matches!(given.fate, Fate::Failed(_))
+            };
+            ensure!(!here || model.given.values().any(given), "picture", "nobody gave {id} what device {device} shows");
+            let (other, first) = groups.entry(id).or_insert_with(|| (*device, picture.clone()));
+            ensure!(*first == picture, "picture", "devices {other} and {device} show different pictures of {id}");
+        }
+    }
+    Ok(())
 }
 
 /// Rule 6: who is told that a role was given, or a group handed over, was its owner.

@@ -692,6 +692,7 @@ fn conversation_of(command: &Command) -> Option<&str> {
         | Command::RemoveMember { conversation, .. }
         | Command::Rename { conversation, .. }
         | Command::Describe { conversation, .. }
+        | Command::SetPicture { conversation, .. }
         | Command::TransferOwnership { conversation, .. }
         | Command::SetRole { conversation, .. }
         | Command::MakeLink { conversation, .. }

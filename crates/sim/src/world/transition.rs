@@ -136,6 +136,24 @@ impl Transition {
         Self::Do { device, command: Command::Describe { conversation: conversation.into(), text: text.into() } }
     }
 
+    /// Gives a group a picture: a JPEG by its markers, with these words as what is coded in it.
+    pub fn picture(device: DeviceId, conversation: &str, words: &str) -> Self {
+        let picture = Some(api::Binary(Self::jpeg(words)));
+        Self::Do { device, command: Command::SetPicture { conversation: conversation.into(), picture } }
+    }
+
+    /// Takes a group's picture off.
+    pub fn no_picture(device: DeviceId, conversation: &str) -> Self {
+        Self::Do { device, command: Command::SetPicture { conversation: conversation.into(), picture: None } }
+    }
+
+    /// What [`Transition::picture`] sets: a frame of 9 pixels each way, and a scan.
+    pub fn jpeg(words: &str) -> Vec<u8> {
+        let frame = [0xff, 0xc0, 0, 11, 8, 0, 9, 0, 9, 1, 1, 0x11, 0];
+        let scan = [0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0];
+        [&[0xff, 0xd8][..], &frame, &scan, words.as_bytes(), &[0xff, 0xd9]].concat()
+    }
+
     /// Hands a group over.
     pub fn transfer(device: DeviceId, conversation: &str, member: &str) -> Self {
         let (conversation, member) = (conversation.into(), member.into());

@@ -12,6 +12,7 @@ mod links;
 mod one_history;
 mod own_devices;
 mod people;
+mod pictures;
 mod power;
 mod presence;
 mod receipts;

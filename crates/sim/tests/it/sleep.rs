@@ -163,6 +163,20 @@ fn rule_10_who_is_removed_while_asleep_stays_out() {
 }
 
 #[test]
+fn rule_10_an_invitation_that_nobody_takes_for_months_is_over() {
+    let mut story = Story::new(8, 3, 3);
+    let id = story.group(0, "band", &[1]);
+    story.does(Transition::add(0, &id, &address(2)));
+    story.settles();
+    assert_eq!(story.conversation(2, "band").standing, Standing::Requested);
+    weeks(&mut story, 11);
+    story.settles();
+    // It is not in by having waited.
+    assert_eq!(story.conversation(2, "band").standing, Standing::Left);
+    assert_eq!(members(&story, 0, "band").len(), 2);
+}
+
+#[test]
 fn rule_10_an_admin_wakes_somebody_by_adding_him() {
     let mut story = Story::new(6, 3, 3);
     let id = story.group(0, "band", &[1, 2]);

@@ -1,4 +1,4 @@
--- From format 3 to format 4: fewer pages to encrypt and write for each message; who is asleep; what was asked for of history.
+-- From format 3 to format 4: fewer pages to encrypt and write for each message; who is asleep; pictures of groups; what was asked for of history.
 
 -- What has a place in its log, in order; and what has none, without what waits to be sent (the outbox has that).
 DROP INDEX messages_by_place;
@@ -57,3 +57,10 @@ CREATE TABLE asleep (
 -- Where this device was taken out because it was not on for long, and has asked to be let in again: when that was by the log's time, in ms, 0 if
 -- the relay no longer keeps it.
 CREATE TABLE slept (conversation BLOB PRIMARY KEY, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Pictures of groups: what the state names (`current`), or what this device is about to put into it; `file` is empty until it was fetched, which
+-- is tried again at `next`; `uploaded`: when this device last put it at the relay. Times in ms.
+CREATE TABLE pictures (
+  conversation BLOB NOT NULL, hash BLOB NOT NULL, secret BLOB NOT NULL, size INTEGER NOT NULL, kind INTEGER NOT NULL, file BLOB NOT NULL,
+  current INTEGER NOT NULL, tries INTEGER NOT NULL, next INTEGER NOT NULL, uploaded INTEGER NOT NULL, PRIMARY KEY (conversation, hash)
+) STRICT;

@@ -108,7 +108,7 @@ impl State {
     }
 
     /// A change of a group: an intent, answered when it is in the log.
-    pub(super) fn change(
+    pub(in crate::sync) fn change(
         &mut self,
         turn: &mut Turn<'_>,
         command: CommandId,

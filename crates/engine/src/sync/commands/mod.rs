@@ -169,6 +169,9 @@ impl State {
                 Ok(text) => self.change(turn, id, &conversation, Intent::Describe { text }, false),
                 Err(problem) => Ok(Err(problem)),
             },
+            Command::SetPicture { conversation, picture } => {
+                self.set_picture(turn, id, &conversation, picture.as_ref().map(|picture| picture.0.as_slice()))
+            }
             Command::TransferOwnership { conversation, member } => {
                 let member = match self.address(turn, &member)? {
                     Ok(member) => member,
@@ -265,7 +268,7 @@ fn blocked(turn: &Turn<'_>, address: &Address) -> Done<Option<Problem>> {
     Ok(blocked.then(|| Problem::new(Kind::Forbidden, format!("You have blocked {address}."), "", "Unblock it first.")))
 }
 
-fn unsendable(conversation: &Conversation) -> Option<Problem> {
+pub(super) fn unsendable(conversation: &Conversation) -> Option<Problem> {
     let name = &conversation.name;
     match conversation.standing {
         Standing::Starting | Standing::Active => None,

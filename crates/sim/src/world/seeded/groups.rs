@@ -92,9 +92,11 @@ impl Run {
             Change::Rename => {
                 self.texts += 1;
                 let name = format!("name {}", self.texts);
-                match self.chance.per_mille(300) {
-                    true => Transition::describe(device, &group.id, &name),
-                    false => Transition::rename(device, &group.id, &name),
+                match self.chance.below(10) {
+                    0..3 => Transition::describe(device, &group.id, &name),
+                    3 | 4 => Transition::picture(device, &group.id, &name),
+                    5 if group.picture.is_some() => Transition::no_picture(device, &group.id),
+                    _ => Transition::rename(device, &group.id, &name),
                 }
             }
             Change::Role => {
