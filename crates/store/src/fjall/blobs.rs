@@ -124,7 +124,7 @@ fn keep(shared: &Shared, id: Id, state: Option<BlobState>) -> Result<(), StoreEr
     block_on(kept)
 }
 
-/// Reads on the caller's thread.
+/// Reads a piece of a complete blob; blocks.
 pub(super) fn get(shared: &Arc<Shared>, id: Id, offset: u64, max: usize) -> Result<Bytes, StoreError> {
     let blob = shared.view.blob(&id)?.filter(|blob| blob.complete).ok_or(StoreError::NotFound)?;
     let left = usize::try_from(blob.length.saturating_sub(offset)).unwrap_or(usize::MAX);

@@ -1,7 +1,8 @@
 //! The default backend: one process, one data directory, a log-structured database under it and blobs as files.
 //!
 //! All changes go through one thread ([`writer`]) that syncs what came in while it synced the last batch; reads go straight to the
-//! database on the caller's thread and check every value ([`read`]). Needs no runtime: a future waits for its slot to be filled.
+//! database and check every value ([`read`]), on the caller's thread or, where they may wait for the disk for long, on others
+//! ([`reader`]). Needs no runtime: a future waits for its slot to be filled.
 //!
 //! What always holds: see the contract, [`crate::Store`]. Beyond it: a removed or altered entry is `Damaged`, told apart from what
 //! retention removed ([`format`]); a journal that lost acknowledged batches is noticed at the start ([`open`]); when the disk is full
@@ -15,6 +16,7 @@ mod format;
 mod open;
 mod queue;
 mod read;
+mod reader;
 mod sweep;
 mod writer;
 
@@ -32,6 +34,7 @@ use self::blobs::BlobJob;
 pub use self::open::OpenError;
 use self::queue::{Answer, Queue, Reply, answer};
 use self::read::View;
+use self::reader::{READERS, ReadJob};
 use self::sweep::Walk;
 use self::writer::{Append, Job, Writer};
 use crate::{
@@ -39,6 +42,7 @@ use crate::{
 };
 
 const FULL: &str = "the disk is full";
+const WRITER: &str = "store-writer";
 const FAILED: &str = "an earlier write failed, the relay must be restarted";
 
 /// How long a batch may take before [`FjallStore::failed`] asks the database whether it is still alive.
@@ -123,6 +127,7 @@ struct Shared {
     view: View,
     queue: Queue<Job>,
     blobs: Queue<BlobJob>,
+    reads: Queue<ReadJob>,
     observer: OnceLock<Arc<dyn Observer>>,
     counters: Counters,
     failed: AtomicBool,
@@ -198,6 +203,7 @@ impl FjallStore {
             view: opened.view,
             queue: Queue::new(),
             blobs: Queue::new(),
+            reads: Queue::new(),
             observer: OnceLock::new(),
             counters: Counters::default(),
             failed: AtomicBool::new(false),
@@ -208,8 +214,12 @@ impl FjallStore {
         let writer = Writer::new(Arc::clone(&shared), opened.mark, dead);
         let mut store = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         let refused = |source| OpenError::Io { path: dir.to_owned(), source };
+        for _ in 0..READERS {
+            let shared = Arc::clone(&shared);
+            store.threads.push(spawn("store-reader", move || reader::run(&shared)).map_err(refused)?);
+        }
         store.threads.push(spawn("store-blobs", move || blobs::run(&shared)).map_err(refused)?);
-        store.threads.push(spawn("store-writer", move || writer.run()).map_err(refused)?);
+        store.threads.push(spawn(WRITER, move || writer.run()).map_err(refused)?);
         Ok(store)
     }
 
@@ -267,15 +277,18 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
 
 impl Drop for FjallStore {
     fn drop(&mut self) {
-        // Blobs first: they wait for the writer.
+        // Blobs before the writer, for which they wait.
+        self.shared.reads.close();
         self.shared.blobs.close();
         let stuck = self.failed() && self.shared.writes_for_long();
         for thread in self.threads.drain(..) {
+            if thread.thread().name() == Some(WRITER) {
+                self.shared.queue.close();
+            }
             if !stuck {
                 // A thread that panicked has dropped its jobs, which answers them.
                 thread.join().ok();
             }
-            self.shared.queue.close();
         }
         self.shared.queue.close();
     }
@@ -311,7 +324,12 @@ impl Store for FjallStore {
     }
 
     async fn read(&self, log: LogKey, from: u64, until: Option<u64>, max_bytes: usize) -> Result<Page, StoreError> {
-        self.shared.view.page(&log, from, until, max_bytes)
+        if self.shared.view.is_at_hand(&log, from) {
+            return self.shared.view.page(&log, from, until, max_bytes);
+        }
+        let (reply, answer) = answer();
+        self.shared.reads.push(ReadJob::Page { log, from, until, max_bytes, reply });
+        answer.await
     }
 
     async fn remove_log(&self, log: LogKey) -> Result<(), StoreError> {
@@ -377,7 +395,9 @@ impl Store for FjallStore {
     }
 
     async fn get_blob(&self, id: [u8; 32], offset: u64, max: usize) -> Result<Bytes, StoreError> {
-        blobs::get(&self.shared, id, offset, max)
+        let (reply, answer) = answer();
+        self.shared.reads.push(ReadJob::Blob { id, offset, max, reply });
+        answer.await
     }
 
     async fn remove_blob(&self, id: [u8; 32]) -> Result<(), StoreError> {

@@ -66,6 +66,23 @@ impl<T> Queue<T> {
         true
     }
 
+    /// Waits for a job and takes it; for several threads with one queue. None once the queue is closed and empty.
+    pub(super) fn take_one(&self) -> Option<T> {
+        let mut state = self.state();
+        while state.jobs.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let job = state.jobs.remove(0);
+        // Who handed in what is left has woken nobody.
+        if !state.jobs.is_empty() {
+            self.filled.notify_one();
+        }
+        Some(job)
+    }
+
     /// Lets those who were just answered hand in what they do next, as long as more comes in and it isn't enough yet. Without it
     /// the writer would take the first of them and make the others wait for a sync that they could have shared. No timer: where
     /// nobody has anything to hand in it costs one yield.

@@ -1,4 +1,4 @@
-//! Reading: straight from the keyspaces on the caller's thread, every value checked, and the bounded cache of what is known of a log.
+//! Reading: straight from the keyspaces, every value checked, and the bounded cache of what is known of a log.
 //!
 //! What always holds: the cache is never ahead of what is durable, and what a reader answers is one consistent state: the head comes
 //! first, the snapshot that must hold everything up to it comes after.
@@ -151,6 +151,11 @@ impl View {
         let at = key::epoch(log, epoch);
         let value = self.state.get(at).map_err(unreadable)?.ok_or(StoreError::NotFound)?;
         format::decode_epoch(&at, &value.into()).map_err(|flaw| flawed(log, &format!("epoch {epoch}"), flaw))
+    }
+
+    /// True if a page from here on is most likely in memory: the log was used lately, and this is near its end.
+    pub(super) fn is_at_hand(&self, log: &LogKey, from: u64) -> bool {
+        self.cache.shard(log).get(log).is_some_and(|state| from.saturating_add(AT_HAND) > state.head)
     }
 
     pub(super) fn page(
@@ -314,6 +319,8 @@ fn record(at: &[u8], value: Bytes) -> Result<Record, StoreError> {
     format::decode_record(at, &value).map_err(|flaw| StoreError::Damaged(format!("a record: {flaw}")))
 }
 
+/// Entries at the end of a log that are most likely in memory.
+const AT_HAND: u64 = 256;
 const SHARDS: usize = 16;
 /// Of each of two generations; a state takes about 150 bytes, so the whole takes at most 20 MiB.
 const STATES_IN_SHARD: usize = 4096;

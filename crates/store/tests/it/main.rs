@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod full;
 mod opening;
+mod reading;
 
 use bytes::Bytes;
 use store::conformance::block_on;
