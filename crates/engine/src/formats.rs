@@ -181,6 +181,9 @@ pub(crate) struct Invitation {
     /// The conversation that this one goes on for, in the invitations of its first commit (protocol rule 18).
     #[n(12)]
     pub succeeds: Option<ByteVec>,
+    /// With it: records of accounts, whose own signatures they bear, that revoke devices which are therefore not in it.
+    #[n(13)]
+    pub revoking: Option<Vec<ByteVec>>,
 }
 
 impl Invitation {
@@ -202,6 +205,10 @@ impl Invitation {
         parts.extend(self.incarnation.as_ref().map(|incarnation| incarnation.as_slice()));
         if let Some(succeeds) = &self.succeeds {
             parts.extend([b"succeeds".as_slice(), succeeds]);
+        }
+        if let Some(revoking) = &self.revoking {
+            parts.push(b"revoking");
+            parts.extend(revoking.iter().map(|record| record.as_slice()));
         }
         signing_input("invitation", &parts)
     }

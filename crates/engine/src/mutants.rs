@@ -2,9 +2,10 @@
 //! record of the keys that messages were sealed with, which no ciphertext shows. Compiled only for it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use wire::LogId;
+use wire::{EntryId, LogId};
 
 /// A bug that can be planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,56 @@ pub enum Mutant {
     LastHeardCounts,
     /// Whoever was not on for long is removed as if for good.
     SleeperForgotten,
+    /// Whoever has signed an invalid commit is not named.
+    ConvictsNobody,
+    /// A successor is taken whatever it is.
+    SuccessorUnchecked,
+}
+
+/// What an insider does to its conversation: nobody may do any of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crime {
+    /// Its commit makes it an owner.
+    Crowns,
+    /// Its commit makes another kind of conversation of it.
+    Kind,
+    /// Its commit allows that everything is logged.
+    Policy,
+    /// The relay is given another key than the group's.
+    Next,
+    /// Its commit adds a device that no account has certified.
+    Uncertified,
+    /// Its commit removes somebody, without any grounds.
+    Removes,
+    /// Its commit carries a pre-shared key, which only a successor's first one may.
+    Secret,
+    /// Its commit is bytes that nobody can open.
+    Junk,
+    /// The successor that it makes has another name.
+    SuccessorRenamed,
+    /// The successor that it makes is its own.
+    SuccessorCrowned,
+    /// The successor that it makes lacks somebody.
+    SuccessorLacks,
+    /// The successor that it makes wants another key than the one of the ended epoch.
+    SuccessorOfNobody,
+}
+
+impl Crime {
+    /// Those that end an epoch, and name who did it but for the last.
+    pub const ENDING: [Self; 8] = [
+        Self::Crowns,
+        Self::Kind,
+        Self::Policy,
+        Self::Next,
+        Self::Uncertified,
+        Self::Removes,
+        Self::Secret,
+        Self::Junk,
+    ];
+    /// Those that somebody does who makes a successor.
+    pub const SUCCEEDING: [Self; 4] =
+        [Self::SuccessorRenamed, Self::SuccessorCrowned, Self::SuccessorLacks, Self::SuccessorOfNobody];
 }
 
 /// The key that a message was sealed with: names a key and nonce of RFC 9420, section 9, which must be used once.
@@ -96,6 +147,39 @@ thread_local! {
     static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
     static WATCHED: Cell<Option<(LogId, u64, u32, bool)>> = const { Cell::new(None) };
     static USED: RefCell<Vec<KeyUse>> = const { RefCell::new(Vec::new()) };
+    static INSIDER: Cell<Option<(LogId, Crime)>> = const { Cell::new(None) };
+    static CRIMES: RefCell<BTreeMap<(LogId, EntryId), Crime>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// From now on the engine that runs on this thread is an insider's, who does this to a conversation; or nobody's.
+pub fn insider(crime: Option<(LogId, Crime)>) {
+    INSIDER.set(crime);
+}
+
+/// What the insider does to this conversation.
+pub(crate) fn crime(log: LogId) -> Option<Crime> {
+    INSIDER.get().filter(|(target, _)| *target == log).map(|(_, crime)| crime)
+}
+
+/// This entry, if it ever is in the log, is what the insider does.
+pub(crate) fn committed(log: LogId, entry: EntryId, crime: Crime) {
+    CRIMES.with_borrow_mut(|crimes| crimes.insert((log, entry), crime));
+}
+
+/// What was done by this entry, if an insider has made it.
+pub(crate) fn crime_of(log: LogId, entry: EntryId) -> Option<Crime> {
+    CRIMES.with_borrow(|crimes| crimes.get(&(log, entry)).copied())
+}
+
+/// The conversation to which this entry was something that nobody may do, and what.
+pub fn crime_by(entry: EntryId) -> Option<(LogId, Crime)> {
+    CRIMES.with_borrow(|crimes| crimes.iter().find(|((_, id), _)| *id == entry).map(|((log, _), crime)| (*log, *crime)))
+}
+
+/// What insiders have done on this thread is forgotten: another run begins.
+pub fn forget_crimes() {
+    INSIDER.set(None);
+    CRIMES.take();
 }
 
 /// Plants a bug on this thread, or takes it away.

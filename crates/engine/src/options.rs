@@ -14,6 +14,8 @@ pub struct Options {
     pub key_packages: u32,
     /// About how many bytes of history travel in one chunk.
     pub history_chunk: usize,
+    /// Devices that one commit adds at most, so that it stays below every relay's limit. The first commit of a successor adds all at once.
+    pub adds: usize,
 }
 
 impl Default for Options {
@@ -24,6 +26,7 @@ impl Default for Options {
             receipt_pause_ms: 2_000,
             key_packages: 50,
             history_chunk: 512 * 1024,
+            adds: 400,
         }
     }
 }

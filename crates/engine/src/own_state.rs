@@ -88,6 +88,21 @@ impl Change {
     pub(crate) const HIDDEN: u8 = 10;
     pub(crate) const DEVICE_NAME: u8 = 12;
 
+    /// The log in which the line of the conversation began that it is about, if it is about one.
+    pub(crate) fn log(&self) -> Option<LogId> {
+        match self {
+            Self::Muted(room, _)
+            | Self::Archived(room, _)
+            | Self::Pinned(room, _)
+            | Self::Unread(room, _)
+            | Self::Draft(room, _)
+            | Self::Read(room, ..)
+            | Self::Opened(room, _)
+            | Self::Hidden(room, _) => log(room),
+            _ => None,
+        }
+    }
+
     /// As it is kept and compared.
     pub(crate) fn word(&self) -> Vec<u8> {
         formats::encode(self)

@@ -11,7 +11,7 @@ use crate::violation::Violation;
 use crate::{scripted, world};
 
 const USAGE: &str = "\
-usage: sim run [--seeds N] [--seed S] [--steps N] [--world log|people] [--mutant NAME] [--trace] [--all]
+usage: sim run [--seeds N] [--seed S] [--steps N] [--world log|people] [--mutant NAME] [--trace] [--all] [--insiders]
        sim mutants [--seeds N] [--world log|people] [--mutant NAME]
        sim hash --seed S [--steps N] [--world log|people]
 
@@ -57,11 +57,12 @@ struct Asked {
     mutant: Option<Mutant>,
     trace: bool,
     all: bool,
+    insiders: bool,
 }
 
 impl Asked {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut asked = Self { seeds: None, seed: 1, steps: None, world: None, mutant: None, trace: false, all: false };
+        let mut asked = Self { seeds: None, seed: 1, steps: None, world: None, mutant: None, trace: false, all: false, insiders: false };
         while let Some(option) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{option} needs a value"));
             let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is not a number"));
@@ -80,6 +81,7 @@ impl Asked {
                 }
                 "--trace" => asked.trace = true,
                 "--all" => asked.all = true,
+                "--insiders" => asked.insiders = true,
                 _ => return Err(format!("{option} is not an option")),
             }
         }
@@ -131,7 +133,9 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
 fn one(kind: Kind, seed: u64, asked: &Asked) -> Outcome {
     let trace: Option<crate::trace::Listener> =
         if asked.trace { Some(Box::new(|line: &str| println!("{line}"))) } else { None };
-    let options = Options { seed, steps: asked.steps.unwrap_or(kind.steps()), mutant: asked.mutant, trace };
+    let steps = asked.steps.unwrap_or(kind.steps());
+    let insiders = asked.insiders || asked.mutant.is_some_and(Mutant::needs_insiders);
+    let options = Options { seed, steps, insiders, mutant: asked.mutant, trace };
     match kind {
         Kind::Log => scripted::run(options),
         Kind::People => world::run(options),
@@ -184,7 +188,7 @@ fn mutants(asked: &Asked) -> ExitCode {
     let mut survivors = 0;
     println!("{:<26} {:<7} {:>6} {:>9}  found by", "mutant", "world", "seed", "seconds");
     for mutant in Mutant::ALL.into_iter().filter(|mutant| asked.mutant.is_none_or(|only| only == *mutant)) {
-        let asked = Asked { mutant: Some(mutant), trace: false, ..*asked };
+        let asked = Asked { mutant: Some(mutant), trace: false, insiders: mutant.needs_insiders(), ..*asked };
         for kind in asked.worlds().filter(|kind| *kind == Kind::People || mutant.is_in_log()) {
             let begun = Instant::now();
             // A seed that fails by itself finds nothing.

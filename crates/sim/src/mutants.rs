@@ -71,11 +71,15 @@ pub enum Mutant {
     LastHeardCounts,
     /// Whoever was not on for long is removed as if for good.
     SleeperForgotten,
+    /// Whoever has signed an invalid commit is not named.
+    ConvictsNobody,
+    /// A successor is taken whatever it is.
+    SuccessorUnchecked,
 }
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -105,6 +109,8 @@ impl Mutant {
         Self::RestoreKeepsOldDevices,
         Self::RemovedAccountReadded,
         Self::SleeperForgotten,
+        Self::ConvictsNobody,
+        Self::SuccessorUnchecked,
     ];
 
     /// Its name on the command line.
@@ -143,6 +149,8 @@ impl Mutant {
             Self::RestoreKeepsOldDevices => "restore-keeps-old-devices",
             Self::RemovedAccountReadded => "removed-account-readded",
             Self::SleeperForgotten => "sleeper-forgotten",
+            Self::ConvictsNobody => "convicts-nobody",
+            Self::SuccessorUnchecked => "successor-unchecked",
         }
     }
 
@@ -173,7 +181,14 @@ impl Mutant {
                 | Self::RestoreKeepsOldDevices
                 | Self::RemovedAccountReadded
                 | Self::SleeperForgotten
+                | Self::ConvictsNobody
+                | Self::SuccessorUnchecked
         )
+    }
+
+    /// True if only what insiders do shows it.
+    pub const fn needs_insiders(self) -> bool {
+        matches!(self, Self::ConvictsNobody | Self::SuccessorUnchecked)
     }
 
     /// True if it is planted in the engine rather than in the store.
@@ -224,6 +239,8 @@ impl Mutant {
             Self::RestoreKeepsOldDevices => Mutant::RestoreKeepsOldDevices,
             Self::RemovedAccountReadded => Mutant::RemovedAccountReadded,
             Self::SleeperForgotten => Mutant::SleeperForgotten,
+            Self::ConvictsNobody => Mutant::ConvictsNobody,
+            Self::SuccessorUnchecked => Mutant::SuccessorUnchecked,
         })
     }
 

@@ -9,6 +9,8 @@ pub struct Options {
     pub seed: u64,
     /// Steps under faults; then everything must come to rest.
     pub steps: u64,
+    /// Some runs of the world `people` have insiders, who do what nobody may do (feature `mutants`).
+    pub insiders: bool,
     /// The planted defect.
     pub mutant: Option<Mutant>,
     /// Gets every line of the trace.

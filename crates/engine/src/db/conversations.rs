@@ -170,6 +170,23 @@ pub(crate) fn last_of_line(db: &Connection, id: LogId) -> rusqlite::Result<Optio
     Ok(last)
 }
 
+/// The log in which the line of a conversation began: what is said and chosen of it names that one, wherever it goes on.
+pub(crate) fn room_of(db: &Connection, id: LogId) -> rusqlite::Result<LogId> {
+    Ok(get(db, id)?.map_or(id, |conversation| conversation.room()))
+}
+
+/// The conversation in which a line goes on here; where it began, if none is known here.
+pub(crate) fn of_room(db: &Connection, room: LogId) -> rusqlite::Result<LogId> {
+    let last = db
+        .prepare_cached(
+            "SELECT id FROM conversations WHERE (id = ?1 OR line_room = ?1) AND line_next IS NULL \
+             AND NOT (line_of IS NOT NULL AND standing = 0) ORDER BY standing = 4, line_offset DESC LIMIT 1",
+        )?
+        .query_row([room.0], |row| Ok(LogId(fixed(row, 0)?)))
+        .optional()?;
+    Ok(last.unwrap_or(room))
+}
+
 /// Successors of this conversation that this device is about to make.
 pub(crate) fn in_making(db: &Connection, of: LogId) -> rusqlite::Result<Vec<LogId>> {
     db.prepare_cached("SELECT id FROM conversations WHERE line_of = ?1 AND standing = 0")?
@@ -415,6 +432,7 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "joins",
     ];
     super::own_state::forget(db, id)?;
+    super::endings::set_unanswered(db, id, false)?;
     for table in tables {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1"))?.execute([id.0])?;
     }

@@ -77,6 +77,17 @@ pub(crate) fn convicted(db: &Connection, account: &[u8; 32], device: &[u8; 16]) 
         .exists(params![account, device])
 }
 
+/// The invitation to a conversation that has ended had not been answered, or has been by now.
+pub(crate) fn set_unanswered(db: &Connection, conversation: LogId, unanswered: bool) -> rusqlite::Result<()> {
+    let key = format!("unanswered {conversation}");
+    if unanswered { super::set_meta(db, &key, &true) } else { super::remove_meta(db, &key) }
+}
+
+/// True if the invitation to a conversation that has ended had not been answered.
+pub(crate) fn is_unanswered(db: &Connection, conversation: LogId) -> rusqlite::Result<bool> {
+    Ok(super::meta(db, &format!("unanswered {conversation}"))?.unwrap_or(false))
+}
+
 /// Keeps what has ended an epoch; `due` is when this device makes a successor.
 pub(crate) fn put(
     db: &Connection,

@@ -539,7 +539,16 @@ impl Group {
         let mut certificates = Vec::with_capacity(adds.len());
         for (index, bytes) in adds.iter().enumerate() {
             let refuse = |source| MlsError::KeyPackage { index, source };
-            let (package, certificate) = key_package::parse(p, bytes).map_err(refuse)?;
+            let parsed = key_package::parse(p, bytes);
+            // An insider adds what no account has certified.
+            #[cfg(feature = "mutants")]
+            let parsed = match crate::mutants::crime(self.log) {
+                Some(crate::mutants::Crime::Uncertified) => key_package::unchecked(p, bytes)
+                    .ok_or(LeafError::Malformed)
+                    .and_then(|package| Ok((package, self.own_certificate().ok_or(LeafError::Malformed)?))),
+                _ => parsed,
+            };
+            let (package, certificate) = parsed.map_err(refuse)?;
             if u16::from(package.ciphersuite()) != self.suite {
                 return Err(refuse(LeafError::Suite));
             }
@@ -557,6 +566,11 @@ impl Group {
             packages.push(package);
         }
         Ok((packages, certificates))
+    }
+
+    #[cfg(feature = "mutants")]
+    fn own_certificate(&self) -> Option<Signed<DeviceCertificate>> {
+        self.member(self.own_leaf()).map(|own| own.certificate.clone())
     }
 
     fn check_removes(&self, removes: &[u32]) -> Result<Vec<LeafNodeIndex>, MlsError> {

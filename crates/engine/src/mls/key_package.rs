@@ -36,6 +36,35 @@ pub fn key_package(
     Ok((bytes, reference.as_slice().to_vec()))
 }
 
+/// A key package whose leaf no account has certified, for an insider who adds it (only for the simulator).
+#[cfg(feature = "mutants")]
+pub fn uncertified_key_package(
+    p: &Provider<'_>,
+    signer: &SigningKey,
+    suite: u16,
+    now: UnixMillis,
+) -> Result<Vec<u8>, MlsError> {
+    let library = |error: String| MlsError::Library(error);
+    let key = crate::formats::hash(&signer.to_bytes());
+    let key = SigningKey::from_bytes(&key);
+    let credential = openmls::prelude::CredentialWithKey {
+        credential: openmls::prelude::BasicCredential::new(b"nobody".to_vec()).into(),
+        signature_key: key.verifying_key().to_bytes().to_vec().into(),
+    };
+    let bundle = KeyPackage::builder()
+        .key_package_lifetime(config::lifetime(now))
+        .leaf_node_capabilities(config::capabilities(p.rand()))
+        .build(config::suite(suite)?, p, &DeviceSigner(&key), credential)
+        .map_err(|error| library(error.to_string()))?;
+    bundle.key_package().tls_serialize_detached().map_err(|error| library(error.to_string()))
+}
+
+/// Reads a key package and checks nothing that we ask of one (only for the simulator's insider).
+#[cfg(feature = "mutants")]
+pub(super) fn unchecked(p: &Provider<'_>, bytes: &[u8]) -> Option<KeyPackage> {
+    KeyPackageIn::tls_deserialize_exact(bytes).ok()?.validate(p.crypto(), ProtocolVersion::Mls10).ok()
+}
+
 /// Forgets the private half of a key package; nothing happens if there is none of this reference.
 pub fn delete_key_package(p: &Provider<'_>, reference: &[u8]) -> Result<(), MlsError> {
     // The reference's type has no constructor from bytes; its own wire encoding is one.

@@ -33,6 +33,8 @@ pub use config::{CLASSICAL_SUITE, DEFAULT_SUITE, SUITES};
 pub use error::{JoinError, LeafError, MlsError, ProcessError, ReceiveError, StorageError};
 pub use group::{Change, Derive, Group, Member, Received, Staged, SuccessionKey};
 pub use incoming::Incoming;
+#[cfg(feature = "mutants")]
+pub use key_package::uncertified_key_package;
 pub use key_package::{check_key_package, delete_key_package, has_key_package, key_package};
 pub use provider::Provider;
 pub use storage::SCHEMA;

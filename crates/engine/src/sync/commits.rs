@@ -59,8 +59,16 @@ impl State {
             && entry.body == pending.body
             && entry.next == Some(pending.next)
         {
-            self.own_commit_won(turn, conversation, entry, &pending)?;
-            return Ok(true);
+            #[cfg(feature = "mutants")]
+            let sinned = self.has_sinned(turn, conversation, entry)?;
+            #[cfg(not(feature = "mutants"))]
+            let sinned = None;
+            if sinned != Some(false) {
+                if sinned.is_none() {
+                    self.own_commit_won(turn, conversation, entry, &pending)?;
+                }
+                return Ok(true);
+            }
         }
         let outcome = self
             .with_group(turn, id, |state, turn, group| state.foreign_commit(turn, conversation, group, entry))?
@@ -81,6 +89,7 @@ impl State {
             Ok(Followed::On) => {}
             Err(refusal @ (Refusal::Junk | Refusal::Invalid(..) | Refusal::Unproven(_))) => {
                 let (why, by) = match refusal {
+                    Refusal::Invalid(_, why) if planted!(ConvictsNobody) => (why, None),
                     Refusal::Invalid(author, why) => (why, Some(*author)),
                     Refusal::Unproven(why) => (why, None),
                     _ => ("bytes that nobody can read".into(), None),

@@ -20,8 +20,6 @@ use crate::mls::{Change, MlsError};
 use crate::picture::Picture;
 use crate::state::ConversationState;
 
-/// Devices that one commit adds at most: a commit of this size stays below every relay's limit.
-const ADDS: usize = 400;
 /// Between comparisons of clocks that were too far apart for something that waits.
 const CLOCK_AGAIN_MS: u64 = 60_000;
 
@@ -227,12 +225,14 @@ impl State {
                 "",
             )));
         }
-        if let Intent::Succeed { devices, .. } = &intent
+        if let Intent::Succeed { of, devices } = &intent
             && invites.len() != devices.iter().map(|(_, devices)| devices.len()).sum::<usize>()
         {
-            // All come along, or nobody goes.
-            self.gathers.remove(&row.n);
-            return Ok(Plan::Later(60_000));
+            // All come along, or nobody goes: but those of whom it is known by now that their account has revoked them.
+            let of = LogId(*of);
+            self.abandon(turn, conversation.id)?;
+            self.succeed_again(turn, of, devices)?;
+            return Ok(Plan::Wait);
         }
         if !conversation.log_made {
             return self.make_log(turn, conversation, row.n);
@@ -272,6 +272,8 @@ impl State {
             && change.state.is_none()
             && !change.update_path
             && change.psk.is_none();
+        #[cfg(feature = "mutants")]
+        let empty = empty && !super::insider::is_lawless(conversation);
         if empty {
             return Ok(Plan::Nothing);
         }
@@ -346,11 +348,16 @@ impl State {
         let signer = me.signer.clone();
         let id = conversation.id;
         let Attempt { mut change, mut invites, grounds } = attempt;
-        invites.truncate(ADDS);
-        change.adds.truncate(ADDS);
+        // All come along into a successor, or nobody goes; others can wait for the next commit.
+        if change.psk.is_none() {
+            invites.truncate(self.options.adds);
+            change.adds.truncate(self.options.adds);
+        }
         if planted!(RemovedKeyKept) && change.adds.is_empty() {
             (change.removes, change.update_path) = (Vec::new(), true);
         }
+        #[cfg(feature = "mutants")]
+        let change = self.tampered(turn, conversation, change)?;
         let relay = conversation.relay.clone();
         let staged = self.with_group(turn, id, |_, turn, group| {
             if group.staged() {
@@ -390,10 +397,18 @@ impl State {
             }
         };
         let entry = EntryId(turn.random());
+        #[cfg(feature = "mutants")]
+        let staged = {
+            let mut staged = staged;
+            self.tampered_commit(turn, conversation, &mut staged, entry);
+            staged
+        };
         let body = self.with_group(turn, id, |state, turn, group| {
             state.seal_commit(turn, conversation, group, &staged, entry, grounds)
         })?;
         let Some(Some(body)) = body else { return Ok(true) };
+        #[cfg(feature = "mutants")]
+        let body = Self::tampered_body(turn, conversation, body);
         let invites: Vec<PendingInvite> = staged
             .welcomes
             .iter()
@@ -570,6 +585,12 @@ impl State {
             && let Ok(Intent::SetPicture { picture: Some(picture) }) = serde_json::from_slice(&row.intent)
         {
             db::pictures::remove(turn.db, id, &picture)?;
+        }
+        // Nobody was shown that it is tried; it is tried again, or somebody else does it.
+        let succeeds = row.as_ref().and_then(|row| serde_json::from_slice(&row.intent).ok());
+        if let Some(Intent::Succeed { of, devices }) = succeeds {
+            self.abandon(turn, id)?;
+            return self.succeed_again(turn, LogId(of), &devices);
         }
         // Nobody has asked for it, and whoever it is about finds other ways.
         let is_unasked = |row: &IntentRow| {

@@ -11,6 +11,7 @@ use wire::{
 use super::validity::is_unmistakable;
 use super::{Ask, Done, Moving, State, Turn};
 use crate::db::conversations::{self, Conversation};
+use crate::db::endings;
 use crate::db::outbox::{self, NewDeposit, PendingCommit, Upload};
 use crate::db::{self, contacts, int, uint};
 use crate::formats::{self, Deposit, Invitation, PendingInvite};
@@ -47,11 +48,15 @@ impl State {
         outbox::push_upload(turn.db, &upload)?;
         // Those of a successor's first commit say what it goes on for.
         let succeeds = conversation.line.of.filter(|_| pending.epoch.0 == 0);
+        let revoking = match succeeds {
+            Some(of) => self.revoking(turn, of)?,
+            None => Vec::new(),
+        };
         for invite in invites {
             if planted!(InvitationWithheld) && invite.readd {
                 continue;
             }
-            self.deposit_invitation(turn, &conversation, &invite, (blob, &key), succeeds)?;
+            self.deposit_invitation(turn, &conversation, &invite, (blob, &key), (succeeds, &revoking))?;
         }
         self.picture_for_new(turn, id)?;
         self.drive_uploads(turn)
@@ -63,7 +68,7 @@ impl State {
         conversation: &Conversation,
         invite: &PendingInvite,
         (tree, tree_key): (BlobId, &AttachmentKey),
-        succeeds: Option<LogId>,
+        (succeeds, revoking): (Option<LogId>, &[Vec<u8>]),
     ) -> Done {
         let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&invite.record)) else { return Ok(()) };
         let Ok(device) = formats::array::<16>(&invite.device) else { return Ok(()) };
@@ -88,6 +93,7 @@ impl State {
             signature: Vec::new().into(),
             incarnation: db::held::known_incarnation(turn.db, &conversation.relay)?.map(|known| known.to_vec().into()),
             succeeds: succeeds.map(|log| log.0.to_vec().into()),
+            revoking: (!revoking.is_empty()).then(|| revoking.iter().map(|record| record.clone().into()).collect()),
         };
         invitation.signature = sign(&me.signer, Label::Invitation, &[&invitation.parts(device.inbox)]).to_vec().into();
         let plain = formats::encode(&Deposit::Invitation(Box::new(invitation)));
@@ -198,10 +204,15 @@ impl State {
             return Ok(());
         }
         let contact = contacts::get(turn.db, &record.address)?;
-        if contacts::is_blocked(turn.db, &record.address)? {
+        let succeeds = match self.succeeds_here(turn, &invitation, &record)? {
+            Some(false) => return Ok(()),
+            succeeds => succeeds.is_some(),
+        };
+        // Where a conversation goes on only its maker can say, whatever one thinks of him: all that he could change is checked.
+        if contacts::is_blocked(turn.db, &record.address)? && !succeeds {
             return Ok(());
         }
-        if contact.as_ref().is_some_and(|contact| contact.account_key != record.account_key) {
+        if contact.as_ref().is_some_and(|contact| contact.account_key != record.account_key) && !succeeds {
             // Anybody can sign a record for any address and leave it here: it says nothing about the one that is known, and must not
             // keep this device from writing to it.
             self.imposter_notice(turn, record.address.as_str());
@@ -222,12 +233,9 @@ impl State {
             // It goes on elsewhere; or its last valid epoch is known for certain, and whoever is beyond it has followed an invalid commit.
             return Ok(());
         }
-        let succeeds = match self.succeeds_here(turn, &invitation, &record)? {
-            Some(false) => return Ok(()),
-            succeeds => succeeds.is_some(),
-        };
         // Whoever was in the conversation before, and is invited by one of its members, has taken its invitation already.
         let was_in = before.is_some_and(|before| before.standing != Standing::Requested)
+            && !endings::is_unanswered(turn.db, log)?
             && conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
         let was_in = was_in || succeeds;
         if !trusted && !was_in && self.requests_waiting(turn)? >= MAX_REQUESTS {
@@ -259,6 +267,22 @@ impl State {
                     time: time.0,
                 }),
             });
+        }
+        Ok(())
+    }
+
+    /// Somebody is blocked: nothing of him waits any more, but where a conversation goes on that others are in as well.
+    pub(super) fn forget_invitations_of(&mut self, turn: &mut Turn<'_>, sender: &str) -> Done {
+        let rows: Vec<(LogId, Vec<u8>)> = turn
+            .db
+            .prepare_cached("SELECT conversation, invitation FROM invitations WHERE sender = ?1")?
+            .query_map([sender], |row| Ok((LogId(db::fixed(row, 0)?), row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for (id, bytes) in rows {
+            let succeeds = formats::decode::<Invitation>(&bytes).is_ok_and(|invitation| invitation.succeeds.is_some());
+            if !succeeds {
+                turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
+            }
         }
         Ok(())
     }
@@ -406,7 +430,7 @@ impl State {
             return self.invitation_is_void(turn, id, &row.sender, "Who is in it is not who it says.");
         }
         let maker = match &succession {
-            Some((ending, _)) => match self.accept_successor(turn, ending, &group)? {
+            Some((ending, _)) => match self.accept_successor(turn, ending, &group, invitation)? {
                 Ok(maker) => Some((ending.clone(), maker)),
                 Err(why) => {
                     group.delete(&turn.mls)?;
@@ -430,6 +454,17 @@ impl State {
             turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
             return Ok(());
         }
+        // Whoever had not answered when a conversation ended is asked where it goes on, by whom he was asked before if that one is there.
+        let taken = match &maker {
+            Some((ending, _)) => row.accepted && self.has_taken(turn, ending)?,
+            None => row.accepted,
+        };
+        let inviter = match &maker {
+            Some((ending, _)) => conversations::get(turn.db, ending.conversation)?.map(|over| over.inviter),
+            None => None,
+        };
+        let inviter = inviter.filter(|inviter| members.iter().any(|m| m.certificate.address.as_str() == inviter));
+        let inviter = inviter.unwrap_or_else(|| row.sender.clone());
         let others = members.iter().any(|m| m.certificate.address.as_str() != own_address);
         let kind = match state.kind {
             GroupKind::Group => ConversationKind::Group,
@@ -445,9 +480,9 @@ impl State {
             kind,
             name: if kind == ConversationKind::Note { "Note to self".into() } else { state.name.clone() },
             peer: (kind == ConversationKind::Direct).then(|| row.sender.clone()),
-            standing: if row.accepted { Standing::Active } else { Standing::Requested },
+            standing: if taken { Standing::Active } else { Standing::Requested },
             held: String::new(),
-            inviter: row.sender.clone(),
+            inviter: inviter.clone(),
             log_made: true,
             epoch: Epoch(group.epoch()),
             cursor: Seq(invitation.seq),
@@ -462,6 +497,7 @@ impl State {
             line: super::succession::line(&state),
         };
         conversations::put(turn.db, &conversation)?;
+        endings::set_unanswered(turn.db, id, false)?;
         db::held::begin(turn.db, id, conversation.cursor)?;
         self.healing.remove(&id);
         turn.touch(id);
@@ -477,11 +513,11 @@ impl State {
         self.deposit_settled(id);
         self.logs.insert(id, super::LogRun::default());
         self.refresh(turn, id)?;
-        if !row.accepted {
+        if !taken {
             turn.event(Event::Invitation {
                 invitation: Box::new(InvitationView {
                     conversation: id.to_string(),
-                    from: row.sender.clone(),
+                    from: inviter,
                     relay: conversation.relay.to_string(),
                     name: (kind == ConversationKind::Group).then(|| state.name.clone()),
                     time: row.time,
@@ -490,6 +526,10 @@ impl State {
         }
         let restored = db::outlines::restored(turn.db, id)?;
         let slept = conversations::slept(turn.db, id)?;
+        if maker.is_none() && conversation.line.room.is_some() {
+            // What own devices have said of the line waits under the log in which it began.
+            self.apply_again(turn)?;
+        }
         if let Some((ending, maker)) = &maker {
             self.take_over(turn, ending, (id, *maker), row.time)?;
         } else if let Some(made) = restored {
@@ -501,7 +541,7 @@ impl State {
         }
         self.joined_in(turn, conversation, invitation.incarnation.as_ref().map(|bytes| bytes.as_slice()))?;
         // Whoever invites may not know of a device that was linked meanwhile.
-        if row.accepted {
+        if taken {
             self.own_devices_follow(turn, id)?;
         }
         self.report_caught_up(turn)

@@ -16,6 +16,8 @@ mod fetch;
 mod gather;
 mod healing;
 mod history;
+#[cfg(feature = "mutants")]
+mod insider;
 mod intents;
 mod invitations;
 mod joining;

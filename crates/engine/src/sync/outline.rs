@@ -55,6 +55,8 @@ impl State {
         let own = me.account_key();
         let role = if before.kind == GroupKind::Direct { Role::Member } else { before.role(&own) };
         let role = if planted!(Lawless) { Role::Owner } else { role };
+        #[cfg(feature = "mutants")]
+        let role = if super::insider::is_lawless(conversation) { Role::Owner } else { role };
         let members = group.members();
         let leaves = |address: &str| -> Vec<u32> {
             members.iter().filter(|m| m.certificate.address.as_str() == address).map(|m| m.leaf).collect()
@@ -93,6 +95,11 @@ impl State {
                 }
                 let Some((_, key)) = self.succession_key(turn, LogId(*of))? else {
                     return Ok(Err(Plan::Impossible(gone(conversation))));
+                };
+                #[cfg(feature = "mutants")]
+                let key = match crate::mutants::crime(LogId(*of)) {
+                    Some(crate::mutants::Crime::SuccessorOfNobody) => (key.0, zeroize::Zeroizing::new([7; 32])),
+                    _ => key,
                 };
                 for (address, devices) in devices {
                     outline.add.insert(address.clone(), Some(devices.iter().copied().map(DeviceId).collect()));

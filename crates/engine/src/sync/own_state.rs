@@ -14,7 +14,7 @@ use crate::db::arrangements::{self, Arrangement};
 use crate::db::conversations::{self, Conversation};
 use crate::db::own_state::{self as rows, Kept};
 use crate::db::{self, contacts, messages, outbox};
-use crate::own_state::{Change, Head, OwnState, Word, log};
+use crate::own_state::{self as words, Change, Head, OwnState, Word};
 
 /// Own devices compare where they stand in their logs once in this time (protocol rule 8).
 const HEADS_MS: u64 = 86_400_000;
@@ -48,7 +48,8 @@ impl State {
     /// The person has read a conversation up to this message. The time of the message orders these words: who has read further wins.
     pub(super) fn chose_read(&mut self, turn: &Turn<'_>, conversation: LogId, seq: u64) -> Done {
         let Some(message) = messages::last_up_to(turn.db, conversation, seq)? else { return Ok(()) };
-        let change = Change::Read(conversation.0.to_vec().into(), message.id.to_vec().into(), turn.now.0);
+        let room = conversations::room_of(turn.db, conversation)?;
+        let change = Change::Read(room.0.to_vec().into(), message.id.to_vec().into(), turn.now.0);
         match self.last_word(turn, &change)? {
             Some(kept) if kept.time >= message.time => Ok(()),
             _ => self.say(turn, &change, message.time),
@@ -75,7 +76,8 @@ impl State {
         before: &Arrangement,
         now: &Arrangement,
     ) -> Done {
-        let log = || id.0.to_vec().into();
+        let room = conversations::room_of(turn.db, id)?;
+        let log = || room.0.to_vec().into();
         if before.muted_until != now.muted_until {
             self.chose(turn, &Change::Muted(log(), now.muted_until))?;
         }
@@ -96,7 +98,8 @@ impl State {
 
     /// The person has archived a conversation knowing of what was written until `time`, or later.
     pub(super) fn archived_since(&self, turn: &Turn<'_>, id: LogId, time: u64) -> Done<bool> {
-        let word = self.last_word(turn, &Change::Archived(id.0.to_vec().into(), true))?;
+        let room = conversations::room_of(turn.db, id)?;
+        let word = self.last_word(turn, &Change::Archived(room.0.to_vec().into(), true))?;
         Ok(word.is_some_and(|kept| kept.time > time))
     }
 
@@ -209,7 +212,7 @@ impl State {
             }
         }
         for head in state.heads {
-            let known = log(&head.conversation).map(|id| conversations::get(turn.db, id)).transpose()?.flatten();
+            let known = words::log(&head.conversation).map(|id| conversations::get(turn.db, id)).transpose()?.flatten();
             if let Some(known) = known.filter(|known| !self.healing.contains_key(&known.id)) {
                 self.compare_heads(turn, &known, None, (head.seq, &head.hash), "another device of yours")?;
             }
@@ -228,13 +231,18 @@ impl State {
     }
 
     fn apply(&mut self, turn: &mut Turn<'_>, change: &Change) -> Done {
+        // Words name the log in which the line of a conversation began, so that they are of one thing on whichever side of an ending.
+        let log = match change.log() {
+            Some(room) => Some(conversations::of_room(turn.db, room)?),
+            None => None,
+        };
         match change {
-            Change::Muted(id, until) => self.arrange_too(turn, log(id), |kept| kept.muted_until = *until),
-            Change::Archived(id, archived) => self.arrange_too(turn, log(id), |kept| kept.archived = *archived),
-            Change::Pinned(id, at) => self.arrange_too(turn, log(id), |kept| kept.pinned = *at),
-            Change::Unread(id, unread) => self.arrange_too(turn, log(id), |kept| kept.unread = *unread),
-            Change::Draft(id, text) => self.arrange_too(turn, log(id), |kept| kept.draft.clone_from(text)),
-            Change::Read(id, message, at) => match (log(id), message.as_slice().try_into()) {
+            Change::Muted(_, until) => self.arrange_too(turn, log, |kept| kept.muted_until = *until),
+            Change::Archived(_, archived) => self.arrange_too(turn, log, |kept| kept.archived = *archived),
+            Change::Pinned(_, at) => self.arrange_too(turn, log, |kept| kept.pinned = *at),
+            Change::Unread(_, unread) => self.arrange_too(turn, log, |kept| kept.unread = *unread),
+            Change::Draft(_, text) => self.arrange_too(turn, log, |kept| kept.draft.clone_from(text)),
+            Change::Read(_, message, at) => match (log, message.as_slice().try_into()) {
                 (Some(id), Ok(message)) => self.read_elsewhere(turn, id, &message, *at),
                 _ => Ok(()),
             },
@@ -259,12 +267,12 @@ impl State {
             }
             Change::Typing(on) => self.set_typing_told(turn, *on),
             Change::Presence(on) => self.set_presence_told(turn, *on),
-            Change::Opened(id, message) => match (log(id), message.as_slice().try_into()) {
+            Change::Opened(_, message) => match (log, message.as_slice().try_into()) {
                 (Some(id), Ok(message)) => self.opened_elsewhere(turn, id, &message).map(|_| ()),
                 _ => Ok(()),
             },
-            Change::Hidden(id, message) => {
-                let (Some(id), Ok(message)) = (log(id), message.as_slice().try_into()) else { return Ok(()) };
+            Change::Hidden(_, message) => {
+                let (Some(id), Ok(message)) = (log, message.as_slice().try_into()) else { return Ok(()) };
                 // The table of what is hidden knows it from here on, whether the message is here or still to come.
                 let (kind, about) = change.about();
                 rows::remove(turn.db, kind, &about)?;
@@ -299,14 +307,15 @@ impl State {
     /// A message is here that another own device may have spoken of before.
     pub(super) fn spoken_of(&mut self, turn: &mut Turn<'_>, message: &messages::Message) -> Done {
         let id = message.conversation;
-        let read = rows::get(turn.db, Change::READ, &id.0)?.and_then(|kept| Change::of(&kept.word));
+        let room = conversations::room_of(turn.db, id)?;
+        let read = rows::get(turn.db, Change::READ, &room.0)?.and_then(|kept| Change::of(&kept.word));
         if let Some(Change::Read(_, last, at)) = read
             && last.as_slice() == message.id
         {
             self.read_elsewhere(turn, id, &message.id, at)?;
         }
         if matches!(message.kind, api::MessageKind::ViewOnce { opened: false }) {
-            let about = [id.0.as_slice(), &message.id].concat();
+            let about = [room.0.as_slice(), &message.id].concat();
             if rows::get(turn.db, Change::OPENED, &about)?.is_some() && self.opened_elsewhere(turn, id, &message.id)? {
                 rows::remove(turn.db, Change::OPENED, &about)?;
             }

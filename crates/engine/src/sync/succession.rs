@@ -3,15 +3,17 @@
 //!
 //! What always holds: whoever is named has signed the very bytes that are kept, and every member who holds the same group finds the same;
 //! a successor is one only for who has found the ending itself, with all who were in the epoch but the one who is named, and nobody new;
-//! what it is (roles, name, everything in its state) is what it was; what was not in the log is sent again once, under the same ids.
+//! what it is (roles, name, everything in its state) is what it was, but for what follows from the account being gone whose only device
+//! was named; what was not in the log is sent again once, under the same ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Kind, Problem, Standing};
 use rusqlite::params;
-use wire::{AccountRecord, DeviceId, Entry, LogId, Seq, UnixMillis};
+use wire::{AccountRecord, Bytes, DeviceId, Entry, LogId, Seq, Signed, UnixMillis};
 
 use super::intents::Intent;
+use super::validity::in_order;
 use super::{Done, State, Turn};
 use crate::db::conversations::{self, Conversation, Line};
 use crate::db::endings::{self, Ending};
@@ -45,35 +47,52 @@ pub(super) struct Found {
     convicted: Option<u32>,
 }
 
-/// The state that a successor has: what the conversation's was, and that it goes on for it.
-fn state_after(found: &Found, state: &[u8]) -> Option<ConversationState> {
+/// The state that a successor has: what the conversation's was, and that it goes on for it. An account none of whose devices comes along
+/// leaves no role behind, and a group that was its alone has an heir, as behind any removal: there is one outcome.
+fn state_after(found: &Found, members: &[Member], stays: &[&Member], state: &[u8]) -> Option<ConversationState> {
     let mut after = ConversationState::decode(state).ok()?;
+    let stays = in_order(stays.iter().map(|member| member.certificate.account_key));
+    if members.iter().any(|member| !stays.contains(&member.certificate.account_key)) {
+        after = after.settled(&stays);
+    }
     let Found { log, ending, place, room, .. } = found;
     after.succeeds = Some(SuccessorOf { log: log.0, ending: *ending, offset: *place, room: room.0 });
     Some(after)
 }
 
-/// Whether a group is the successor of an ended one (protocol rule 18): a function of what this device has found itself and of the two
-/// trees and states. That its maker was in the ended epoch is proven by the pre-shared key, without which nobody gets here. Answers with
-/// the leaf that its maker had in the old tree; `Err` says what is wrong.
+/// This account has revoked this device, as the account's own list of its devices says.
+fn is_revoked(member: &Member, records: &[Signed<AccountRecord>]) -> bool {
+    let certificate = &member.certificate;
+    records.iter().any(|record| {
+        record.account_key == certificate.account_key
+            && record.device(certificate.device).is_some_and(|device| device.revoked.is_some())
+    })
+}
+
+/// Whether a group is the successor of an ended one (protocol rule 18): a function of what this device has found itself, of the two
+/// trees and states, and of accounts' own lists of devices that came along. That its maker was in the ended epoch is proven by the
+/// pre-shared key, without which nobody gets here. Answers with the leaf that its maker had in the old tree; `Err` says what is wrong.
 pub(super) fn accept(
     found: &Found,
     (old, old_state): (&[Member], &[u8]),
     (new, new_state, epoch): (&[Member], &[u8], u64),
+    records: &[Signed<AccountRecord>],
 ) -> Result<u32, &'static str> {
     if epoch != 1 {
         return Err("It is no successor in its first epoch.");
     }
-    if state_after(found, old_state).is_none_or(|after| after.encode() != new_state) {
-        return Err("It is not what the conversation was that it is to go on for.");
-    }
     let device = |member: &Member| {
         (member.certificate.account_key, member.certificate.device.0, member.certificate.signature_key)
     };
-    let stays = old.iter().filter(|member| Some(member.leaf) != found.convicted);
-    let (stays, comes): (BTreeSet<_>, BTreeSet<_>) = (stays.map(device).collect(), new.iter().map(device).collect());
-    if stays != comes || comes.len() != new.len() {
+    let comes: BTreeSet<_> = new.iter().map(device).collect();
+    let may = old.iter().filter(|member| Some(member.leaf) != found.convicted);
+    let (stays, gone): (Vec<&Member>, Vec<&Member>) = may.partition(|member| comes.contains(&device(member)));
+    let all = gone.iter().all(|member| is_revoked(member, records));
+    if !all || stays.len() != comes.len() || comes.len() != new.len() {
         return Err("Who is in it is not who was in the conversation that it is to go on for.");
+    }
+    if state_after(found, old, &stays, old_state).is_none_or(|after| after.encode() != new_state) {
+        return Err("It is not what the conversation was that it is to go on for.");
     }
     // Whoever makes a group has its first leaf.
     let maker = new.iter().find(|member| member.leaf == 0).map(device);
@@ -111,18 +130,36 @@ impl State {
         let id = conversation.id;
         let convicted = by.as_ref().map(|by| by.leaf);
         let seen = self.with_group(turn, id, |_, _, group| {
-            let before = |m: &&Member| m.leaf < group.own_leaf() && Some(m.leaf) != convicted;
-            Ok((group.context_hash()?, group.members().iter().filter(before).count() as u64))
+            let others = group.members().into_iter().map(|member| member.leaf);
+            let others = others.filter(|leaf| *leaf != group.own_leaf() && Some(*leaf) != convicted);
+            let (before, behind): (Vec<u32>, Vec<u32>) = others.partition(|leaf| *leaf < group.own_leaf());
+            Ok((group.context_hash()?, before.len() as u64, before.is_empty() && behind.is_empty()))
         })?;
-        let (context, before) = seen.unwrap_or_default();
+        let (context, before, is_alone) = seen.unwrap_or_default();
+        let is_unanswered = conversation.standing == Standing::Requested;
         // Where nobody is convicted it may be so for this device alone, by its relay's doing: the others have a day to add it again.
         let patience = if by.is_some() { 0 } else { DECIDED_MS };
         let due = turn.now.plus(patience + FIRST_MS + before.min(STAGGERED) * EACH_MS);
-        // Where nobody here has taken the invitation there is nothing to go on with.
-        if conversation.standing != Standing::Requested {
-            let hash = formats::ending(id, entry);
-            endings::put(turn.db, id, entry, (&hash, &context), why, by.as_ref(), due.0)?;
+        // Whoever has not taken the invitation makes no successor, but comes along, and is asked there; nor does who would be alone in it.
+        let due = if is_unanswered || is_alone { UnixMillis(0) } else { due };
+        let hash = formats::ending(id, entry);
+        endings::put(turn.db, id, entry, (&hash, &context), why, by.as_ref(), due.0)?;
+        if due.0 > 0 {
             turn.wake_at(due);
+        }
+        if is_unanswered {
+            if by.is_none() {
+                self.ask_round(turn, conversation, 0)?;
+                self.ask_later(turn, id, 1, super::rejoin::ROUND_MS)?;
+            }
+            endings::set_unanswered(turn.db, id, true)?;
+            self.hold_quietly(
+                turn,
+                id,
+                "This conversation can't go on as it is.",
+                "You are asked again where it goes on.",
+            )?;
+            return self.drive_invitations(turn);
         }
         let (what, why) = match &by {
             Some(by) => {
@@ -132,12 +169,21 @@ impl State {
                 ("A member has changed this conversation in a way that is not allowed.", why)
             }
             None => {
-                self.ask_round(turn, conversation, 0)?;
-                self.ask_later(turn, id, 1, super::rejoin::ROUND_MS)?;
+                if !is_alone {
+                    self.ask_round(turn, conversation, 0)?;
+                    self.ask_later(turn, id, 1, super::rejoin::ROUND_MS)?;
+                }
                 let why = format!("It was ended by something that is no valid change of it: {why}.");
                 ("This conversation can't go on as it is.", format!("{why} Whose doing that is can't be told."))
             }
         };
+        if is_alone {
+            let next = "Nobody is left in it but you, so that nothing more can be sent here. What was said stays.";
+            self.hold_all(turn, id, (what, &why, next), Vec::new())?;
+            // Nobody is there for whom it could wait.
+            self.fail_outbox(turn, id, &Problem::new(Kind::Trust, what, why, next))?;
+            return self.drive_invitations(turn);
+        }
         let next = "The others go on by themselves as soon as one of them has made a new beginning. Your messages are kept, and sent there.";
         self.hold_all(turn, id, (what, &why, next), Vec::new())?;
         self.drive_invitations(turn)
@@ -173,12 +219,19 @@ impl State {
         turn: &mut Turn<'_>,
         ending: &Ending,
         group: &Group,
+        invitation: &Invitation,
     ) -> Done<Result<u32, &'static str>> {
         let Some(found) = Self::found(turn, ending)? else { return Ok(Err("It is not known what it goes on for.")) };
+        if planted!(SuccessorUnchecked) {
+            return Ok(Ok(group.own_leaf()));
+        }
         let old = self.with_group(turn, ending.conversation, |_, _, old| Ok((old.members(), old.state())))?;
         let Some((members, state)) = old else { return Ok(Err("It is not known any more what it goes on for.")) };
         let new = group.members();
-        Ok(accept(&found, (&members, &state), (&new, &group.state(), group.epoch())))
+        let records = invitation.revoking.iter().flatten();
+        let records = records.filter_map(|record| Signed::<AccountRecord>::parse(Bytes::copy_from_slice(record)).ok());
+        let records: Vec<_> = records.collect();
+        Ok(accept(&found, (&members, &state), (&new, &group.state(), group.epoch()), &records))
     }
 
     /// Nobody may lead this device back into a conversation whose last valid epoch is known for certain.
@@ -253,9 +306,13 @@ impl State {
         let Some(found) = Self::found(turn, ending)? else { return Ok(()) };
         let old = self.with_group(turn, of, |_, _, group| Ok((group.own_leaf(), group.members(), group.state())))?;
         let Some((own, members, state)) = old else { return Ok(()) };
-        let Some(state) = state_after(&found, &state) else { return Ok(()) };
+        // What an account has revoked does not come along, nor does it keep the others from going on.
+        let records = self.records_of(turn, &members)?;
+        let stays = |m: &&Member| Some(m.leaf) != found.convicted && (m.leaf == own || !is_revoked(m, &records));
+        let stays: Vec<&Member> = members.iter().filter(stays).collect();
+        let Some(state) = state_after(&found, &members, &stays, &state) else { return Ok(()) };
         let mut devices: BTreeMap<String, Vec<[u8; 16]>> = BTreeMap::new();
-        for member in members.iter().filter(|m| m.leaf != own && Some(m.leaf) != found.convicted) {
+        for member in stays.iter().filter(|member| member.leaf != own) {
             let address = member.certificate.address.to_string();
             devices.entry(address).or_default().push(member.certificate.device.0);
         }
@@ -263,6 +320,13 @@ impl State {
             // Nobody is left to go on with.
             return Ok(endings::set_due(turn.db, ending, 0)?);
         }
+        #[cfg(feature = "mutants")]
+        let (state, devices) = {
+            let (mut state, mut devices) = (state, devices);
+            let own = self.me.as_ref().map(|me| me.account_key()).unwrap_or_default();
+            super::insider::tampered_successor(of, own, &mut state, &mut devices);
+            (state, devices)
+        };
         let id = self.new_conversation(turn, &state, |new| {
             new.relay = conversation.relay.clone();
             new.kind = conversation.kind;
@@ -275,6 +339,51 @@ impl State {
         let devices = devices.into_iter().collect();
         self.intend(turn, id, &Intent::Succeed { of: of.0, devices }, 0)?;
         self.drive_intents(turn, id)
+    }
+
+    /// The newest lists of devices that are known here of these members' accounts.
+    fn records_of(&self, turn: &Turn<'_>, members: &[Member]) -> Done<Vec<Signed<AccountRecord>>> {
+        let own = self.me.as_ref().map(|me| me.record.clone());
+        let addresses: BTreeSet<_> = members.iter().map(|member| member.certificate.address.clone()).collect();
+        let mut records = Vec::new();
+        for address in addresses {
+            match &own {
+                Some(own) if own.address == address => records.push(own.clone()),
+                _ => records.extend(super::outline::known_record(turn, address.as_str())?),
+            }
+        }
+        Ok(records)
+    }
+
+    /// The lists of devices that a successor's invitations carry: those that revoke who was in the ended epoch.
+    pub(super) fn revoking(&mut self, turn: &mut Turn<'_>, of: LogId) -> Done<Vec<Vec<u8>>> {
+        let Some(members) = self.with_group(turn, of, |_, _, group| Ok(group.members()))? else {
+            return Ok(Vec::new());
+        };
+        let mut records = self.records_of(turn, &members)?;
+        records.retain(|record| members.iter().any(|member| is_revoked(member, std::slice::from_ref(record))));
+        Ok(records.iter().map(|record| record.bytes().to_vec()).collect())
+    }
+
+    /// Not all could be gathered who are to come along. Where some of them turn out to be revoked it is begun anew at once without them.
+    pub(super) fn succeed_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        of: LogId,
+        devices: &[(String, Vec<[u8; 16]>)],
+    ) -> Done {
+        let Some(members) = self.with_group(turn, of, |_, _, group| Ok(group.members()))? else { return Ok(()) };
+        let records = self.records_of(turn, &members)?;
+        let wanted = |m: &&Member| {
+            let (address, device) = (m.certificate.address.as_str(), m.certificate.device.0);
+            devices.iter().any(|(of, devices)| of == address && devices.contains(&device))
+        };
+        let revoked = members.iter().filter(wanted).any(|member| is_revoked(member, &records));
+        if let Some(ending) = endings::get(turn.db, of)?.filter(|_| revoked) {
+            endings::set_due(turn.db, &ending, turn.now.plus(1).0)?;
+            turn.wake_at(turn.now.plus(1));
+        }
+        Ok(())
     }
 
     /// The first commit of a successor that this device has made is in its log.
@@ -331,6 +440,7 @@ impl State {
             self.conversation_changed(turn, over.id)?;
         }
         endings::set_successor(turn.db, ending, to, leaf, at)?;
+        endings::set_unanswered(turn.db, of, false)?;
         let decided = UnixMillis(at.max(turn.now.0)).plus(DECIDED_MS);
         endings::set_due(turn.db, ending, decided.0)?;
         if from == of {
@@ -345,14 +455,47 @@ impl State {
                 None => "This conversation was ended by something that is no valid change of it. It goes on with all who were in it.".into(),
             };
             self.system_message(turn, &successor, &line)?;
+            for line in self.heirs_of(turn, of, to)? {
+                self.system_message(turn, &successor, &line)?;
+            }
         }
         self.something_vanishes();
         self.conversation_changed(turn, to)?;
         self.pump(turn, to)
     }
 
+    /// Who owns the successor that did not own what it goes on for, in words.
+    fn heirs_of(&mut self, turn: &mut Turn<'_>, of: LogId, to: LogId) -> Done<Vec<String>> {
+        let before = self.with_group(turn, of, |_, _, group| Ok(group.state()))?;
+        let heirs =
+            self.with_group(turn, to, |_, _, group| Ok(before.map(|before| super::story::heirs(&before, group))))?;
+        Ok(heirs.flatten().unwrap_or_default())
+    }
+
+    /// The person has answered an invitation to a conversation that has ended meanwhile: it is one like any other that has.
+    pub(super) fn accept_ended(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+        endings::set_unanswered(turn.db, id, false)?;
+        let Some(ending) = endings::get(turn.db, id)? else { return Ok(()) };
+        let due = turn.now.plus(if ending.leaf.is_some() { FIRST_MS } else { DECIDED_MS + FIRST_MS });
+        endings::set_due(turn.db, &ending, due.0)?;
+        turn.wake_at(due);
+        Ok(())
+    }
+
+    /// True if the person has taken the invitation to what a successor goes on for, or to the successor that was there before.
+    pub(super) fn has_taken(&self, turn: &Turn<'_>, ending: &Ending) -> Done<bool> {
+        let before = match ending.successor {
+            Some((log, ..)) => conversations::get(turn.db, log)?,
+            None => None,
+        };
+        Ok(match before {
+            Some(before) => before.standing != Standing::Requested,
+            None => !endings::is_unanswered(turn.db, ending.conversation)?,
+        })
+    }
+
     /// A successor that this device was about to make is not needed.
-    fn abandon(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
+    pub(super) fn abandon(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         for row in outbox::intents(turn.db, id)? {
             outbox::remove_intent(turn.db, row.n)?;
             self.gathers.remove(&row.n);
@@ -439,8 +582,8 @@ mod tests {
     }
 
     fn state() -> ConversationState {
-        let mut state = ConversationState::new(GroupKind::Group, "band", vec![[1; 32]]);
-        state.admins = vec![[2; 32]];
+        let mut state = ConversationState::new(GroupKind::Group, "band", vec![old()[0].certificate.account_key]);
+        state.admins = vec![old()[1].certificate.account_key];
         state
     }
 
@@ -454,10 +597,16 @@ mod tests {
             .collect()
     }
 
+    /// All of the old tree but the convicted one.
+    fn staying(found: &Found) -> Vec<Member> {
+        old().into_iter().filter(|member| Some(member.leaf) != found.convicted).collect()
+    }
+
     fn judged(found: &Found, new: &[Member], change: impl FnOnce(&mut ConversationState)) -> Result<u32, &'static str> {
-        let mut after = state_after(found, &state().encode()).unwrap();
+        let mut after =
+            state_after(found, &old(), &staying(found).iter().collect::<Vec<_>>(), &state().encode()).unwrap();
         change(&mut after);
-        accept(found, (&old(), &state().encode()), (new, &after.encode(), 1))
+        accept(found, (&old(), &state().encode()), (new, &after.encode(), 1), &[])
     }
 
     #[test]
@@ -494,6 +643,66 @@ mod tests {
         assert!(judged(&convicting, &[], |_| {}).is_err());
     }
 
+    /// What account 2 says of Bob's devices: that this one is revoked.
+    fn revoking(account: u8, device: u8) -> Signed<AccountRecord> {
+        let key = wire::SigningKey::from_bytes(&[account; 32]);
+        let listed =
+            old().into_iter().filter(|member| member.certificate.account_key == key.verifying_key().to_bytes());
+        let devices = listed.map(|member| wire::Device {
+            revoked: (member.certificate.device.0[0] == device).then_some(UnixMillis(9)),
+            inbox: LogId([1; 16]),
+            hpke_key: vec![0; wire::HPKE_KEY_BYTES].into(),
+            added: UnixMillis(0),
+            certificate: member.certificate,
+        });
+        AccountRecord {
+            address: "somebody@relay.example".parse().unwrap(),
+            account_key: key.verifying_key().to_bytes(),
+            version: 2,
+            predecessor: wire::RecordHash([0; 32]),
+            devices: devices.collect(),
+            certifier: None,
+        }
+        .sign(&key)
+    }
+
+    #[test]
+    fn rule_18_who_is_revoked_may_be_missing_on_the_accounts_own_word_alone() {
+        let found = found(Some(4));
+        let judged = |places: &[usize], records: &[Signed<AccountRecord>]| {
+            let new = successor(places);
+            let stays: Vec<Member> = places.iter().map(|place| old()[*place].clone()).collect();
+            let after = state_after(&found, &old(), &stays.iter().collect::<Vec<_>>(), &state().encode()).unwrap();
+            accept(&found, (&old(), &state().encode()), (&new, &after.encode(), 1), records)
+        };
+        // Bob has revoked his second device: it may be missing, and may be there still where nobody has heard of it.
+        assert_eq!(judged(&[0, 1, 4], &[revoking(2, 13)]), Ok(0));
+        assert_eq!(judged(&[0, 1, 2, 4], &[revoking(2, 13)]), Ok(0));
+        // Not the first one, nobody without a word, and nobody on another account's word.
+        assert!(judged(&[0, 2, 4], &[revoking(2, 13)]).is_err());
+        assert!(judged(&[0, 1, 4], &[]).is_err());
+        assert!(judged(&[0, 1, 4], &[revoking(3, 13)]).is_err());
+        assert!(judged(&[1, 2, 4], &[revoking(2, 13), revoking(3, 14)]).is_err());
+    }
+
+    #[test]
+    fn rule_18_an_account_of_which_no_device_comes_along_leaves_no_role_and_one_heir() {
+        // Alice, the only owner, has ended it: Bob, an admin, inherits, and nobody else.
+        let found = found(Some(0));
+        let owned = |owner: usize| {
+            let mut after =
+                state_after(&found, &old(), &old()[1..].iter().collect::<Vec<_>>(), &state().encode()).unwrap();
+            after.owners = vec![old()[owner].certificate.account_key];
+            after.admins.clear();
+            let mut before = ConversationState::new(GroupKind::Group, "band", vec![old()[0].certificate.account_key]);
+            before.admins = vec![old()[1].certificate.account_key];
+            accept(&found, (&old(), &before.encode()), (&successor(&[1, 2, 3, 4]), &after.encode(), 1), &[])
+        };
+        assert_eq!(owned(1), Ok(2));
+        assert!(owned(3).is_err());
+        assert!(owned(0).is_err());
+    }
+
     #[test]
     fn rule_18_nothing_of_the_state_changes_on_the_way() {
         type Changes = fn(&mut ConversationState);
@@ -517,12 +726,14 @@ mod tests {
         let other_room = |s: &mut ConversationState| s.succeeds.as_mut().unwrap().room = [9; 16];
         assert!(judged(&found, &successor(&[0, 1, 2, 4]), other_room).is_err());
         // Nor is a later epoch one, in which anything may have happened already.
-        let after = state_after(&found, &state().encode()).unwrap().encode();
+        let after = state_after(&found, &old(), &staying(&found).iter().collect::<Vec<_>>(), &state().encode())
+            .unwrap()
+            .encode();
         for epoch in [0, 2, u64::MAX] {
             let new = successor(&[0, 1, 2, 4]);
-            assert!(accept(&found, (&old(), &state().encode()), (&new, &after, epoch)).is_err());
+            assert!(accept(&found, (&old(), &state().encode()), (&new, &after, epoch), &[]).is_err());
         }
-        assert!(accept(&found, (&old(), b"junk"), (&successor(&[0, 1, 2, 4]), &after, 1)).is_err());
+        assert!(accept(&found, (&old(), b"junk"), (&successor(&[0, 1, 2, 4]), &after, 1), &[]).is_err());
     }
 
     #[test]

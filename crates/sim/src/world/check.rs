@@ -19,25 +19,34 @@ struct Shown {
     conversations: BTreeMap<String, (Conversation, Vec<Message>)>,
     /// Where each text is: conversation and index there.
     texts: BTreeMap<String, Vec<(String, usize)>>,
+    /// It was not taken out of its account.
+    is_listed: bool,
 }
 
 impl Shown {
-    fn of(device: &Device) -> Result<Self, Violation> {
-        let mut shown = Self { conversations: BTreeMap::new(), texts: BTreeMap::new() };
+    fn of(id: DeviceId, device: &Device, model: &Model) -> Result<Self, Violation> {
+        let is_listed = device.is_listed();
+        let mut shown = Self { conversations: BTreeMap::new(), texts: BTreeMap::new(), is_listed };
         let Some(View::Conversations(conversations)) = device.view(&Query::Conversations) else {
             return Err(Violation::new("I5", format!("{} shows no conversations", device.name)));
         };
         for conversation in conversations {
+            let line = model.root(&conversation.id).to_owned();
+            if model.outlaws.contains(&(id, line.clone())) {
+                continue;
+            }
             let query = Query::Messages { conversation: conversation.id.clone(), before: None, limit: ALL };
-            let Some(View::Messages(messages)) = device.view(&query) else {
+            let Some(View::Messages(mut messages)) = device.view(&query) else {
                 return Err(Violation::new("I5", format!("{} shows no messages of a conversation", device.name)));
             };
-            for (at, message) in messages.iter().enumerate() {
+            for (at, message) in messages.iter_mut().enumerate() {
                 if let Some(text) = first_text(device, message) {
-                    shown.texts.entry(text).or_default().push((conversation.id.clone(), at));
+                    shown.texts.entry(text).or_default().push((line.clone(), at));
                 }
+                message.conversation.clone_from(&line);
             }
-            shown.conversations.insert(conversation.id.clone(), (conversation, messages));
+            let one = shown.conversations.insert(line, (conversation, messages));
+            ensure!(one.is_none(), "18", "{} shows a conversation and what goes on for it", device.name);
         }
         Ok(shown)
     }
@@ -71,7 +80,7 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
     let has_account = |id: &DeviceId| model.accounts.contains_key(id);
     let of_people: Vec<_> = devices.iter().enumerate().filter(|(id, _)| has_account(id)).collect();
     for (id, device) in of_people {
-        let what = Shown::of(device)?;
+        let what = Shown::of(id, device, model)?;
         for (conversation, _) in what.conversations.values() {
             model.stands(id, &conversation.id, conversation.standing);
             model.roles(conversation);
@@ -238,7 +247,8 @@ fn same_group(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
     let mut groups: BTreeMap<&str, (DeviceId, &Conversation)> = BTreeMap::new();
     for (device, what) in shown {
         for (id, (conversation, _)) in &what.conversations {
-            if conversation.standing != Standing::Active {
+            // Whoever was taken out of its account may have gone on alone, where nobody comes along.
+            if conversation.standing != Standing::Active || (!what.is_listed && model.has_ended(id)) {
                 continue;
             }
             let own = model.accounts.get(device);
@@ -247,6 +257,13 @@ fn same_group(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
             let both = conversation.asleep.iter().find(|one| members(conversation).contains_key(one.address.as_str()));
             ensure!(both.is_none(), "10", "device {device} shows {both:?} both in {id} and asleep there");
             let (other, first) = groups.entry(id).or_insert((*device, conversation));
+            ensure!(
+                first.id == conversation.id,
+                "18",
+                "devices {other} and {device} go on in different successors of {id}: {} and {}",
+                first.id,
+                conversation.id
+            );
             ensure!(
                 first.epoch == conversation.epoch
                     && members(first) == members(conversation)
@@ -352,6 +369,9 @@ fn sent(
     model: &Model,
 ) -> Result<(), Violation> {
     let Some(here) = shown.get(&author) else { return Ok(()) };
+    if given.conversation.as_ref().is_some_and(|line| model.outlaws.contains(&(author, line.clone()))) {
+        return Ok(());
+    }
     let own = here.message(text);
     if model.taken_back.contains(text) && given.fate != Fate::Open {
         return Ok(());
@@ -422,6 +442,10 @@ fn later(
     for ((author, _), given) in &model.given {
         let Command::Schedule { text, stays, view_once, .. } = &given.command else { continue };
         let Some((here, device)) = shown.get(author).zip(devices.get(*author)) else { continue };
+        // Where it was to go may not have been known then.
+        if model.outlaws.iter().any(|(outlaw, _)| outlaw == author) {
+            continue;
+        }
         let Some(View::Scheduled(list)) = device.view(&Query::Scheduled { conversation: None }) else {
             return Err(Violation::new("later", format!("{} shows nothing of what is to be sent", device.name)));
         };

@@ -52,6 +52,9 @@ pub struct Device {
     events: Vec<api::Event>,
     /// Requests that no connection took: answered as lost at the next opportunity.
     unsent: Vec<RequestId>,
+    /// What its engine does that nobody may do, and to which conversation.
+    #[cfg(feature = "mutants")]
+    pub(super) insider: Option<(wire::LogId, engine::mutants::Crime)>,
 }
 
 impl Device {
@@ -70,12 +73,22 @@ impl Device {
             commands: 0,
             events: Vec::new(),
             unsent: Vec::new(),
+            #[cfg(feature = "mutants")]
+            insider: None,
         }
     }
 
     /// How many rows of its database were changed since it was started; `None` while it isn't running.
     pub fn changes(&self) -> Option<u64> {
         self.engine.as_ref().map(Engine::changes)
+    }
+
+    /// It was not taken out of its account, as far as it knows.
+    pub fn is_listed(&self) -> bool {
+        match self.view(&api::Query::Devices) {
+            Some(api::View::Devices(devices)) => devices.iter().any(|listed| listed.this && listed.revoked.is_none()),
+            _ => false,
+        }
     }
 
     /// True while its engine is open.
@@ -314,9 +327,12 @@ impl Device {
     fn feed(&mut self, input: Input, net: &mut Net, now: UnixMillis) -> Result<(), Violation> {
         let Some(engine) = &mut self.engine else { return Ok(()) };
         let mut env = Env { now, rng: self.chance.rng() };
-        engine
-            .handle(&mut env, input)
-            .map_err(|error| Violation::new("I9", format!("{} failed: {error} ({error:?})", self.name)))?;
+        #[cfg(feature = "mutants")]
+        engine::mutants::insider(self.insider);
+        let handled = engine.handle(&mut env, input);
+        #[cfg(feature = "mutants")]
+        engine::mutants::insider(None);
+        handled.map_err(|error| Violation::new("I9", format!("{} failed: {error} ({error:?})", self.name)))?;
         self.drain(net, now);
         Ok(())
     }

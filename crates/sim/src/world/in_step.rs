@@ -13,7 +13,7 @@ use crate::violation::{Violation, ensure};
 pub fn check(devices: &[Device], model: &Model) -> Result<(), Violation> {
     let mut firsts: BTreeMap<(&String, String), DeviceId> = BTreeMap::new();
     for (id, account) in &model.accounts {
-        let Some(device) = devices.get(*id).filter(|device| is_listed(device)) else { continue };
+        let Some(device) = devices.get(*id).filter(|device| device.is_listed()) else { continue };
         let Some(notes) = notes(device, account) else { continue };
         let first = *firsts.entry((account, notes)).or_insert(*id);
         if first != *id {
@@ -28,7 +28,7 @@ pub fn role(devices: &[Device], model: &Model) -> Result<(), Violation> {
     let accounts: BTreeSet<&String> = model.accounts.values().collect();
     for account in accounts {
         let of_account = model.accounts.iter().filter(|(_, of)| *of == account).map(|(id, _)| *id);
-        let listed: Vec<DeviceId> = of_account.filter(|id| devices.get(*id).is_some_and(is_listed)).collect();
+        let listed: Vec<DeviceId> = of_account.filter(|id| devices.get(*id).is_some_and(Device::is_listed)).collect();
         let holds = |id: &&DeviceId| {
             let view = devices.get(**id).and_then(|device| device.view(&Query::WhoAmI));
             matches!(view, Some(View::WhoAmI(Some(account))) if account.certifies)
@@ -71,18 +71,14 @@ fn notes(device: &Device, account: &str) -> Option<String> {
     }
 }
 
-/// It was not taken out of its account.
-fn is_listed(device: &Device) -> bool {
-    match device.view(&Query::Devices) {
-        Some(View::Devices(devices)) => devices.iter().any(|listed| listed.this && listed.revoked.is_none()),
-        _ => false,
-    }
-}
-
 fn same(devices: &[Device], model: &Model, (one, other): (DeviceId, DeviceId)) -> Result<(), Violation> {
     let (Some(here), Some(there)) = (devices.get(one), devices.get(other)) else { return Ok(()) };
     let (mine, theirs) = (conversations(here), conversations(there));
     for (id, conversation) in &mine {
+        let line = model.root(id).to_owned();
+        if [one, other].iter().any(|device| model.outlaws.contains(&(*device, line.clone()))) {
+            continue;
+        }
         let both = theirs.get(id).filter(|c| c.standing == Standing::Active && conversation.standing == c.standing);
         let Some(shown) = both.filter(|_| !model.was_outside(one, id) && !model.was_outside(other, id)) else {
             continue;

@@ -6,6 +6,8 @@ mod check;
 mod device;
 mod home;
 mod in_step;
+#[cfg(feature = "mutants")]
+mod insider;
 mod lie;
 mod model;
 mod recovery;
@@ -164,6 +166,8 @@ impl World {
             receipt_pause_ms: 2_000,
             key_packages: 6,
             history_chunk: 3_000,
+            // Fewer than the largest groups have devices: what is too many for one commit is met.
+            adds: 3,
         };
         let devices = homes
             .into_iter()
@@ -283,6 +287,8 @@ impl World {
                 }
             }
             Transition::Withhold { device, log, renumber } => self.lie = Some(Lie::new(*device, *log, *renumber)),
+            #[cfg(feature = "mutants")]
+            Transition::Crime { device, conversation, crime } => self.crime(*device, conversation, *crime)?,
             Transition::DiskFull(relay, full) => self.net.set_full(*relay, *full),
             Transition::Cut(device) => {
                 for link in self.devices[*device].links() {
@@ -309,6 +315,8 @@ impl World {
         #[cfg(feature = "mutants")]
         self.keys_are_fresh()?;
         self.recoveries_ended()?;
+        #[cfg(feature = "mutants")]
+        self.went_on()?;
         check::check(&self.devices, &mut self.model, self.now)?;
         in_step::role(&self.devices, &self.model)?;
         away::check(&self.devices, &self.model)?;
@@ -351,7 +359,7 @@ impl World {
         let conversation = conversation_of(&command)
             .and_then(|named| self.devices[device].view(&Query::Conversation { conversation: named.to_owned() }))
             .and_then(|view| match view {
-                View::Conversation(conversation) => Some(conversation.id),
+                View::Conversation(conversation) => Some(self.model.root(&conversation.id).to_owned()),
                 _ => None,
             });
         if let Command::Delete { conversation, message, .. } = &command {
@@ -403,7 +411,7 @@ impl World {
             _ => None,
         });
         let inside = |c: &api::Conversation| c.members.iter().any(|member| Some(&member.address) == account);
-        shown.flatten().filter(inside).map(|conversation| conversation.id).collect()
+        shown.flatten().filter(inside).map(|conversation| self.model.root(&conversation.id).to_owned()).collect()
     }
 
     /// Tells the model what people were told.
@@ -413,6 +421,8 @@ impl World {
         for (id, device) in self.devices.iter_mut().enumerate() {
             for event in device.events() {
                 self.trace.line(format_args!("device {id} tells {}", crate::brief::BriefEvent(&event)));
+                #[cfg(feature = "mutants")]
+                self.model.goes_on(id, device, &event)?;
                 self.model.told(id, &event, step, self.now)?;
                 if !matches!(event, Event::Connection { .. } | Event::CaughtUp | Event::Progress { .. }) {
                     self.news = self.now;
@@ -585,6 +595,8 @@ impl World {
             lie.down(link, &mut frame);
         }
         self.trace.line(format_args!("{link:?} down {}", BriefFrame(&frame)));
+        #[cfg(feature = "mutants")]
+        self.sees(&frame);
         let Some(device) = self.devices.iter().position(|device| device.holds(link)) else { return Ok(()) };
         let is_signal = matches!(frame, ServerFrame::Push(wire::Push::Signal { .. }));
         let receive = |world: &mut Self| world.devices[device].receive(link, frame, &mut world.net, world.now);

@@ -106,9 +106,32 @@ pub struct Model {
     /// A relay was restored from an older backup. What no client holds is gone then: invitations that nobody had fetched, blobs, and
     /// logs of which everybody who read them is gone; and key packages are handed out twice until their device has replaced them.
     pub restored: bool,
+    /// For successors the conversation in which their line began: by that all of a line is known here.
+    pub lines: BTreeMap<String, String>,
+    /// What insiders have done to conversations.
+    #[cfg(feature = "mutants")]
+    pub(super) endings: Vec<super::insider::Ending>,
+    /// The account and the id of each device that was told to do what nobody may do.
+    #[cfg(feature = "mutants")]
+    pub(super) insiders: BTreeMap<DeviceId, (String, String)>,
+    /// (device, line): whoever has done something there that nobody may do is promised nothing there.
+    pub outlaws: BTreeSet<(DeviceId, String)>,
 }
 
 impl Model {
+    /// The conversation in which the line of this one began.
+    pub fn root<'a>(&'a self, id: &'a str) -> &'a str {
+        self.lines.get(id).map_or(id, String::as_str)
+    }
+
+    /// Somebody has ended a conversation of this line by something that nobody may do.
+    pub fn has_ended(&self, line: &str) -> bool {
+        #[cfg(feature = "mutants")]
+        return self.endings.iter().any(|ending| ending.line == line);
+        #[cfg(not(feature = "mutants"))]
+        return line.is_empty();
+    }
+
     /// A command was given.
     pub fn gave(
         &mut self,
@@ -152,7 +175,9 @@ impl Model {
             Event::Done { command, conversation, .. } => {
                 self.answered(device, *command, Fate::Done(step))?;
                 if let Some(given) = self.given.get_mut(&(device, *command)) {
-                    given.conversation = conversation.clone().or(given.conversation.take());
+                    let lines = &self.lines;
+                    let root = |id: &String| lines.get(id).unwrap_or(id).clone();
+                    given.conversation = conversation.as_ref().map(root).or(given.conversation.take());
                     if let Command::Register { address, .. } = &given.command {
                         self.accounts.insert(device, address.clone());
                     }
@@ -197,13 +222,14 @@ impl Model {
         typing: bool,
         now: UnixMillis,
     ) -> Result<(), Violation> {
-        let key = (device, conversation.to_owned(), from.to_owned());
+        let conversation = self.root(conversation).to_owned();
+        let key = (device, conversation.clone(), from.to_owned());
         if !typing {
             let was = self.writing.remove(&key);
             ensure!(was.is_some(), "19", "device {device} says that {from} no longer writes, who never did");
             return Ok(());
         }
-        let said = self.types.get(&(from.to_owned(), conversation.to_owned()));
+        let said = self.types.get(&(from.to_owned(), conversation));
         let lately = said.is_some_and(|said| now.since(*said) <= 30_000);
         ensure!(lately, "19", "device {device} says at {} that {from} is writing, who said so at {said:?}", now.0);
         ensure!(self.accounts.get(&device).is_some_and(|own| own != from), "19", "device {device} hears itself");
@@ -258,6 +284,10 @@ impl Model {
         {
             return Ok(());
         }
+        // What was said in a successor that another one has gone before is said again there.
+        if self.has_ended(self.root(&message.conversation)) {
+            return Ok(());
+        }
         let first = *self.places.entry((device, message.id.clone())).or_insert(message.seq);
         ensure!(
             first >= message.seq,
@@ -285,12 +315,20 @@ impl Model {
     /// A device shows who owns a group.
     pub fn roles(&mut self, conversation: &api::Conversation) {
         let owners = conversation.members.iter().filter(|member| member.role == api::Role::Owner);
-        self.owners.extend(owners.map(|member| (member.address.clone(), conversation.id.clone())));
+        let line = self.root(&conversation.id).to_owned();
+        self.owners.extend(owners.map(|member| (member.address.clone(), line.clone())));
     }
 
     /// A device shows a conversation in this standing.
     pub fn stands(&mut self, device: DeviceId, conversation: &str, standing: Standing) {
-        let stay = self.stays.entry((device, conversation.to_owned())).or_default();
+        let line = self.root(conversation).to_owned();
+        // Whoever waits for what goes on has been nowhere else.
+        if standing == Standing::Held && self.has_ended(&line) {
+            return;
+        }
+        let outlaw = self.outlaws.contains(&(device, line.clone()));
+        let standing = if outlaw { Standing::Left } else { standing };
+        let stay = self.stays.entry((device, line)).or_default();
         let active = standing == Standing::Active;
         if active && !stay.active {
             stay.number += 1;
@@ -301,6 +339,7 @@ impl Model {
 
     /// True if this device, or one whose history it may have got, was outside of the conversation after it had been inside.
     pub fn was_outside(&self, device: DeviceId, conversation: &str) -> bool {
+        let conversation = self.root(conversation);
         let account = self.accounts.get(&device);
         let of_account = |other: &DeviceId| account.is_some() && self.accounts.get(other) == account;
         self.stays.iter().any(|((other, id), stay)| {
@@ -335,6 +374,10 @@ impl Model {
 
     /// True if people may be told so in this run.
     pub fn may_be_told(&self, problem: &api::Problem) -> bool {
+        #[cfg(feature = "mutants")]
+        if !self.endings.is_empty() && super::insider::tells_of_ending(problem) {
+            return true;
+        }
         self.restored
             && ["can't be followed", "can't be added", "no longer knows this conversation"]
                 .iter()

@@ -74,6 +74,16 @@ pub enum Transition {
         /// What comes behind has the numbers that it would have without; else the numbers show a hole, which is said to be none.
         renumber: bool,
     },
+    /// From now on a device does something to a conversation that nobody may do.
+    #[cfg(feature = "mutants")]
+    Crime {
+        /// Whose.
+        device: DeviceId,
+        /// To which.
+        conversation: String,
+        /// What.
+        crime: engine::mutants::Crime,
+    },
     /// A relay's disk is full, or has space again.
     DiskFull(usize, bool),
     /// All connections of a device are cut.

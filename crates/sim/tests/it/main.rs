@@ -27,6 +27,8 @@ mod shim;
 mod sleep;
 #[cfg(feature = "mutants")]
 mod succession;
+#[cfg(feature = "mutants")]
+mod succession_insiders;
 mod support;
 mod typing;
 mod vanishing;

@@ -15,7 +15,7 @@ fn wrongs(story: &mut Story, wrong: Transition) {
 
 /// What a device shows of the conversation of this name; it shows one.
 #[track_caller]
-fn shown(story: &Story, device: DeviceId, name: &str) -> Conversation {
+pub(crate) fn shown(story: &Story, device: DeviceId, name: &str) -> Conversation {
     let mut found: Vec<Conversation> =
         story.conversations(device).into_iter().filter(|c| c.name == name && c.standing != Standing::Left).collect();
     assert_eq!(found.len(), 1, "device {device} shows {found:?}");
@@ -24,7 +24,7 @@ fn shown(story: &Story, device: DeviceId, name: &str) -> Conversation {
 
 /// Goes on until all these devices hold the conversation.
 #[track_caller]
-fn all_hold(story: &mut Story, devices: &[DeviceId], name: &str) {
+pub(crate) fn all_hold(story: &mut Story, devices: &[DeviceId], name: &str) {
     for _ in 0..20_000 {
         let holds = |device: &DeviceId| shown(story, *device, name).standing == Standing::Held;
         if devices.iter().all(holds) {
@@ -37,7 +37,7 @@ fn all_hold(story: &mut Story, devices: &[DeviceId], name: &str) {
 
 /// Everybody goes on in one conversation with these accounts, and what each writes there all see, once and in the same order.
 #[track_caller]
-fn goes_on(story: &mut Story, devices: &[DeviceId], name: &str, members: &[(usize, u32)]) -> String {
+pub(crate) fn goes_on(story: &mut Story, devices: &[DeviceId], name: &str, members: &[(usize, u32)]) -> String {
     let id = shown(story, devices[0], name).id;
     for device in devices {
         let conversation = shown(story, *device, name);
@@ -61,7 +61,7 @@ fn goes_on(story: &mut Story, devices: &[DeviceId], name: &str, members: &[(usiz
 }
 
 /// A group of four with something said; device 3 is a plain member.
-fn band() -> (Story, String) {
+pub(crate) fn band() -> (Story, String) {
     let mut story = Story::new(1, 4, 4);
     let id = story.group(0, "band", &[1, 2, 3]);
     for device in 0..4 {

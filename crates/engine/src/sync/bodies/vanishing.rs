@@ -60,7 +60,7 @@ impl State {
         };
         let id = message.id;
         self.set_opened(turn, message)?;
-        self.chose(turn, &Change::Opened(conversation.id.0.to_vec().into(), id.to_vec().into()))?;
+        self.chose(turn, &Change::Opened(conversation.room().0.to_vec().into(), id.to_vec().into()))?;
         let message = data_encoding::HEXLOWER.encode(&id);
         turn.event(Event::Opened { command, message: message.clone(), text });
         turn.event(Event::Done { command, conversation: Some(conversation.id.to_string()), message: Some(message) });

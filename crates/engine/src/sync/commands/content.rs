@@ -136,7 +136,7 @@ impl State {
                 Err(problem) => return Ok(Err(problem)),
             };
             if self.hide_message(turn, conversation.id, &message.id)? {
-                self.chose(turn, &Change::Hidden(conversation.id.0.to_vec().into(), message.id.to_vec().into()))?;
+                self.chose(turn, &Change::Hidden(conversation.room().0.to_vec().into(), message.id.to_vec().into()))?;
             }
             self.done(turn, command, Some(conversation.id));
             return Ok(Ok(()));

@@ -6,7 +6,7 @@ use wire::{Address, LogId};
 use super::{State, Tried, Turn, never_seen};
 use crate::db::contacts::MAX_NAME;
 use crate::db::conversations::{self, Conversation};
-use crate::db::{contacts, messages};
+use crate::db::{contacts, endings, messages};
 use crate::io::CommandId;
 use crate::own_state::Change;
 use crate::sync::Done;
@@ -30,6 +30,14 @@ impl State {
             Ok(conversation) => conversation,
             Err(problem) => return Ok(Err(problem)),
         };
+        if endings::is_unanswered(turn.db, conversation.id)? {
+            self.accept_ended(turn, conversation.id)?;
+            if let Ok(address) = conversation.inviter.parse() {
+                contacts::set_known(turn.db, &address)?;
+            }
+            self.done(turn, command, Some(conversation.id));
+            return Ok(Ok(()));
+        }
         if conversation.standing != Standing::Requested {
             return Ok(Err(not_an_invitation(&conversation)));
         }
@@ -80,7 +88,7 @@ impl State {
             Ok(conversation) => conversation,
             Err(problem) => return Ok(Err(problem)),
         };
-        if conversation.standing != Standing::Requested {
+        if conversation.standing != Standing::Requested && !endings::is_unanswered(turn.db, conversation.id)? {
             return Ok(Err(not_an_invitation(&conversation)));
         }
         let problem = Problem::new(Kind::Conflict, "You have declined this invitation.", "", "");
@@ -116,10 +124,12 @@ impl State {
         if !blocked {
             return Ok(());
         }
-        turn.db.prepare_cached("DELETE FROM invitations WHERE sender = ?1")?.execute([address.as_str()])?;
+        self.forget_invitations_of(turn, address.as_str())?;
         let problem = Problem::new(Kind::Conflict, format!("You have blocked {address}."), "", "");
         for conversation in conversations::all(turn.db)? {
-            if conversation.standing == Standing::Requested && conversation.inviter == address.as_str() {
+            let waits =
+                conversation.standing == Standing::Requested || endings::is_unanswered(turn.db, conversation.id)?;
+            if waits && conversation.inviter == address.as_str() {
                 self.end_conversation(turn, conversation.id, &problem)?;
                 conversations::forget(turn.db, conversation.id)?;
             }

@@ -4,6 +4,8 @@ mod arrange;
 mod away;
 mod content;
 mod groups;
+#[cfg(feature = "mutants")]
+mod insider;
 mod later;
 mod links;
 mod recovery;
@@ -25,6 +27,8 @@ const RELAYS: [&str; 3] = ["a.example", "b.example", "c.example"];
 /// One run from its seed to its verdict.
 pub fn run(options: Options) -> Outcome {
     Mutant::plant(options.mutant);
+    #[cfg(feature = "mutants")]
+    engine::mutants::forget_crimes();
     let outcome = drawn(options);
     Mutant::plant(None);
     outcome
@@ -47,6 +51,7 @@ fn drawn(options: Options) -> Outcome {
         Ok(world) => world,
         Err(violation) => return Outcome { hash: [0; 32], steps: 0, last: Vec::new(), verdict: Err(violation) },
     };
+    let loses = true;
     let (restores, timers) = (chance.per_mille(100), chance.per_mille(150));
     let mut run = Run {
         chance,
@@ -57,12 +62,17 @@ fn drawn(options: Options) -> Outcome {
         addresses: Vec::new(),
         full: None,
         restores,
+        loses,
         timers,
         queued: Vec::new(),
         at_once: false,
         faults,
         links: Vec::new(),
+        #[cfg(feature = "mutants")]
+        insiders: insider::Insiders::of(options.seed, options.insiders),
     };
+    #[cfg(feature = "mutants")]
+    run.has_insiders();
     let verdict = run.play(&mut world, options.steps);
     Outcome {
         hash: world.trace().hash(),
@@ -84,6 +94,8 @@ struct Run {
     full: Option<usize>,
     /// Relays are restored from backups in this run.
     restores: bool,
+    /// People lose all of their devices in this run.
+    loses: bool,
     /// Messages vanish in this run: of texts that may have, nobody is promised anything.
     timers: bool,
     /// What somebody does next, whatever else is drawn.
@@ -94,6 +106,9 @@ struct Run {
     faults: Faults,
     /// Invite links that somebody was shown, whatever became of them.
     links: Vec<String>,
+    /// Who does what nobody may do.
+    #[cfg(feature = "mutants")]
+    insiders: insider::Insiders,
 }
 
 impl Run {
@@ -142,6 +157,8 @@ impl Run {
                 world.apply(&Transition::Settle)?;
             }
         }
+        #[cfg(feature = "mutants")]
+        Self::goes_on(world)?;
         world.check()
     }
 
@@ -149,6 +166,10 @@ impl Run {
     fn next(&mut self, world: &World) -> Option<Transition> {
         if let Some(queued) = self.queued.pop() {
             return Some(queued);
+        }
+        #[cfg(feature = "mutants")]
+        if let Some(crime) = self.commits(world) {
+            return Some(crime);
         }
         let device = self.chance.below(world.devices.len());
         let others: Vec<String> = self
@@ -251,7 +272,7 @@ impl Run {
                     Transition::RestoreRelay(relay)
                 })
             }
-            23 if !self.restores => self.loses_everything(world, device),
+            23 if !self.restores && self.loses => self.loses_everything(world, device),
             19 => self.content(world, device, &conversations),
             20 => self.links(world, device, &groups),
             21 => self.arrange(world),

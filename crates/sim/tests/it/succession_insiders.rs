@@ -1,0 +1,288 @@
+//! Rule 18, where somebody stands in the way: of what goes on, or of who comes along.
+
+use api::{Command, Invitation, MessageStatus, Query, Role, Standing, View};
+use engine::mutants::Crime;
+use sim::world::{DeviceId, Transition};
+
+use crate::succession::{all_hold, band, goes_on, shown};
+use crate::support::{Story, address};
+
+/// Everything comes to rest, and what people were promised holds, what an insider has ended included.
+#[track_caller]
+fn rests(story: &mut Story) {
+    story.settles();
+}
+
+#[test]
+fn rule_18_each_of_what_nobody_may_do_ends_in_one_conversation_without_the_device_that_did_it() {
+    for crime in Crime::ENDING.into_iter().filter(|crime| *crime != Crime::Junk) {
+        let (mut story, id) = band();
+        story.does(Transition::crime(3, &id, crime));
+        story.does(Transition::send(1, &id, "meanwhile"));
+        rests(&mut story);
+        let next = goes_on(&mut story, &[0, 1, 2], "band", &[(0, 1), (1, 1), (2, 1)]);
+        assert_ne!(next, id, "{crime:?}");
+        assert_eq!(story.texts(2, &next).iter().filter(|text| *text == "meanwhile").count(), 1, "{crime:?}");
+        rests(&mut story);
+    }
+}
+
+#[test]
+fn rule_18_where_nobody_is_named_all_go_on_after_a_day() {
+    let (mut story, id) = band();
+    story.does(Transition::crime(3, &id, Crime::Junk));
+    story.does(Transition::send(1, &id, "meanwhile"));
+    all_hold(&mut story, &[0, 1, 2, 3], "band");
+    for device in 0..4 {
+        assert!(shown(&story, device, "band").ended.unwrap().by.is_none());
+    }
+    story.does(Transition::Settle);
+    assert_eq!(shown(&story, 1, "band").standing, Standing::Held);
+    story.does(Transition::Advance(86_400_000));
+    rests(&mut story);
+    let next = goes_on(&mut story, &[0, 1, 2, 3], "band", &[(0, 1), (1, 1), (2, 1), (3, 1)]);
+    assert_eq!(story.texts(3, &next).iter().filter(|text| *text == "meanwhile").count(), 1);
+}
+
+#[test]
+fn rule_18_whoever_has_blocked_the_maker_of_what_goes_on_comes_along() {
+    let (mut story, id) = band();
+    // The first in the tree makes it.
+    story.does(Transition::block(1, &address(0)));
+    story.settles();
+    story.does(Transition::crime(3, &id, Crime::Removes));
+    rests(&mut story);
+    goes_on(&mut story, &[0, 1, 2], "band", &[(0, 1), (1, 1), (2, 1)]);
+    // Blocked while what goes on is on its way, too.
+    let (mut story, id) = band();
+    story.does(Transition::crime(3, &id, Crime::Removes));
+    all_hold(&mut story, &[0, 1, 2], "band");
+    story.does(Transition::block(2, &address(0)));
+    rests(&mut story);
+    goes_on(&mut story, &[0, 1, 2], "band", &[(0, 1), (1, 1), (2, 1)]);
+}
+
+#[test]
+fn rule_18_a_group_whose_only_owner_has_ended_it_has_an_heir() {
+    let (mut story, id) = band();
+    story.does(Transition::role(0, &id, &address(2), Role::Admin));
+    story.settles();
+    story.does(Transition::crime(0, &id, Crime::Policy));
+    rests(&mut story);
+    let next = goes_on(&mut story, &[1, 2, 3], "band", &[(1, 1), (2, 1), (3, 1)]);
+    for device in [1, 2, 3] {
+        let owners = shown(&story, device, "band").members.into_iter().filter(|member| member.role == Role::Owner);
+        assert_eq!(owners.map(|owner| owner.address).collect::<Vec<_>>(), [address(2)]);
+    }
+    // Who was the owner before comes back as a member, if at all.
+    story.does(Transition::add(2, &next, &address(0)));
+    rests(&mut story);
+    let back = shown(&story, 2, "band").members.into_iter().find(|member| member.address == address(0)).unwrap();
+    assert_eq!(back.role, Role::Member);
+}
+
+#[test]
+fn rule_18_whoever_is_left_alone_is_told_so_and_nothing_waits_for_ever() {
+    let mut story = Story::new(1, 2, 2);
+    let id = story.direct(0, 1);
+    story.does(Transition::crime(1, &id, Crime::Kind));
+    // The commit is in the log before this is.
+    while story.world.view(1, &Query::Conversations).is_some_and(
+        |view| matches!(view, View::Conversations(shown) if shown.iter().any(|c| c.standing != Standing::Left)),
+    ) {
+        story.steps(1);
+    }
+    story.does(Transition::send(0, &id, "to nobody"));
+    story.does(Transition::send(0, &id, "to nobody either"));
+    rests(&mut story);
+    let conversation = shown(&story, 0, &address(1));
+    assert_eq!(conversation.standing, Standing::Held);
+    for message in story.messages(0, &id).iter().filter(|message| message.own && message.seq == 0) {
+        assert_eq!(message.status, MessageStatus::Failed, "{message:?}");
+    }
+    let told: Vec<String> = story.world.model.alarms().map(|(_, problem)| problem.to_string()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("Nobody is left in it but you"), "{told:?}");
+    story.does(Transition::Advance(2 * 86_400_000));
+    rests(&mut story);
+    assert_eq!(shown(&story, 0, &address(1)).standing, Standing::Held);
+}
+
+/// A group of four in which device 2 has not answered yet, and device 3 does wrong.
+fn with_somebody_who_has_not_answered() -> (Story, String) {
+    let mut story = Story::new(1, 4, 4);
+    let members: Vec<String> = [1, 2, 3].map(address).to_vec();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    story.does(Transition::create_group(0, "band", &members));
+    story.settles();
+    for device in [1, 3] {
+        story.accepts(device);
+    }
+    let id = story.conversation(0, "band").id;
+    story.does(Transition::send(0, &id, "before"));
+    story.settles();
+    assert_eq!(shown(&story, 2, "band").standing, Standing::Requested);
+    (story, id)
+}
+
+fn asked(story: &Story, device: DeviceId) -> Vec<Invitation> {
+    match story.world.view(device, &Query::Invitations) {
+        Some(View::Invitations(invitations)) => invitations,
+        other => panic!("device {device} shows {other:?} instead of invitations"),
+    }
+}
+
+#[test]
+fn rule_18_whoever_has_not_answered_comes_along_and_is_asked_there() {
+    let (mut story, id) = with_somebody_who_has_not_answered();
+    story.does(Transition::crime(3, &id, Crime::Removes));
+    rests(&mut story);
+    let next = goes_on(&mut story, &[0, 1], "band", &[(0, 1), (1, 1), (2, 1)]);
+    assert_ne!(next, id);
+    // Nobody has taken the invitation for them, and it says who had asked.
+    assert_eq!(shown(&story, 2, "band").standing, Standing::Requested);
+    let invitations = asked(&story, 2);
+    assert_eq!(invitations.len(), 1, "{invitations:?}");
+    assert_eq!((&invitations[0].conversation, &invitations[0].from), (&next, &address(0)));
+    story.does(Transition::accept(2, &next));
+    rests(&mut story);
+    assert_eq!(shown(&story, 2, "band").standing, Standing::Active);
+    assert_eq!(story.texts(2, &next), story.texts(0, &next));
+    assert!(story.texts(2, &next).contains(&"before".into()));
+}
+
+#[test]
+fn rule_18_an_invitation_can_be_answered_when_what_it_is_for_has_ended() {
+    let (mut story, id) = with_somebody_who_has_not_answered();
+    story.does(Transition::crime(3, &id, Crime::Removes));
+    all_hold(&mut story, &[0, 1, 2], "band");
+    story.does(Transition::accept(2, &id));
+    rests(&mut story);
+    goes_on(&mut story, &[0, 1, 2], "band", &[(0, 1), (1, 1), (2, 1)]);
+    // Refused, it does not come back.
+    let (mut story, id) = with_somebody_who_has_not_answered();
+    story.does(Transition::crime(3, &id, Crime::Removes));
+    all_hold(&mut story, &[0, 1, 2], "band");
+    story.does(Transition::decline(2, &id));
+    rests(&mut story);
+    assert!(story.conversations(2).is_empty(), "{:?}", story.conversations(2));
+    assert!(asked(&story, 2).is_empty());
+}
+
+#[test]
+fn rule_18_all_that_is_kept_of_a_conversation_is_kept_on_each_device() {
+    let (mut story, id) = band();
+    let draft = |text: &str| Command::Draft { conversation: id.clone(), text: text.into() };
+    story.does(Transition::Do { device: 1, command: draft("half a thought") });
+    story.does(Transition::crime(3, &id, Crime::Removes));
+    rests(&mut story);
+    assert_eq!(shown(&story, 1, "band").draft, "half a thought");
+}
+
+#[test]
+fn rule_18_a_revoked_device_that_is_still_a_leaf_keeps_nobody_from_going_on() {
+    let mut story = Story::new(1, 4, 5);
+    let id = story.group(0, "band", &[1, 2, 3]);
+    story.does(Transition::Link { device: 4, by: 2 });
+    story.settles();
+    // Nobody in the group has heard of it when it ends, the maker least of all.
+    let lost = match story.world.view(4, &Query::WhoAmI) {
+        Some(View::WhoAmI(Some(account))) => account.device,
+        other => panic!("{other:?}"),
+    };
+    story.does(Transition::crime(3, &id, Crime::Kind));
+    all_hold(&mut story, &[0, 1, 2, 4], "band");
+    story.does(Transition::Do { device: 2, command: Command::RevokeDevice { device: lost } });
+    story.does(Transition::Settle);
+    story.does(Transition::Advance(3_600_000));
+    story.does(Transition::Settle);
+    let next = goes_on(&mut story, &[0, 1, 2], "band", &[(0, 1), (1, 1), (2, 1)]);
+    assert_ne!(next, id);
+}
+
+#[test]
+fn rule_18_a_group_of_more_than_one_commit_adds_goes_on_as_one() {
+    // Of these a commit adds three at most, as one does four hundred outside of the simulator.
+    let mut story = Story::new(1, 7, 7);
+    let id = story.group(0, "band", &[1, 2, 3, 4, 5, 6]);
+    story.does(Transition::crime(6, &id, Crime::Crowns));
+    rests(&mut story);
+    let members: Vec<(usize, u32)> = (0..6).map(|person| (person, 1)).collect();
+    goes_on(&mut story, &[0, 1, 2, 3, 4, 5], "band", &members);
+}
+
+#[test]
+fn rule_17_what_was_chosen_on_either_side_of_an_ending_holds_on_both_devices() {
+    let mut story = Story::new(1, 3, 4);
+    let id = story.group(0, "band", &[1, 2]);
+    story.does(Transition::Link { device: 3, by: 1 });
+    story.settles();
+    let mute = |conversation: &str, until| Command::Mute { conversation: conversation.into(), until };
+    story.does(Transition::Do { device: 1, command: mute(&id, api::FOREVER) });
+    story.settles();
+    assert_eq!(shown(&story, 3, "band").muted_until, api::FOREVER);
+    story.does(Transition::crime(2, &id, Crime::Kind));
+    all_hold(&mut story, &[0, 1, 3], "band");
+    // One of them is off while the other goes on, and chooses something of what it still has.
+    story.does(Transition::CrashDevice(3));
+    story.does(Transition::OpenDevice(3));
+    story.does(Transition::Do { device: 3, command: mute(&id, 0) });
+    rests(&mut story);
+    goes_on(&mut story, &[0, 1, 3], "band", &[(0, 1), (1, 2)]);
+    for device in [1, 3] {
+        assert_eq!(shown(&story, device, "band").muted_until, 0, "device {device}");
+    }
+    // What is chosen now is heard as well.
+    let next = shown(&story, 1, "band").id;
+    story.does(Transition::Do { device: 1, command: mute(&next, api::FOREVER) });
+    rests(&mut story);
+    assert_eq!(shown(&story, 3, "band").muted_until, api::FOREVER);
+}
+
+#[test]
+fn rule_18_what_is_no_successor_takes_nobody_along() {
+    for crime in Crime::SUCCEEDING {
+        let (mut story, id) = band();
+        // Whoever is first in the tree makes it, and is in it alone.
+        story.does(Transition::crime(0, &id, crime));
+        story.does(Transition::crime(3, &id, Crime::Kind));
+        rests(&mut story);
+        story.does(Transition::Advance(3_600_000));
+        rests(&mut story);
+        let (one, other) = (shown(&story, 1, "band"), shown(&story, 2, "band"));
+        assert_eq!(
+            (&one.id, one.standing, other.standing),
+            (&other.id, Standing::Active, Standing::Active),
+            "{crime:?}"
+        );
+        assert_ne!(one.id, id, "{crime:?}");
+        // It is not a way to put anybody out: whoever has made it is a member as before.
+        let inside: Vec<String> = one.members.iter().map(|member| member.address.clone()).collect();
+        assert_eq!(inside, [address(0), address(1), address(2)], "{crime:?}");
+        let owners = one.members.iter().filter(|member| member.role == Role::Owner).count();
+        assert_eq!(owners, 1, "{crime:?}");
+        story.does(Transition::send(1, &one.id, "among us"));
+        rests(&mut story);
+        assert!(story.texts(2, &one.id).contains(&"among us".into()), "{crime:?}");
+    }
+}
+
+#[test]
+fn rule_18_an_invitation_of_before_that_is_left_again_leads_nobody_back() {
+    let (mut story, id) = band();
+    story.does(Transition::crime(3, &id, Crime::Removes));
+    rests(&mut story);
+    let next = goes_on(&mut story, &[0, 1, 2], "band", &[(0, 1), (1, 1), (2, 1)]);
+    story.does(Transition::crime(2, &next, Crime::Kind));
+    rests(&mut story);
+    let last = shown(&story, 0, "band").id;
+    // A relay leaves all that it has ever had for anybody in the inboxes again: also what led from the first to the second.
+    story.world.deposits_again();
+    rests(&mut story);
+    for device in [0, 1] {
+        assert_eq!(shown(&story, device, "band").id, last);
+    }
+    story.does(Transition::send(0, &last, "here"));
+    rests(&mut story);
+    assert!(story.texts(1, &last).contains(&"here".into()));
+}
