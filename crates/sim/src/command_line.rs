@@ -62,7 +62,16 @@ struct Asked {
 
 impl Asked {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut asked = Self { seeds: None, seed: 1, steps: None, world: None, mutant: None, trace: false, all: false, insiders: false };
+        let mut asked = Self {
+            seeds: None,
+            seed: 1,
+            steps: None,
+            world: None,
+            mutant: None,
+            trace: false,
+            all: false,
+            insiders: false,
+        };
         while let Some(option) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{option} needs a value"));
             let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is not a number"));
