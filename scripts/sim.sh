@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh run
 . scripts/lib.sh
-exec cargo run --locked --quiet -p transom-sim --features mutants --bin sim -- "$@"
+# Of the whole workspace, so that the libraries it needs are those that are built already.
+exec cargo run --workspace --features transom-sim/mutants --locked --quiet --bin sim -- "$@"

@@ -82,16 +82,20 @@ pub(crate) fn count(db: &Connection) -> rusqlite::Result<u32> {
     db.prepare_cached("SELECT count(*) FROM scheduled")?.query_row([], |row| row.get(0))
 }
 
+/// What can go out: not to a conversation that was ended and waits for what goes on for it, where it goes out then.
+const READY: &str = "problem = '' AND (conversation IS NULL OR conversation NOT IN \
+                     (SELECT conversation FROM endings WHERE due > 0 AND successor IS NULL))";
+
 /// Those whose time has come, in order.
 pub(crate) fn due(db: &Connection, now: u64) -> rusqlite::Result<Vec<Scheduled>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM scheduled WHERE problem = '' AND at <= ?1 ORDER BY at, n"))?
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM scheduled WHERE {READY} AND at <= ?1 ORDER BY at, n"))?
         .query_map([int(now)], from_row)?
         .collect()
 }
 
 /// When the next one's time comes.
 pub(crate) fn next(db: &Connection) -> rusqlite::Result<Option<u64>> {
-    db.prepare_cached("SELECT at FROM scheduled WHERE problem = '' ORDER BY at, n LIMIT 1")?
+    db.prepare_cached(&format!("SELECT at FROM scheduled WHERE {READY} ORDER BY at, n LIMIT 1"))?
         .query_row([], |row| uint(row, 0))
         .optional()
 }

@@ -2,7 +2,7 @@
 
 use api::{ConversationKind, Event, Invitation as InvitationView, Kind, Problem, Standing};
 use content::attachment::{self, AttachmentKey};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use wire::{
     AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceId, EntryId, Epoch, Label, LogId, Request,
     Response, Seq, Signed, UnixMillis, sign, verify,
@@ -238,7 +238,10 @@ impl State {
             && !endings::is_unanswered(turn.db, log)?
             && conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
         let was_in = was_in || succeeds;
-        if !trusted && !was_in && self.requests_waiting(turn)? >= MAX_REQUESTS {
+        let unseen = succeeds && !self.is_decided(turn, &invitation)?;
+        if (!trusted && !was_in && self.requests_waiting(turn)? >= MAX_REQUESTS)
+            || (unseen && successors_waiting(turn.db)? >= MAX_REQUESTS)
+        {
             return Ok(());
         }
         self.see_record(turn, record.bytes(), false)?;
@@ -335,6 +338,9 @@ impl State {
                 continue;
             }
             if !self.is_decided(turn, &invitation)? {
+                if is_orphan(turn.db, &invitation)? {
+                    turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
+                }
                 continue;
             }
             // Still in it as far as this device knows: the log will say that it was removed first.
@@ -580,6 +586,23 @@ fn is_as_said(members: &[mls::Member], state: &ConversationState, invitation: &I
     let inviter_is_in =
         members.iter().any(|m| m.certificate.account_key == inviter && m.certificate.address == record.address);
     two && inviter_is_in && is_unmistakable(members.iter().map(|m| m.certificate.value()))
+}
+
+/// An invitation to this conversation waits: it was not followed yet.
+pub(super) fn waits(db: &Connection, conversation: LogId) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM invitations WHERE conversation = ?1")?.exists([conversation.0])
+}
+
+/// An invitation to what goes on for a conversation that is not known here, and never will be: that invitation is gone.
+fn is_orphan(db: &Connection, invitation: &Invitation) -> rusqlite::Result<bool> {
+    let of = invitation.succeeds.as_ref().and_then(|log| formats::array(log).ok()).map(LogId);
+    let Some(of) = of else { return Ok(false) };
+    Ok(conversations::get(db, of)?.is_none() && !waits(db, of)?)
+}
+
+/// Invitations that need no answer and were not followed yet.
+fn successors_waiting(db: &Connection) -> rusqlite::Result<u32> {
+    db.prepare_cached("SELECT count(*) FROM invitations WHERE accepted = 1")?.query_row([], |row| row.get(0))
 }
 
 /// An invitation that is being followed.

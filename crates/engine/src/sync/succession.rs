@@ -241,7 +241,7 @@ impl State {
         Ok(held.zip(ending).is_some_and(|(held, ending)| ending.leaf.is_some() && ending.epoch == held.epoch.0))
     }
 
-    /// Whether an invitation that says what it goes on for is by somebody of that conversation; `None` if it doesn't say so.
+    /// Whether an invitation that says what it goes on for is by somebody of that conversation, or may be; `None` if it doesn't say so.
     pub(super) fn succeeds_here(
         &self,
         turn: &Turn<'_>,
@@ -250,9 +250,12 @@ impl State {
     ) -> Done<Option<bool>> {
         let Some(of) = invitation.succeeds.as_ref().map(|log| formats::array(log)) else { return Ok(None) };
         let Ok(of) = of.map(LogId) else { return Ok(Some(false)) };
-        let Some(conversation) = conversations::get(turn.db, of)? else { return Ok(Some(false)) };
+        let Some(conversation) = conversations::get(turn.db, of)? else {
+            // The invitation to what has ended waits here itself: who is in it is seen once that is taken.
+            return Ok(Some(super::invitations::waits(turn.db, of)?));
+        };
         let ended = endings::get(turn.db, of)?.is_some();
-        let here = conversation.standing == Standing::Active || ended;
+        let here = matches!(conversation.standing, Standing::Requested | Standing::Active) || ended;
         let member = conversations::members(turn.db, of)?.iter().any(|member| member.account_key == by.account_key);
         Ok(Some(here && member && conversation.relay.as_str() == invitation.relay))
     }
@@ -283,6 +286,7 @@ impl State {
                 turn.wake_at(UnixMillis(ending.due));
                 continue;
             }
+            self.scheduling = true;
             let of = ending.conversation;
             let Some(conversation) = conversations::get(turn.db, of)? else { continue };
             if ending.successor.is_some() {
@@ -460,6 +464,7 @@ impl State {
             }
         }
         self.something_vanishes();
+        self.scheduling = true;
         self.conversation_changed(turn, to)?;
         self.pump(turn, to)
     }

@@ -76,8 +76,8 @@ pub(super) fn say(group: u64) -> api::Command {
     }
 }
 
-/// Messages of a conversation that Bob has from others.
-fn received(bob: &Person, group: u64) -> io::Result<u64> {
+/// Messages of a conversation that somebody has.
+pub(super) fn received(bob: &Person, group: u64) -> io::Result<u64> {
     let query = api::Query::Messages { conversation: format!("group {group}"), before: None, limit: 100_000 };
     match bob.engine.view(&query) {
         Ok(api::View::Messages(messages)) => Ok(messages.len() as u64),
@@ -104,31 +104,29 @@ pub fn messages(settings: &Settings, report: &mut Report) -> io::Result<()> {
     meet(&mut town, &mut alice, &mut bob, 1)?;
     let before = received(&bob, 0)?;
     let meter = Meter::begin(None, own)?;
-    let (mut outbound, mut answers, mut cpu) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let (mut outbound, mut cpu, begun) = (Duration::ZERO, Duration::ZERO, alice.cost);
     for _ in 0..count {
-        let (begun, used) = (Instant::now(), thread_time());
+        let before = alice.cost;
         alice.command(town.now, say(0))?;
-        outbound += begun.elapsed();
-        cpu += thread_time() - used;
-        let begun = Instant::now();
+        let cost = alice.cost.since(before);
+        (outbound, cpu) = (outbound + cost.wall, cpu + cost.cpu);
         alice.carry_out(&mut town)?;
-        alice.hear(&mut town, None)?;
-        answers += begun.elapsed();
+        alice.hear(&mut town)?;
     }
     let used = meter.end()?;
+    let answers = alice.cost.since(begun).wall - outbound;
     let row = Row::new("engine: outbound, each synced", count as f64 / outbound.as_secs_f64(), "/s");
     let row = row.aim(Aim::AtLeast(0.7 * floor)).against("bare SQLCipher", floor).used(used, count as f64);
     report.row(&row.more("CPU us", each(cpu)).more("answer and echo us", each(answers)))?;
 
     let meter = Meter::begin(None, own)?;
-    let mut inbound = Duration::ZERO;
-    let cpu = thread_time();
-    bob.hear(&mut town, Some(&mut inbound))?;
-    let cpu = thread_time() - cpu;
+    let begun = bob.cost;
+    bob.hear(&mut town)?;
+    let cost = bob.cost.since(begun);
     let used = meter.end()?;
     let got = received(&bob, 0)? - before;
-    let row = Row::new("engine: inbound, batches of 100", got as f64 / inbound.as_secs_f64(), "/s");
-    report.row(&row.aim(Aim::AtLeast(8_000.0)).used(used, got as f64).more("CPU us", each(cpu)))?;
+    let row = Row::new("engine: inbound, batches of 100", got as f64 / cost.wall.as_secs_f64(), "/s");
+    report.row(&row.aim(Aim::AtLeast(8_000.0)).used(used, got as f64).more("CPU us", each(cost.cpu)))?;
     if got != count {
         report.failed("inbound", &format!("{count} were sent and {got} arrived"))?;
     }
@@ -153,8 +151,8 @@ pub fn open(settings: &Settings, report: &mut Report) -> io::Result<()> {
             alice.carry_out(&mut town)?;
             messages += 1;
         }
-        alice.hear(&mut town, None)?;
-        bob.hear(&mut town, None)?;
+        alice.hear(&mut town)?;
+        bob.hear(&mut town)?;
         bob.carry_out(&mut town)?;
         if Instant::now() > until {
             report.note(&format!("only {messages} messages: building the database took too long"));

@@ -9,6 +9,7 @@ use engine::mls::{CLASSICAL_SUITE, Change, DEFAULT_SUITE, Group, Provider, SCHEM
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::{
     BasicCredential, Capabilities, Ciphersuite, CredentialWithKey, GroupId, KeyPackage, KeyPackageIn, LeafNodeIndex,
+    LeafNodeParameters,
     MlsGroup, MlsGroupCreateConfig, MlsMessageBodyIn, MlsMessageIn, OpenMlsProvider as _,
     PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, ProcessedMessageContent, ProtocolVersion, RatchetTreeIn, StagedWelcome,
 };
@@ -28,6 +29,8 @@ pub(super) const LOG: LogId = LogId([7; 16]);
 /// Key packages in one commit: what fits into the largest one.
 pub(super) const ADDED_AT_ONCE: usize = 400;
 const ROUNDS: u32 = 5;
+/// A text message as it is padded.
+pub(super) const MESSAGE: [u8; 512] = [7; 512];
 
 pub(super) fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> io::Error {
     move |error| io::Error::other(format!("{what}: {error}"))
@@ -80,8 +83,12 @@ pub(super) fn certify(number: u32, now: UnixMillis) -> io::Result<(SigningKey, S
 
 impl Device {
     pub(super) fn new(number: u32, suite: u16, now: UnixMillis) -> io::Result<Self> {
+        Self::at(Connection::open_in_memory().map_err(failed("database"))?, number, suite, now)
+    }
+
+    /// Over this database, which is empty.
+    pub(super) fn at(db: Connection, number: u32, suite: u16, now: UnixMillis) -> io::Result<Self> {
         let (key, certificate) = certify(number, now)?;
-        let db = Connection::open_in_memory().map_err(failed("database"))?;
         db.execute_batch(SCHEMA).map_err(failed("schema"))?;
         let mut seed = [3; 32];
         seed[..4].copy_from_slice(&number.to_be_bytes());
@@ -109,6 +116,15 @@ impl Device {
         let ((package, _), _) =
             self.turn("key package", |p, key, _| key_package(p, key, &certificate, suite, now, false))?;
         Ok(package.into())
+    }
+
+    /// A group of its own.
+    pub(super) fn create(&mut self, now: UnixMillis) -> io::Result<Duration> {
+        let (certificate, suite) = (self.certificate.clone(), self.suite);
+        let create = |p: &Provider<'_>, key: &SigningKey, group: &mut Option<Group>| {
+            Group::create(p, key, &certificate, LOG, suite, b"state", now).map(|made| *group = Some(made))
+        };
+        self.turn("create", create).map(|(_, took)| took)
     }
 
     pub(super) fn join(&mut self, welcome: &[u8], tree: &[u8]) -> io::Result<Duration> {
@@ -145,11 +161,7 @@ fn ours(size: u32, suite: u16, now: UnixMillis) -> io::Result<Took> {
     let relay: RelayName = "localhost".parse().map_err(failed("name"))?;
     let mut took = Took::default();
     let mut first = Device::new(0, suite, now)?;
-    let certificate = first.certificate.clone();
-    let create = |p: &Provider<'_>, key: &SigningKey, group: &mut Option<Group>| {
-        Group::create(p, key, &certificate, LOG, suite, b"state", now).map(|made| *group = Some(made))
-    };
-    took.create = first.turn("create", create)?.1;
+    took.create = first.create(now)?;
     // One database makes the packages of those who never join.
     let mut maker = Device::new(1, suite, now)?;
     let mut second = Device::new(size, suite, now)?;
@@ -224,6 +236,21 @@ impl Bare {
         Capabilities::new(None, Some(&[self.suite]), None, None, None)
     }
 
+    fn config(&self) -> MlsGroupCreateConfig {
+        MlsGroupCreateConfig::builder()
+            .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
+            .use_ratchet_tree_extension(false)
+            .ciphersuite(self.suite)
+            .capabilities(self.capabilities())
+            .build()
+    }
+
+    fn create(&self, config: &MlsGroupCreateConfig) -> io::Result<MlsGroup> {
+        let id = GroupId::from_slice(&LOG.0);
+        MlsGroup::new_with_group_id(&self.provider, &self.key, config, id, self.credential.clone())
+            .map_err(failed("create"))
+    }
+
     /// As it travels.
     fn package(&self) -> io::Result<Vec<u8>> {
         let bundle = KeyPackage::builder()
@@ -276,21 +303,9 @@ fn alone(size: u32, suite: u16, now: UnixMillis) -> io::Result<Took> {
     let suite = Ciphersuite::try_from(suite).map_err(failed("suite"))?;
     let mut took = Took::default();
     let first = Bare::new(0, suite, now)?;
-    let config = MlsGroupCreateConfig::builder()
-        .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
-        .use_ratchet_tree_extension(false)
-        .ciphersuite(suite)
-        .capabilities(first.capabilities())
-        .build();
+    let config = first.config();
     let begun = thread_time();
-    let mut group = MlsGroup::new_with_group_id(
-        &first.provider,
-        &first.key,
-        &config,
-        GroupId::from_slice(&LOG.0),
-        first.credential.clone(),
-    )
-    .map_err(failed("create"))?;
+    let mut group = first.create(&config)?;
     took.create = thread_time() - begun;
     let second = Bare::new(size, suite, now)?;
     let mut packages = Vec::new();
@@ -338,6 +353,38 @@ fn alone(size: u32, suite: u16, now: UnixMillis) -> io::Result<Took> {
         took.process_remove += second.follow(&mut seconds, &commit)? / rounds;
     }
     Ok(took)
+}
+
+/// How long OpenMLS alone takes to read so many messages in so many epochs, each begun by a commit with a path, and how many it has read.
+pub(super) fn catch_up_alone(epochs: u64, each: u64, now: UnixMillis) -> io::Result<(Duration, u64)> {
+    let suite = Ciphersuite::try_from(DEFAULT_SUITE).map_err(failed("suite"))?;
+    let (first, second) = (Bare::new(0, suite, now)?, Bare::new(1, suite, now)?);
+    let config = first.config();
+    let mut group = first.create(&config)?;
+    let added = offered(&first.provider, &[second.package()?])?;
+    let (_, welcome, _) =
+        group.add_members_without_update(&first.provider, &first.key, &added).map_err(failed("add"))?;
+    group.merge_pending_commit(&first.provider).map_err(failed("merge"))?;
+    let welcome = welcome.tls_serialize_detached().map_err(failed("welcome"))?;
+    let (mut follower, _) = second.join(&config, &welcome, &tree_of(&group)?)?;
+    let (mut took, mut read) = (Duration::ZERO, 0);
+    for _ in 0..epochs {
+        let renewal = group.self_update(&first.provider, &first.key, LeafNodeParameters::default());
+        let (commit, _, _) = renewal.map_err(failed("renew"))?.into_messages();
+        group.merge_pending_commit(&first.provider).map_err(failed("merge"))?;
+        took += second.follow(&mut follower, &commit.tls_serialize_detached().map_err(failed("commit"))?)?;
+        for _ in 0..each {
+            let message = group.create_message(&first.provider, &first.key, &MESSAGE).map_err(failed("encrypt"))?;
+            let message = message.tls_serialize_detached().map_err(failed("message"))?;
+            let begun = thread_time();
+            let message = MlsMessageIn::tls_deserialize_exact(&message).map_err(failed("read"))?;
+            let message = message.try_into_protocol_message().map_err(failed("read"))?;
+            let processed = follower.process_message(&second.provider, message).map_err(failed("decrypt"))?;
+            took += thread_time() - begun;
+            read += u64::from(matches!(processed.into_content(), ProcessedMessageContent::ApplicationMessage(_)));
+        }
+    }
+    Ok((took, read))
 }
 
 /// Groups of 10, 100 and 1,000, post-quantum and classical.

@@ -9,11 +9,8 @@ use engine::mls::{Change, DEFAULT_SUITE, Group, Provider};
 use wire::{RelayName, SigningKey, UnixMillis};
 
 use super::Settings;
-use super::groups::{ADDED_AT_ONCE, Device, LOG, certify, failed};
+use super::groups::{ADDED_AT_ONCE, Device, MESSAGE, certify, failed};
 use super::report::{Report, Row};
-
-/// A text message as it is padded.
-const MESSAGE: [u8; 512] = [7; 512];
 
 /// How much the tree is warmed, and what a removal is then.
 fn removal(report: &mut Report, first: &mut Device, leaf: u32, what: &str, relay: &RelayName) -> io::Result<()> {
@@ -28,11 +25,7 @@ pub fn large(settings: &Settings, report: &mut Report) -> io::Result<()> {
     let now: UnixMillis = relay::http::unix_now();
     let relay: RelayName = "localhost".parse().map_err(failed("name"))?;
     let mut first = Device::new(0, DEFAULT_SUITE, now)?;
-    let certificate = first.certificate.clone();
-    let create = |p: &Provider<'_>, key: &SigningKey, group: &mut Option<Group>| {
-        Group::create(p, key, &certificate, LOG, DEFAULT_SUITE, b"state", now).map(|made| *group = Some(made))
-    };
-    let mut took = first.turn("create", create)?.1;
+    let mut took = first.create(now)?;
     let mut maker = Device::new(1, DEFAULT_SUITE, now)?;
     let mut packages = Vec::new();
     for number in 1..size - 1 {

@@ -10,7 +10,9 @@ mod engine;
 mod groups;
 mod history;
 mod large;
+mod lively;
 mod load;
+mod memory;
 mod null;
 mod person;
 mod process;
@@ -37,7 +39,7 @@ Measures the relay (the `transomd` beside this program), the engine and its grou
 type Bench = fn(&Settings, &mut Report) -> io::Result<()>;
 
 /// Every bench, in the order in which they run.
-const BENCHES: [(&str, &str, Bench); 12] = [
+const BENCHES: [(&str, &str, Bench); 15] = [
     ("pairs", "relay: 200 pairs, 500 B, durable before the answer, 16 in flight each", relay::pairs),
     ("pairs1", "relay: the same, one in flight", relay::pairs_one),
     ("fanout", "relay: one writer, 100 and 1,000 readers", relay::fan_out),
@@ -47,9 +49,12 @@ const BENCHES: [(&str, &str, Bench); 12] = [
     ("restart", "relay: started again after kill -9", relay::restart),
     ("engine", "engine: messages out and in over a synced, encrypted database", engine::messages),
     ("groups", "groups: beside OpenMLS alone (aim: no more than 20 % above it)", groups::groups),
+    ("memory", "groups: memory of loaded ones, beside OpenMLS's own part", memory::groups),
     ("large", "groups: one of 1,024 accounts", large::large),
     ("open", "engine: opening a large database", engine::open),
-    ("history", "engine: what was said before goes to a new device", history::history),
+    ("catchup", "engine: coming back after a long absence", lively::catching_up),
+    ("receipts", "engine: what receipts cost in a lively group", lively::receipts),
+    ("history", "engine: what was said before goes to a new device, to a backup and back", history::history),
 ];
 
 /// How to measure.
@@ -138,6 +143,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let ended = match arguments.first().map(String::as_str) {
         Some("generate") if arguments.len() > 1 => load::run(&arguments[1], &arguments[2..]),
+        Some("hold-groups") => memory::hold(&arguments[1..]),
         Some("null-relay") => null::serve(arguments.get(1).map(Path::new)),
         Some("--help" | "-h") => {
             println!("{HELP}\n\nThere are:");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{
@@ -15,6 +16,8 @@ use relay::core::{BlobWrite, Config, ConnId, Peer, Rates, Relay, Sink};
 use store::conformance::block_on;
 use store::memory::MemoryStore;
 use wire::{Code, Incarnation, Push, RelayName, ServerFrame, UnixMillis};
+
+use super::cpu::thread_time;
 
 /// Rounds in which everybody's business must come to rest.
 const ROUNDS: usize = 10_000;
@@ -58,8 +61,40 @@ pub struct Person {
     commands: u64,
     /// The code that it shows to be linked.
     pub code: Option<String>,
+    /// The recovery key that it has shown.
+    pub recovery_key: Option<String>,
+    /// Messages of a backup that it has taken in.
+    pub restored: Option<u64>,
+    /// What its engine has cost so far.
+    pub cost: Cost,
     /// Commands that failed, in words.
     pub failures: Vec<String>,
+}
+
+/// What an engine has taken.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Cost {
+    /// Time that passed in it.
+    pub wall: Duration,
+    /// Processor time.
+    pub cpu: Duration,
+    /// Requests that it has sent.
+    pub requests: u64,
+    /// Bytes that were pushed to it.
+    pub heard: u64,
+}
+
+impl Cost {
+    /// What has come to it since.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            wall: self.wall - before.wall,
+            cpu: self.cpu - before.cpu,
+            requests: self.requests - before.requests,
+            heard: self.heard - before.heard,
+        }
+    }
 }
 
 impl Town {
@@ -83,12 +118,16 @@ impl Town {
 
     /// Until nobody has anything to do within the next seconds.
     pub fn settle(&mut self, people: &mut [&mut Person]) -> io::Result<()> {
-        let horizon = self.now.plus(15_000);
+        self.run(self.now.plus(15_000), people)
+    }
+
+    /// Until nobody has anything to do before `horizon`.
+    pub fn run(&mut self, horizon: UnixMillis, people: &mut [&mut Person]) -> io::Result<()> {
         for _ in 0..ROUNDS {
             let mut busy = false;
             for person in people.iter_mut() {
                 busy |= person.carry_out(self)?;
-                busy |= person.hear(self, None)?;
+                busy |= person.hear(self)?;
             }
             if busy {
                 continue;
@@ -123,6 +162,9 @@ impl Person {
             wake: None,
             commands: 0,
             code: None,
+            recovery_key: None,
+            restored: None,
+            cost: Cost::default(),
             failures: Vec::new(),
         })
     }
@@ -130,13 +172,28 @@ impl Person {
     /// One transaction.
     pub fn feed(&mut self, now: UnixMillis, input: Input) -> io::Result<()> {
         let mut env = Env { now, rng: &mut self.rng };
-        self.engine.handle(&mut env, input).map_err(io::Error::other)
+        let (begun, used) = (Instant::now(), thread_time());
+        let done = self.engine.handle(&mut env, input).map_err(io::Error::other);
+        self.cost.cpu += thread_time() - used;
+        self.cost.wall += begun.elapsed();
+        done
     }
 
     /// A wish.
     pub fn command(&mut self, now: UnixMillis, command: api::Command) -> io::Result<()> {
         self.commands += 1;
         self.feed(now, Input::Command { id: self.commands, command })
+    }
+
+    /// It is out of reach until it carries something out again.
+    pub fn leave(&mut self, town: &Town) -> io::Result<()> {
+        for (route, (conn, _)) in std::mem::take(&mut self.connections) {
+            town.relay.disconnect(conn);
+            if !matches!(route.lane, Lane::Errand(_)) {
+                self.feed(town.now, Input::Link { route, state: LinkState::Down })?;
+            }
+        }
+        Ok(())
     }
 
     fn connect(&mut self, town: &mut Town, route: &Route) -> io::Result<()> {
@@ -162,6 +219,8 @@ impl Person {
             match output {
                 Output::Event(api::Event::Failed { problem, .. }) => self.failures.push(format!("{problem:?}")),
                 Output::Event(api::Event::LinkCode { code, .. }) => self.code = Some(code),
+                Output::Event(api::Event::RecoveryKey { key, .. }) => self.recovery_key = Some(key),
+                Output::Event(api::Event::Restored { messages, .. }) => self.restored = Some(messages),
                 Output::Event(_) => {}
                 Output::WakeAt(at) => self.wake = Some(at),
                 Output::Connect { route, wanted: true } => {
@@ -174,6 +233,7 @@ impl Person {
                     }
                 }
                 Output::Request { id, route, body } => {
+                    self.cost.requests += 1;
                     if matches!(route.lane, Lane::Errand(_)) && !self.connections.contains_key(&route) {
                         self.connect(town, &route)?;
                     }
@@ -203,6 +263,7 @@ impl Person {
         let mut inputs: Vec<Input> = Vec::new();
         for (route, (_, queue)) in &self.connections {
             for frame in std::mem::take(&mut *queue.frames()) {
+                self.cost.heard += frame.len() as u64;
                 let ServerFrame::Push(push) = ServerFrame::decode(frame).map_err(io::Error::other)? else { continue };
                 if let (
                     Push::Entries { log, entries, head },
@@ -222,16 +283,12 @@ impl Person {
         Ok(inputs)
     }
 
-    /// Takes what was pushed; `took` adds up the time of the engine alone. True if there was something.
-    pub fn hear(&mut self, town: &mut Town, mut took: Option<&mut std::time::Duration>) -> io::Result<bool> {
+    /// Takes what was pushed. True if there was something.
+    pub fn hear(&mut self, town: &mut Town) -> io::Result<bool> {
         let inputs = self.pushed()?;
         let busy = !inputs.is_empty();
         for input in inputs {
-            let begun = std::time::Instant::now();
             self.feed(town.now, input)?;
-            if let Some(took) = took.as_deref_mut() {
-                *took += begun.elapsed();
-            }
         }
         Ok(busy)
     }
