@@ -26,8 +26,8 @@ wasm() { scripts/wasm.sh check; }
 # The one stage with a build of its own: the engine with the simulator's hooks, which nothing that is shipped may have.
 simulator() {
 	# Behind the seeds what people can't see but the hooks can: which keys are used.
-	scripts/sim.sh run --seeds "$SEEDS" &&
-		cargo test --locked --quiet -p transom-sim --features mutants --test it -- i5_ rejoin succession history
+	scripts/sim.sh run --seeds "$SEEDS" --insiders &&
+		cargo test --workspace --features transom-sim/mutants --locked --quiet --test scenarios -- i5_ rejoin succession history
 }
 
 stages=(setup fmt arrows clippy deny build unit integration wasm simulator)

@@ -101,7 +101,7 @@ impl Asked {
     fn problem(&self, all_mutants: bool) -> Option<&'static str> {
         let engine = self.world != Some(Kind::Log) && (all_mutants || self.mutant.is_some_and(Mutant::is_in_engine));
         (engine && !cfg!(feature = "mutants"))
-            .then_some("defects of the engine are not built in: cargo run -p transom-sim --bin sim --features mutants")
+            .then_some("defects of the engine are not built in: scripts/sim.sh has them")
     }
 
     fn worlds(&self) -> impl Iterator<Item = Kind> {
@@ -184,13 +184,11 @@ fn report(kind: Kind, seed: u64, asked: &Asked, outcome: &Outcome, violation: &V
         outcome.last.iter().for_each(|line| println!("{line}"));
     }
     let mutant = asked.mutant.map_or(String::new(), |mutant| format!(" --mutant {}", mutant.name()));
-    let features = if cfg!(feature = "mutants") { " --features mutants" } else { "" };
+    let insiders = if asked.insiders { " --insiders" } else { "" };
     let steps = asked.steps.unwrap_or(kind.steps());
     println!("\n{}, seed {seed}, step {}: {violation}", kind.name(), outcome.steps);
     let world = kind.name();
-    println!(
-        "again: cargo run -p transom-sim --bin sim{features} -- run --world {world} --seed {seed} --steps {steps}{mutant} --trace"
-    );
+    println!("again: scripts/sim.sh run --world {world} --seed {seed} --steps {steps}{mutant}{insiders} --trace");
 }
 
 fn mutants(asked: &Asked) -> ExitCode {

@@ -59,8 +59,10 @@ fn until(town: &mut Town, people: &mut [&mut Person], is_so: impl Fn(&[&mut Pers
     Err(io::Error::other(format!("it does not come to an end: {failures}")))
 }
 
+/// Of a database, what is not in its main file yet included.
 fn mebibytes(path: &Path) -> f64 {
-    std::fs::metadata(path.join("transom.db")).map_or(0, |meta| meta.len()) as f64 / f64::from(1 << 20)
+    let bytes = |name: &str| std::fs::metadata(path.join(name)).map_or(0, |meta| meta.len());
+    (bytes("transom.db") + bytes("transom.db-wal")) as f64 / f64::from(1 << 20)
 }
 
 fn link(report: &mut Report, town: &mut Town, alice: &mut Person, dir: &Path, said: u64) -> io::Result<Person> {
@@ -136,7 +138,8 @@ fn restore(
     let (took, cost) = (begun.elapsed().as_secs_f64(), again.cost);
     let is_back = |person: &Person| match person.engine.view(&api::Query::Conversations) {
         Ok(api::View::Conversations(all)) => {
-            let back = all.iter().filter(|c| c.standing == api::Standing::Active && !c.waiting && c.name.starts_with("group"));
+            let back =
+                all.iter().filter(|c| c.standing == api::Standing::Active && !c.waiting && c.name.starts_with("group"));
             back.count() as u64 == groups
         }
         _ => false,

@@ -117,7 +117,9 @@ fn lively(accounts: u8, said: u64) -> io::Result<Cost> {
     let missing = people.iter().map(|person| received(person, GROUP)).collect::<io::Result<Vec<u64>>>()?;
     match people.iter().flat_map(|person| &person.failures).next() {
         Some(failure) => Err(io::Error::other(failure.clone())),
-        None if missing.iter().any(|lines| *lines < said) => Err(io::Error::other(format!("some are missing: {missing:?}"))),
+        None if missing.iter().any(|lines| *lines < said) => {
+            Err(io::Error::other(format!("some are missing: {missing:?}")))
+        }
         None => Ok(total(&people).since(before)),
     }
 }

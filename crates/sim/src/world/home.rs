@@ -38,7 +38,7 @@ impl Home {
     }
 }
 
-/// A profile's directory, in a process whose calls to `fsync` are watched: `tests/it/shim/cut.c` keeps in `synced` what was on the
+/// A profile's directory, in a process whose calls to `fsync` are watched: `tests/scenarios/shim/cut.c` keeps in `synced` what was on the
 /// disk at each of them.
 #[derive(Debug, Clone)]
 pub struct Profile {

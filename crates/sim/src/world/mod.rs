@@ -668,11 +668,21 @@ impl World {
         )
     }
 
+    /// A device waits for what goes on for a conversation that somebody has ended, and so does what it was asked to do there.
+    fn is_held(&self, device: DeviceId, line: Option<&str>) -> bool {
+        let Some(line) = line.filter(|line| self.model.has_ended(line)) else { return false };
+        let Some(View::Conversations(shown)) = self.view(device, &Query::Conversations) else { return false };
+        shown.iter().any(|c| c.standing == api::Standing::Held && self.model.root(&c.id) == line)
+    }
+
     /// At rest nobody waits for an answer.
     fn answered(&self) -> Result<(), Violation> {
         // A link waits for two devices; where one of them died meanwhile, the other's person gives up, not the program.
         let waits = |command: &Command| !matches!(command, Command::BeginLink { .. } | Command::InspectLink { .. });
-        match self.model.open().find(|(_, given)| waits(&given.command)) {
+        let open = |(order, given): &(&model::Order, &model::Given)| {
+            waits(&given.command) && !self.is_held(order.0, given.conversation.as_deref())
+        };
+        match self.model.open().find(open) {
             Some(((device, id), given)) => Err(Violation::new(
                 "live",
                 format!("command {id} of device {device} was never answered: {:?}", given.command),
