@@ -21,7 +21,8 @@ deny() { cargo deny --version >/dev/null 2>&1 || return 77; cargo deny --all-fea
 # One build of every target, so that all stages behind it share one set of features and of artefacts.
 build() { cargo build --workspace --all-targets --locked --quiet; }
 unit() { cargo test --workspace --locked --quiet --lib --bins; }
-integration() { cargo test --workspace --locked --quiet --test '*'; }
+# Many of these wait for sockets and programs: more of them at a time than there are cores.
+integration() { RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}" cargo test --workspace --locked --quiet --test '*'; }
 wasm() { scripts/wasm.sh check; }
 # The one stage with a build of its own: the engine with the simulator's hooks, which nothing that is shipped may have.
 simulator() {

@@ -132,6 +132,66 @@ fn asked(story: &Story, device: DeviceId) -> Vec<Invitation> {
     }
 }
 
+/// Found by seed 4: what goes on was dropped by whoever had not followed the invitation to what it goes on for.
+#[test]
+fn rule_18_whoever_was_away_since_the_invitation_comes_along_and_is_asked_where_it_goes_on() {
+    let mut story = Story::new(1, 4, 4);
+    story.does(Transition::GoAway(2));
+    let members: Vec<String> = [1, 2, 3].map(address).to_vec();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    story.does(Transition::create_group(0, "band", &members));
+    story.does(Transition::Settle);
+    let id = story.conversation(0, "band").id;
+    for device in [1, 3] {
+        story.does(Transition::accept(device, &id));
+    }
+    story.does(Transition::Settle);
+    story.does(Transition::crime(3, &id, Crime::Removes));
+    story.does(Transition::Settle);
+    story.does(Transition::Advance(3_600_000));
+    story.does(Transition::Settle);
+    let next = shown(&story, 0, "band").id;
+    assert_ne!(next, id);
+    story.does(Transition::ComeBack(2));
+    rests(&mut story);
+    let invitations = asked(&story, 2);
+    assert_eq!(invitations.len(), 1, "{invitations:?}");
+    assert_eq!((&invitations[0].conversation, &invitations[0].from), (&next, &address(0)));
+    story.does(Transition::accept(2, &next));
+    rests(&mut story);
+    goes_on(&mut story, &[0, 1, 2], "band", &[(0, 1), (1, 1), (2, 1)]);
+}
+
+/// Found by seed 75.
+#[test]
+fn rule_18_what_is_to_be_sent_between_the_end_and_what_goes_on_goes_out_there() {
+    let (mut story, id) = band();
+    let command = Command::Schedule {
+        at: story.world.now.0 + 7_200_000,
+        conversation: id.clone(),
+        text: "in two hours".into(),
+        reply_to: None,
+        preview: None,
+        stays: 0,
+        view_once: false,
+    };
+    story.does(Transition::Do { device: 1, command });
+    story.settles();
+    // Where nobody is named it takes a day.
+    story.does(Transition::crime(3, &id, Crime::Junk));
+    all_hold(&mut story, &[0, 1, 2, 3], "band");
+    story.does(Transition::Advance(3 * 3_600_000));
+    story.does(Transition::Settle);
+    let Some(View::Scheduled(waiting)) = story.world.view(1, &Query::Scheduled { conversation: None }) else {
+        panic!("what waits can be asked for");
+    };
+    assert!(waiting.len() == 1 && waiting[0].problem.is_none(), "{waiting:?}");
+    story.does(Transition::Advance(86_400_000));
+    rests(&mut story);
+    let next = goes_on(&mut story, &[0, 1, 2, 3], "band", &[(0, 1), (1, 1), (2, 1), (3, 1)]);
+    assert_eq!(story.texts(0, &next).iter().filter(|text| *text == "in two hours").count(), 1);
+}
+
 #[test]
 fn rule_18_whoever_has_not_answered_comes_along_and_is_asked_there() {
     let (mut story, id) = with_somebody_who_has_not_answered();
