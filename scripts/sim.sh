@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh run
 . scripts/lib.sh
 # Of the whole workspace, so that the libraries it needs are those that are built already.
-exec cargo run --workspace --features transom-sim/mutants --locked --quiet --bin sim -- "$@"
+cargo build --workspace --features transom-sim/mutants --locked --quiet --bin sim
+exec "${CARGO_TARGET_DIR:-target}/debug/sim" "$@"

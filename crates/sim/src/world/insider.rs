@@ -37,11 +37,13 @@ impl Ending {
     }
 }
 
-/// What people are told of an ending, and of successors that are none.
+/// What people are told of an ending, of successors that are none, and, where nobody is left to go on with, of what can't go out any more.
 pub fn tells_of_ending(problem: &Problem) -> bool {
+    let is_late = problem.what == "A message that was to go out now was not sent.";
+    let told = if is_late { &problem.why } else { &problem.what };
     ["A member has changed this conversation in a way", "This conversation can't go on as it is", "can't be followed"]
         .iter()
-        .any(|what| problem.what.contains(what))
+        .any(|what| told.contains(what))
 }
 
 impl World {
