@@ -77,11 +77,16 @@ pub(super) fn say(group: u64) -> api::Command {
 }
 
 /// Messages of a conversation that somebody has.
-pub(super) fn received(bob: &Person, group: u64) -> io::Result<u64> {
-    let query = api::Query::Messages { conversation: format!("group {group}"), before: None, limit: 100_000 };
-    match bob.engine.view(&query) {
-        Ok(api::View::Messages(messages)) => Ok(messages.len() as u64),
-        _ => Err(io::Error::other("Bob can't read the group")),
+pub(super) fn received(person: &Person, group: u64) -> io::Result<u64> {
+    let (mut count, mut before) = (0, None);
+    loop {
+        let query = api::Query::Messages { conversation: format!("group {group}"), before, limit: 1_000 };
+        let Ok(api::View::Messages(page)) = person.engine.view(&query) else {
+            return Err(io::Error::other("the group can't be read"));
+        };
+        count += page.len() as u64;
+        let Some(oldest) = page.into_iter().next() else { return Ok(count) };
+        before = Some(oldest.id);
     }
 }
 
