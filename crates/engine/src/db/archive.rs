@@ -13,162 +13,26 @@
 //! What opens once and what has vanished stays where it is, with all that was done to it. A walk begins with what is newest and ends, once
 //! the other device is in every conversation, with what has come since it began: who takes it in counts ids, so nothing shows twice.
 
+mod place;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
 use wire::{DeviceId, LogId};
 
 use super::{contacts, int, uint};
 use crate::archive::{Act, Arrangement, Contact, Conversation, Item, Member, Message, Ticks};
 use api::Confirmation;
+use place::{Behind, Step};
+
+pub(crate) use place::Place;
 
 /// Rows that are looked at together.
 const PAGE: u32 = 256;
 /// Ticks of messages that everybody has read are of no use to anybody after this time.
 const TICKS_MS: u64 = 7 * 86_400_000;
-
-/// How far clocks may be apart. What stands at another place than when the first pass came by (behind a restore some things are said
-/// again) has the time of that place, and whoever comes in after that hears of it from the archive or never.
-const APART_MS: u64 = 86_400_000;
-
-/// How far a walk has come.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
-    step: Step,
-    /// Rows of this step that are behind us, or the number that comes next.
-    at: i64,
-    /// Where the first pass over messages and acts ends: what is newer is of the second.
-    messages_to: i64,
-    acts_to: i64,
-    /// Messages and acts that had no place in the log yet.
-    late_messages: Vec<i64>,
-    late_acts: Vec<i64>,
-    /// Acts that may have moved meanwhile are among them.
-    acts_again: bool,
-    /// When the walk began.
-    begun: u64,
-    /// A walk over what has changed since another one, which began then.
-    #[serde(default)]
-    since: Option<u64>,
-    /// Messages and acts that had no place in the log when the walk came by for the last time, and up to which rows it came.
-    #[serde(default)]
-    left: Left,
-}
-
-/// Where a walk over what has changed since begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Left {
-    messages: Vec<i64>,
-    acts: Vec<i64>,
-    messages_to: i64,
-    acts_to: i64,
-}
-
-/// What a walk is at, in order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Step {
-    #[default]
-    Contacts,
-    Conversations,
-    Arrangements,
-    Looked,
-    Messages,
-    Acts,
-    /// The other device is not in every conversation yet: what is written there now it can't read otherwise.
-    Wait,
-    LateMessages,
-    Places,
-    LateActs,
-    Ticks,
-    Hidden,
-    LateContacts,
-    Over,
-}
-
-impl Step {
-    const ORDER: [Self; 14] = [
-        Self::Contacts,
-        Self::Conversations,
-        Self::Arrangements,
-        Self::Looked,
-        Self::Messages,
-        Self::Acts,
-        Self::Wait,
-        Self::LateMessages,
-        Self::Places,
-        Self::LateActs,
-        Self::Ticks,
-        Self::Hidden,
-        Self::LateContacts,
-        Self::Over,
-    ];
-}
-
-impl Place {
-    /// Before the first row.
-    pub(crate) fn begin(db: &Connection, now: u64) -> rusqlite::Result<Self> {
-        let last = |table: &str| {
-            db.query_row(&format!("SELECT coalesce(max(n), 0) FROM {table}"), [], |row| row.get::<_, i64>(0))
-        };
-        Ok(Self { messages_to: last("messages")?, acts_to: last("acts")?, begun: now, ..Self::default() })
-    }
-
-    /// Before the first row of what has changed since another walk, which is over, began.
-    pub(crate) fn since(other: &Self, now: u64) -> Self {
-        let Left { messages, acts, messages_to, acts_to } = other.left.clone();
-        let since = Some(other.begun);
-        Self { late_messages: messages, late_acts: acts, messages_to, acts_to, begun: now, since, ..Self::default() }
-    }
-
-    /// From when on what had a place before may have moved.
-    fn moved_from(&self) -> i64 {
-        int(self.since.unwrap_or(self.begun).saturating_sub(APART_MS))
-    }
-
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.step == Step::Wait
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.step == Step::Over
-    }
-
-    /// The first pass is behind us.
-    pub(crate) fn is_late(&self) -> bool {
-        let at = |step| Step::ORDER.iter().position(|other| *other == step);
-        at(self.step) > at(Step::Wait)
-    }
-
-    /// Leaves out all that is still to come.
-    pub(crate) fn end(&mut self) {
-        self.step = Step::Over;
-    }
-
-    /// Goes on to the next step.
-    pub(crate) fn next(&mut self) {
-        match self.step {
-            Step::LateMessages => self.left.messages_to = self.at - 1,
-            Step::LateActs => self.left.acts_to = self.at - 1,
-            _ => {}
-        }
-        let at = Step::ORDER.iter().position(|step| *step == self.step).unwrap_or(0);
-        self.step = Step::ORDER.get(at + 1).copied().unwrap_or(Step::Over);
-        if self.since.is_some() && matches!(self.step, Step::Messages | Step::Acts) {
-            self.step = Step::Wait;
-        }
-        self.at = match self.step {
-            Step::Messages => self.messages_to,
-            Step::LateMessages => self.messages_to + 1,
-            Step::LateActs => self.acts_to + 1,
-            // Numbers of acts begin at 1, as SQLite gives them.
-            _ => 0,
-        };
-    }
-}
 
 /// Messages that a walk will come by, about.
 pub(crate) fn count(db: &Connection) -> rusqlite::Result<u64> {
@@ -235,20 +99,27 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
             return messages(db, place, now, items, budget);
         }
         Step::Places => {
+            let last = match place.behind {
+                Some(Behind::Message(n)) => n,
+                _ => i64::MIN,
+            };
             let mut rows = db.prepare_cached(
-                "SELECT conversation, id, seq, time FROM messages WHERE n <= ?3 AND time >= ?4 AND hidden = 0 AND seq != 0 \
-                 ORDER BY n LIMIT ?1 OFFSET ?2",
+                "SELECT n, conversation, id, seq, time FROM messages WHERE n > ?2 AND n <= ?3 AND time >= ?4 AND hidden = 0 AND seq != 0 \
+                 ORDER BY n LIMIT ?1",
             )?;
-            let rows = rows.query_map(params![PAGE, place.at, place.messages_to, place.moved_from()], |row| {
-                Ok(Item::Place(crate::archive::Place {
-                    conversation: row.get::<_, Vec<u8>>(0)?.into(),
-                    message: row.get::<_, Vec<u8>>(1)?.into(),
-                    seq: super::held::shown(uint(row, 2)?),
-                    time: uint(row, 3)?,
-                }))
+            let rows = rows.query_map(params![PAGE, last, place.messages_to, place.moved_from()], |row| {
+                let to = crate::archive::Place {
+                    conversation: row.get::<_, Vec<u8>>(1)?.into(),
+                    message: row.get::<_, Vec<u8>>(2)?.into(),
+                    seq: super::held::shown(uint(row, 3)?),
+                    time: uint(row, 4)?,
+                };
+                Ok((row.get(0)?, Item::Place(to)))
             })?;
             for row in rows {
-                items.push(row?);
+                let (n, item) = row?;
+                place.behind = Some(Behind::Message(n));
+                items.push(item);
             }
         }
         Step::LateActs => {
@@ -361,23 +232,32 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
             }
         }
         Step::Ticks => {
+            let (log, seq, address) = match place.behind.take() {
+                Some(Behind::Receipt(log, seq, address)) => (log, seq, address),
+                _ => Default::default(),
+            };
+            // By receipts, in their order, whatever the planner thinks of it: each page begins where the one before has ended.
             let mut rows = db.prepare_cached(
                 "SELECT r.conversation, r.seq, r.address, r.level, m.status FROM receipts r \
-                 JOIN messages m ON m.conversation = r.conversation AND m.seq = r.seq AND m.seq > 0 AND m.own = 1 AND m.kind != 2 \
-                 WHERE m.status < 3 OR m.time >= ?3 ORDER BY r.conversation, r.seq, r.address LIMIT ?1 OFFSET ?2",
+                 CROSS JOIN messages m ON m.conversation = r.conversation AND m.seq = r.seq AND m.seq > 0 AND m.own = 1 AND m.kind != 2 \
+                 WHERE (r.conversation, r.seq, r.address) > (?2, ?3, ?4) AND (m.status < 3 OR m.time >= ?5) \
+                 ORDER BY r.conversation, r.seq, r.address LIMIT ?1",
             )?;
             let since = int(place.begun.saturating_sub(TICKS_MS));
-            let rows = rows.query_map(params![PAGE, place.at, since], |row| {
-                Ok(Item::Ticks(Ticks {
+            let rows = rows.query_map(params![PAGE, log, seq, address, since], |row| {
+                let ticks = Ticks {
                     conversation: row.get::<_, Vec<u8>>(0)?.into(),
                     seq: super::held::shown(uint(row, 1)?),
                     address: row.get(2)?,
                     level: row.get(3)?,
                     status: row.get(4)?,
-                }))
+                };
+                Ok((Behind::Receipt(row.get(0)?, row.get(1)?, row.get(2)?), Item::Ticks(ticks)))
             })?;
             for row in rows {
-                items.push(row?);
+                let (behind, item) = row?;
+                place.behind = Some(behind);
+                items.push(item);
             }
         }
         Step::Hidden => {
