@@ -670,6 +670,9 @@ pub struct SafetyNumber {
     pub address: String,
     /// 60 digits in twelve groups of five, the same on both sides.
     pub digits: String,
+    /// The same with the other identity, where two were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
     /// What is known so far.
     pub confirmation: Confirmation,
 }

@@ -100,9 +100,12 @@ pub(crate) fn view(db: &Connection, me: Option<&Me>, query: &Query) -> Result<Vi
                     "Check the spelling; write to it first if it is somebody new.",
                 ));
             };
+            let own = me.account_key();
+            let digits = |key: &[u8; 32]| safety_number((&me.address, &own), (&address, key));
             View::SafetyNumber(api::SafetyNumber {
                 address: address.to_string(),
-                digits: safety_number((&me.address, &me.account_key()), (&address, &contact.account_key)),
+                digits: digits(&contact.account_key),
+                other: contact.other_key.as_ref().map(digits),
                 confirmation: contact.confirmation,
             })
         }

@@ -52,6 +52,12 @@ pub enum DataError {
          Put it back from a backup and start once with --restored"
     )]
     Missing(PathBuf),
+    /// There are secrets but no store.
+    #[error(
+        "{0} is missing, which held all that this relay knows: check that its disk is mounted, or put it back from a backup, and \
+         start once with --restored; with --restored and no backup the relay begins anew, and clients give back what they have"
+    )]
+    StoreMissing(PathBuf),
     /// The directory belongs to a relay of another name.
     #[error(
         "the data directory belongs to the relay {found}, not {name}: start with --name {found}, or use another --data"
@@ -107,12 +113,12 @@ impl DataDir {
         }
     }
 
-    /// The relay's secrets, made on the first start. With `restored` the relay becomes a new incarnation, which is written down
-    /// before anybody can see it.
+    /// The relay's secrets, made on the first start, as is the directory `store`, so that neither can be lost unseen. With `restored`
+    /// the relay becomes a new incarnation, which is written down before anybody can see it.
     pub fn secrets(
         &self,
         name: &RelayName,
-        has_store: bool,
+        store: &Path,
         restored: bool,
         now: UnixMillis,
         rng: &mut dyn CryptoRng,
@@ -120,8 +126,14 @@ impl DataDir {
         let path = self.path.join("relay.json");
         let mut secrets = match fs::read(&path).map(Zeroizing::new) {
             Ok(bytes) => parse(&path, &bytes, name)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && has_store => return Err(DataError::Missing(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // An empty one is left behind by a first start that was cut short here.
+                if fs::read_dir(store).is_ok_and(|mut files| files.next().is_some()) {
+                    return Err(DataError::Missing(path));
+                }
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(store);
+                let made = made.and_then(|()| sync_directory(store.parent().unwrap_or(&self.path)));
+                made.map_err(|source| DataError::Io { path: store.to_owned(), source })?;
                 let mut stamp_key = Zeroizing::new([0; 32]);
                 rng.fill_bytes(stamp_key.as_mut());
                 let secrets = Secrets { incarnation: Incarnation::random(rng), stamp_key, restoring_until: None };
@@ -130,6 +142,9 @@ impl DataDir {
             }
             Err(source) => return Err(DataError::Io { path, source }),
         };
+        if !store.exists() && !restored {
+            return Err(DataError::StoreMissing(store.to_owned()));
+        }
         if restored {
             secrets.incarnation = Incarnation::random(rng);
             secrets.restoring_until = Some(now.plus(RESTORING_MS));
@@ -178,8 +193,11 @@ fn write(path: &Path, name: &RelayName, secrets: &Secrets) -> Result<(), DataErr
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;
     file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&beside, path).map_err(failed)?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+    sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(failed)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]
@@ -193,30 +211,30 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis(1_000_000_000_000);
 
-    fn secrets(dir: &DataDir, has_store: bool, restored: bool, now: UnixMillis) -> Result<Secrets, DataError> {
+    fn secrets(dir: &DataDir, restored: bool, now: UnixMillis) -> Result<Secrets, DataError> {
         let name = "relay.example".parse().unwrap();
         let mut rng = ChaCha20Rng::from_seed([u8::from(restored); 32]);
-        dir.secrets(&name, has_store, restored, now, &mut rng)
+        dir.secrets(&name, &dir.path.join("store"), restored, now, &mut rng)
     }
 
     #[test]
     fn secrets_stay_and_a_restored_relay_is_another_incarnation_for_an_hour_at_first() {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::take(&temp.path().join("data")).unwrap();
-        let first = secrets(&dir, false, false, NOW).unwrap();
+        let first = secrets(&dir, false, NOW).unwrap();
         let mode = |name: &str| fs::metadata(temp.path().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("data"), mode("data/relay.json")), (0o700, 0o600));
 
-        let again = secrets(&dir, true, false, NOW).unwrap();
+        let again = secrets(&dir, false, NOW).unwrap();
         assert_eq!((again.incarnation, *again.stamp_key), (first.incarnation, *first.stamp_key));
         assert_eq!(again.restoring_until, None);
 
-        let restored = secrets(&dir, true, true, NOW).unwrap();
+        let restored = secrets(&dir, true, NOW).unwrap();
         assert_ne!(restored.incarnation, first.incarnation);
         assert_eq!(*restored.stamp_key, *first.stamp_key, "old stamps stay good");
-        let later = secrets(&dir, true, false, NOW.plus(RESTORING_MS - 1)).unwrap();
+        let later = secrets(&dir, false, NOW.plus(RESTORING_MS - 1)).unwrap();
         assert_eq!((later.incarnation, later.restoring_until), (restored.incarnation, Some(NOW.plus(RESTORING_MS))));
-        let over = secrets(&dir, true, false, NOW.plus(RESTORING_MS)).unwrap();
+        let over = secrets(&dir, false, NOW.plus(RESTORING_MS)).unwrap();
         assert_eq!((over.incarnation, over.restoring_until), (restored.incarnation, None));
     }
 
@@ -225,21 +243,29 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::take(temp.path()).unwrap();
         assert!(matches!(DataDir::take(temp.path()), Err(DataError::Locked(_))));
-        assert!(matches!(secrets(&dir, true, false, NOW), Err(DataError::Missing(_))));
-        secrets(&dir, false, false, NOW).unwrap();
+        let store = temp.path().join("store");
+        fs::create_dir(&store).unwrap();
+        fs::write(store.join("part"), "what a store holds").unwrap();
+        assert!(matches!(secrets(&dir, false, NOW), Err(DataError::Missing(_))));
+        fs::remove_file(store.join("part")).unwrap();
+        let first = secrets(&dir, false, NOW).unwrap();
+        fs::remove_dir(&store).unwrap();
+        assert!(matches!(secrets(&dir, false, NOW), Err(DataError::StoreMissing(_))), "a lost store begins anew unseen");
+        assert_ne!(secrets(&dir, true, NOW).unwrap().incarnation, first.incarnation);
+        fs::create_dir(&store).unwrap();
         let path = temp.path().join("relay.json");
         let good = fs::read_to_string(&path).unwrap();
 
         let newer = good.replace("\"format\": 1", "\"format\": 2, \"more\": true");
         fs::write(&path, &newer).unwrap();
-        assert!(matches!(secrets(&dir, true, true, NOW), Err(DataError::Newer { found: 2, .. })));
+        assert!(matches!(secrets(&dir, true, NOW), Err(DataError::Newer { found: 2, .. })));
         assert_eq!(fs::read_to_string(&path).unwrap(), newer);
         for cut in 0..good.len() - 1 {
             fs::write(&path, &good[..cut]).unwrap();
-            assert!(matches!(secrets(&dir, true, false, NOW), Err(DataError::Damaged(_))), "cut at {cut}");
+            assert!(matches!(secrets(&dir, false, NOW), Err(DataError::Damaged(_))), "cut at {cut}");
         }
         fs::write(&path, good.replace("relay.example", "other.example")).unwrap();
-        let error = secrets(&dir, true, false, NOW).err().unwrap().to_string();
+        let error = secrets(&dir, false, NOW).err().unwrap().to_string();
         assert!(error.contains("--name other.example"), "{error}");
     }
 

@@ -80,7 +80,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let store_dir = settings.store_dir();
     let dir = data::DataDir::take(&settings.data).map_err(|error| Failure::look(&error))?;
     let secrets = dir
-        .secrets(&settings.name, store_dir.exists(), settings.restored, unix_now(), &mut UnwrapErr(SysRng))
+        .secrets(&settings.name, &store_dir, settings.restored, unix_now(), &mut UnwrapErr(SysRng))
         .map_err(|error| Failure::look(&error))?;
     let store = FjallStore::open(&store_dir).map_err(|error| Failure::look(&error))?;
     let certificate = match settings.https {

@@ -256,14 +256,30 @@ pub fn verify(session: &mut Session<'_>, address: &str, confirm: bool, accept_ne
     }
     let lines = session.lines(&own.address);
     let (name, address) = (lines.name(&number.address), lines.address(&number.address));
-    terminal.line(format!("Safety number of you and {}:", terminal.paint(Paint::Strong, &name)));
-    let digits: Vec<char> = number.digits.chars().filter(char::is_ascii_digit).collect();
-    let groups: Vec<String> = digits.chunks(5).map(|group| group.iter().collect()).collect();
-    for row in groups.chunks(4) {
-        terminal.line(format!("  {}", row.join(" ")));
-    }
+    let show = |digits: &str| {
+        let digits: Vec<char> = digits.chars().filter(char::is_ascii_digit).collect();
+        let groups: Vec<String> = digits.chunks(5).map(|group| group.iter().collect()).collect();
+        for row in groups.chunks(4) {
+            terminal.line(format!("  {}", row.join(" ")));
+        }
+    };
+    let painted = terminal.paint(Paint::Strong, &name);
     let (meaning, sure) = lines::sure(number.confirmation);
-    terminal.line(format!("State: {}.", terminal.paint(meaning, sure)));
+    let state = format!("State: {}.", terminal.paint(meaning, sure));
+    if let Some(other) = &number.other {
+        terminal.line(format!("Safety number of you and {painted} as this device has known {name} so far:"));
+        show(&number.digits);
+        terminal.line("With the identity that has appeared now:".to_owned());
+        show(other);
+        terminal.line(state);
+        terminal.line(format!(
+            "If {name} sees the second one (compare in person or on a call): transom verify {address} --accept-new"
+        ));
+        return Ok(());
+    }
+    terminal.line(format!("Safety number of you and {painted}:"));
+    show(&number.digits);
+    terminal.line(state);
     if number.confirmation != Confirmation::Verified {
         terminal.line(format!(
             "If {name} sees the same digits (compare them in person or on a call): transom verify {address} --confirm"

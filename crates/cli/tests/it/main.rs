@@ -43,6 +43,7 @@ transcripts! {
     groups,
     help,
     history,
+    identity,
     invitations,
     invite_links,
     json,

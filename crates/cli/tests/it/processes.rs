@@ -65,6 +65,19 @@ impl Relay {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+
+    /// All that it kept is gone but its certificate, as after the loss of a disk, or where somebody wants it to look so.
+    pub fn forget(&mut self) {
+        assert!(self.process.is_none(), "the relay runs");
+        for entry in std::fs::read_dir(&self.data).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.is_dir() {
+                std::fs::remove_file(path).unwrap();
+            } else if !path.ends_with("tls") {
+                std::fs::remove_dir_all(path).unwrap();
+            }
+        }
+    }
 }
 
 impl Drop for Relay {

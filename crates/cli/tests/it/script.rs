@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # A remark.
-//! relay: start                        also: kill
+//! relay: start                        also: kill, and forget (all its accounts and logs)
 //! [alice]$ transom send bob "hi"      runs to its end; what it prints follows
 //! [bob]$ transom send alice - < some words
 //! [bob]& transom watch                runs on; `[bob] until TEXT` reads on to a line with TEXT,
@@ -100,6 +100,7 @@ impl Stage {
         match line {
             "relay: start" => self.relay.start(),
             "relay: kill" => self.relay.kill(),
+            "relay: forget" => self.relay.forget(),
             _ => {
                 let (who, what) = actor(line).expect("an action has an actor");
                 return self.actor(who, what);

@@ -62,6 +62,11 @@ impl Conversation {
         self.line.offset.saturating_add(seq.0)
     }
 
+    /// What stands at this place was said in a successor that did not last, and waits to be said again.
+    pub(crate) fn waits_on_shelf(&self, place: u64) -> bool {
+        self.line.of.is_some() && place == self.line.offset
+    }
+
     /// The log that ids of its messages name.
     pub(crate) fn room(&self) -> LogId {
         self.line.room.unwrap_or(self.id)
@@ -218,6 +223,15 @@ pub(crate) fn shelve(db: &Connection, id: LogId, place: u64) -> rusqlite::Result
     }
     db.prepare_cached("DELETE FROM receipts WHERE conversation = ?1 AND seq > ?2")?
         .execute(params![id.0, int(place)])?;
+    Ok(())
+}
+
+/// What still waits at a place to be said again does so at another one.
+pub(crate) fn shelve_on(db: &Connection, id: LogId, from: u64, to: u64) -> rusqlite::Result<()> {
+    for (table, but) in [("messages", "AND kind != 2"), ("acts", "")] {
+        db.prepare_cached(&format!("UPDATE {table} SET seq = ?3 WHERE conversation = ?1 AND seq = ?2 {but}"))?
+            .execute(params![id.0, int(from), int(to)])?;
+    }
     Ok(())
 }
 

@@ -54,6 +54,12 @@ pub(crate) fn open(db: &Connection) -> rusqlite::Result<Vec<Ending>> {
         .collect()
 }
 
+/// True if a conversation was ended and somebody, this device if nobody else, is about to make what goes on for it.
+pub(crate) fn goes_on(db: &Connection, conversation: LogId) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM endings WHERE conversation = ?1 AND due > 0 AND successor IS NULL")?
+        .exists([conversation.0])
+}
+
 pub(crate) fn set_due(db: &Connection, ending: &Ending, due: u64) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE endings SET due = ?3 WHERE conversation = ?1 AND epoch = ?2")?.execute(params![
         ending.conversation.0,

@@ -38,3 +38,6 @@ pub use key_package::uncertified_key_package;
 pub use key_package::{check_key_package, delete_key_package, has_key_package, key_package};
 pub use provider::Provider;
 pub use storage::SCHEMA;
+
+/// Below this OpenMLS logs whole group contexts and credentials, names and all, which nobody who embeds this is to get to see (I10).
+const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Warn as usize);

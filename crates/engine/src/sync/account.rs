@@ -43,6 +43,8 @@ pub(super) struct AccountRun {
     pub(super) forgotten_until: UnixMillis,
     /// How long the pause before that was; 0 once it accepts the device.
     shut_out_ms: u64,
+    /// The person was told that somebody else has the address.
+    pub(super) is_taken: bool,
     /// What the relay did not do for now is asked again at this time.
     inbox_again: Option<UnixMillis>,
     count_again: Option<UnixMillis>,
@@ -55,8 +57,8 @@ pub(super) struct AccountRun {
 impl AccountRun {
     /// What belonged to the connection is gone; who waits for it still does.
     pub(super) fn link_down(&mut self) {
-        let Self { registering, publishing, .. } = std::mem::take(self);
-        *self = Self { registering, publishing, ..Self::default() };
+        let Self { registering, publishing, is_taken, .. } = std::mem::take(self);
+        *self = Self { registering, publishing, is_taken, ..Self::default() };
     }
 }
 
@@ -145,6 +147,9 @@ impl State {
             // The relay was restored and has another version of the account, or takes nobody: a device that has the account brings
             // the rest, and this one keeps what it is.
             turn.wake_at(self.account.forgotten_until);
+            if error.code == Code::AlreadyExists && !self.account.is_taken {
+                self.look_up_self(turn);
+            }
             return Ok(());
         }
         let address = me.address.clone();
@@ -220,10 +225,13 @@ impl State {
         self.account.shut_out_ms = (self.account.shut_out_ms * 2).clamp(SHUT_OUT_MS, SHUT_OUT_MAX_MS);
         self.account.forgotten_until = turn.now.plus(self.account.shut_out_ms);
         turn.wake_at(self.account.forgotten_until);
-        if let Some(address) = self.me.as_ref().map(|me| me.address.clone()) {
-            let route = self.errand(address.relay());
-            self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
-        }
+        self.look_up_self(turn);
+    }
+
+    pub(super) fn look_up_self(&mut self, turn: &mut Turn<'_>) {
+        let Some(address) = self.me.as_ref().map(|me| me.address.clone()) else { return };
+        let route = self.errand(address.relay());
+        self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
     }
 
     /// The refusal, if it is about the device and not about what it asked.
@@ -462,8 +470,12 @@ impl State {
     pub(super) fn on_self_looked_up(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
         let Some(me) = &self.me else { return Ok(()) };
         let Some(command) = self.account.registering else {
+            let account_key = me.account_key();
             if let Ok(Response::Record(record)) = result {
-                self.see_record(turn, &record, true)?;
+                let record = self.see_record(turn, &record, true)?;
+                if record.is_some_and(|record| record.account_key != account_key) {
+                    self.name_is_taken(turn);
+                }
             }
             return self.report_caught_up(turn);
         };
@@ -488,6 +500,21 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The relay, which has lost this account, has another one under its address.
+    fn name_is_taken(&mut self, turn: &mut Turn<'_>) {
+        let Some(address) = self.me.as_ref().map(|me| me.address.clone()) else { return };
+        if std::mem::replace(&mut self.account.is_taken, true) {
+            return;
+        }
+        let problem = Problem::new(
+            Kind::Trust,
+            format!("{} has another account under your address {address}.", address.relay()),
+            "It has lost yours, or pretends to, and somebody else took the name. Who knows you is warned of the other one.",
+            "Tell whoever runs that relay, and those you write with. Conversations that are there go on; nobody new can reach you.",
+        );
+        turn.event(Event::Notice { conversation: None, problem });
     }
 
     pub(super) fn subscribe_inbox(&mut self, turn: &mut Turn<'_>) -> Done {
@@ -642,7 +669,7 @@ impl State {
             problem: Problem::new(
                 Kind::Trust,
                 format!("{address} appears with another identity than the one that this device knows."),
-                "Either the account was made anew, or somebody pretends to be it. Nothing is sent to its conversations.",
+                "Either the account was made anew, or somebody pretends to be it. Nothing is sent where the other one is.",
                 "Compare safety numbers with its owner, then accept the new identity or block it.",
             ),
         });

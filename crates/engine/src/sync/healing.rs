@@ -425,9 +425,11 @@ impl State {
 
     /// What was done to a message came again under another entry id: it counts where it came last, like a message.
     pub(super) fn acts_again(&self, turn: &Turn<'_>, id: LogId, act: &[u8; 32]) -> Done {
-        let Some(heal) = held::heal(turn.db, id)?.filter(|heal| heal.begun > 0) else { return Ok(()) };
-        let since = conversations::get(turn.db, id)?.map_or(0, |c| c.place(Seq(heal.since)));
-        if crate::db::acts::get(turn.db, id, act)?.iter().any(|before| before.seq > since) {
+        let before = crate::db::acts::get(turn.db, id, act)?;
+        let Some(conversation) = conversations::get(turn.db, id)?.filter(|_| !before.is_empty()) else { return Ok(()) };
+        let since = held::heal(turn.db, id)?.filter(|heal| heal.begun > 0);
+        let since = since.map_or(u64::MAX, |heal| conversation.place(Seq(heal.since)));
+        if before.iter().any(|before| conversation.waits_on_shelf(before.seq) || before.seq > since) {
             crate::db::acts::remove(turn.db, id, act)?;
         }
         Ok(())
@@ -436,12 +438,11 @@ impl State {
     /// A message came again under another entry id. Behind a restore it stands where it came last, for all.
     pub(super) fn message_again(&mut self, turn: &mut Turn<'_>, again: &messages::Message) -> Done {
         let id = again.conversation;
-        let Some(heal) = held::heal(turn.db, id)? else { return Ok(()) };
         let Some(before) = messages::get(turn.db, id, &again.id)? else { return Ok(()) };
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };
-        // What was said in a successor that did not last waits there, until its author says it again.
-        let waits = conversation.line.of.is_some() && before.seq == conversation.line.offset;
-        let may_move = waits || (heal.begun > 0 && before.seq > conversation.place(Seq(heal.since)));
+        let heal = held::heal(turn.db, id)?.filter(|heal| heal.begun > 0);
+        let is_restored = heal.is_some_and(|heal| before.seq > conversation.place(Seq(heal.since)));
+        let may_move = is_restored || conversation.waits_on_shelf(before.seq);
         if may_move && messages::move_to(turn.db, id, &again.id, again.seq, again.time)? {
             self.message_moved(turn, id, &again.id)?;
         }

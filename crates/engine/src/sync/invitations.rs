@@ -214,8 +214,13 @@ impl State {
         }
         if contact.as_ref().is_some_and(|contact| contact.account_key != record.account_key) && !succeeds {
             // Anybody can sign a record for any address and leave it here: it says nothing about the one that is known, and must not
-            // keep this device from writing to it.
-            self.imposter_notice(turn, record.address.as_str());
+            // keep this device from writing to it. What its relay says does.
+            let address = record.address.clone();
+            let is_asked = |ask: &Ask| matches!(ask, Ask::LookUpOther(asked) if *asked == address);
+            if !self.asked.values().any(is_asked) {
+                let route = self.errand(address.relay());
+                self.ask(turn, route, Request::LookUp { address: address.clone() }, Ask::LookUpOther(address));
+            }
             return Ok(());
         }
         let trusted =
@@ -300,6 +305,25 @@ impl State {
             .query_row([], |row| row.get(0))?)
     }
 
+    /// Somebody has invited this device under an address that it knows with another identity.
+    pub(super) fn on_other_looked_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        address: &wire::Address,
+        result: Result<Response, Rejection>,
+    ) -> Done {
+        let record = match result {
+            Ok(Response::Record(bytes)) => Signed::<AccountRecord>::parse(bytes).ok(),
+            _ => None,
+        };
+        let known = contacts::get(turn.db, address)?.map(|known| known.account_key);
+        match record.filter(|record| record.address == *address) {
+            Some(record) if known != Some(record.account_key) => _ = self.see_record(turn, record.bytes(), true)?,
+            _ => self.imposter_notice(turn, address.as_str()),
+        }
+        self.report_caught_up(turn)
+    }
+
     fn imposter_notice(&mut self, turn: &mut Turn<'_>, address: &str) {
         turn.event(Event::Notice {
             conversation: None,
@@ -308,8 +332,8 @@ impl State {
                 format!(
                     "Somebody invites you as {address}, with another identity than the one that this device knows."
                 ),
-                "Either the account was made anew, or somebody pretends to be it. The invitation was not taken.",
-                format!("Ask {address} by another way; if the account is new, write to it first."),
+                "Its relay does not say that it has changed: somebody pretends to be it. The invitation was not taken.",
+                "",
             ),
         });
     }

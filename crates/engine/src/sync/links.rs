@@ -410,9 +410,12 @@ impl State {
         self.drive_pictures(turn)?;
         // What goes out is nothing that waits to be fetched.
         let fetching = self.moving.values().any(|moving| !matches!(moving, super::Moving::Upload { .. }));
-        // Who certifies is settled before one says that all is known.
-        let asking = self.asked.values().any(|ask| matches!(ask, Ask::TakeRole | Ask::LookUpSelf));
-        if self.account.reported_caught_up || !self.account.inbox_caught_up || fetching || asking {
+        // Who certifies, and who is who, is settled before one says that all is known.
+        let is_open = |ask: &Ask| matches!(ask, Ask::TakeRole | Ask::LookUpSelf | Ask::LookUpOther(_));
+        let asking = self.asked.values().any(is_open);
+        // Where somebody else has the address there is no inbox any more.
+        let inbox = self.account.inbox_caught_up || self.account.is_taken;
+        if self.account.reported_caught_up || !inbox || fetching || asking {
             return Ok(());
         }
         for conversation in conversations::all(turn.db)? {

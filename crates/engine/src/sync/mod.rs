@@ -219,6 +219,8 @@ enum Ask {
         row: i64,
     },
     LookUpSelf,
+    /// Whether the relay of this address knows it with another identity, too, than the one that is pinned.
+    LookUpOther(wire::Address),
     /// The list of devices that says that this one certifies.
     TakeRole,
     /// Who has made a link that this account follows.
@@ -386,6 +388,7 @@ impl State {
             Ask::PutKeyPackages { references } => self.on_key_packages_put(turn, references, result),
             Ask::PutRecord { version } => self.on_record_put(turn, version, result),
             Ask::LookUpSelf => self.on_self_looked_up(turn, result),
+            Ask::LookUpOther(address) => self.on_other_looked_up(turn, &address, result),
             Ask::TakeRole => self.on_role_taken(turn, result),
             Ask::Open { epochs, relay } => self.on_opened(turn, &relay, epochs, result),
             Ask::Read { log, epoch, from } => self.on_read(turn, log, epoch, from, result),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, hash_map};
 
-use api::{Event, Kind, MessageStatus, Problem, Standing};
+use api::{Event, Kind, Problem, Standing};
 use content::{Envelope, franking};
 use wire::{Code, EntryId, Epoch, Label, LogId, Request, Response, Seq, UnixMillis, sign};
 
@@ -281,7 +281,7 @@ impl State {
             outbox::remove(turn.db, row)?;
             let problem = super::account::refusal("The message was not sent.", error);
             if let Some(message) = message {
-                messages::set_status(turn.db, log, &message, MessageStatus::Failed)?;
+                messages::set_failed(turn.db, log, &message)?;
                 self.own_act_failed(turn, log, &message)?;
                 self.message_changed(turn, log, &message)?;
                 self.message_failed(turn, &message, &problem);
@@ -364,14 +364,16 @@ impl State {
 
     /// Nothing can be sent here any more: what waits has failed.
     pub(super) fn fail_outbox(&mut self, turn: &mut Turn<'_>, log: LogId, problem: &Problem) -> Done {
+        let conversation = conversations::get(turn.db, log)?;
         for row in outbox::drain(turn.db, log)? {
             if let Some(message) = row.message {
-                // Said again behind a restore: it is in the log already.
-                if messages::get(turn.db, log, &message)?.is_some_and(|stored| stored.seq != 0) {
+                let place = messages::get(turn.db, log, &message)?.map_or(0, |stored| stored.seq);
+                // Said again behind a restore it is in the log already; not so what was said in a successor that did not last.
+                if place != 0 && !conversation.as_ref().is_some_and(|c| c.waits_on_shelf(place)) {
                     self.message_settled(&message);
                     continue;
                 }
-                messages::set_status(turn.db, log, &message, MessageStatus::Failed)?;
+                messages::set_failed(turn.db, log, &message)?;
                 self.own_act_failed(turn, log, &message)?;
                 self.message_changed(turn, log, &message)?;
                 self.message_failed(turn, &message, problem);

@@ -161,10 +161,8 @@ impl State {
     /// On a fresh connection: what was on its way goes on, and who gave the role away hears whether it was taken.
     pub(super) fn look_at_role(&mut self, turn: &mut Turn<'_>) -> Done {
         self.drive_role(turn)?;
-        if let Some(me) = self.me.as_ref().filter(|me| me.hands_over().is_some()) {
-            let address = me.address.clone();
-            let route = self.errand(address.relay());
-            self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
+        if self.me.as_ref().is_some_and(|me| me.hands_over().is_some()) {
+            self.look_up_self(turn);
         }
         Ok(())
     }
@@ -188,9 +186,7 @@ impl State {
         db::remove_meta(turn.db, TAKES)?;
         if let Err(Rejection::Refused(_)) = result {
             // Another list was first: this one was never in force.
-            let address = me.address.clone();
-            let route = self.errand(address.relay());
-            self.ask(turn, route, Request::LookUp { address }, Ask::LookUpSelf);
+            self.look_up_self(turn);
             for command in commands {
                 let problem = Problem::new(
                     Kind::Conflict,

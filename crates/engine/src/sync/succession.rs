@@ -33,6 +33,8 @@ const AGAIN_MS: u64 = 3_600_000;
 /// A successor that goes before another one by its maker takes its place for so long; then the keys of the ended epoch go.
 const DECIDED_MS: u64 = 86_400_000;
 
+const LEFT_ALONE: &str = "Nobody is left in it but you, so that nothing more can be sent here. What was said stays.";
+
 /// What this device itself has found out about the end of a conversation: what [`accept`] holds a successor against.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
@@ -178,10 +180,9 @@ impl State {
             }
         };
         if is_alone {
-            let next = "Nobody is left in it but you, so that nothing more can be sent here. What was said stays.";
-            self.hold_all(turn, id, (what, &why, next), Vec::new())?;
+            self.hold_all(turn, id, (what, &why, LEFT_ALONE), Vec::new())?;
             // Nobody is there for whom it could wait.
-            self.fail_outbox(turn, id, &Problem::new(Kind::Trust, what, why, next))?;
+            self.fail_outbox(turn, id, &Problem::new(Kind::Trust, what, why, LEFT_ALONE))?;
             return self.drive_invitations(turn);
         }
         let next = "The others go on by themselves as soon as one of them has made a new beginning. Your messages are kept, and sent there.";
@@ -322,7 +323,9 @@ impl State {
         }
         if devices.is_empty() {
             // Nobody is left to go on with.
-            return Ok(endings::set_due(turn.db, ending, 0)?);
+            endings::set_due(turn.db, ending, 0)?;
+            let problem = Problem::new(Kind::Trust, "This conversation can't go on.", "", LEFT_ALONE);
+            return self.fail_outbox(turn, of, &problem);
         }
         #[cfg(feature = "mutants")]
         let (state, devices) = {
@@ -434,6 +437,8 @@ impl State {
             say_again(turn, from, successor.line.offset)?;
             conversations::shelve(turn.db, from, successor.line.offset)?;
             self.forget_group(turn, from)?;
+        } else if let Some(over) = conversations::get(turn.db, of)?.filter(|over| over.line.of.is_some()) {
+            conversations::shelve_on(turn.db, of, over.line.offset, successor.line.offset)?;
         }
         conversations::move_into(turn.db, from, to)?;
         for over in BTreeSet::from([of.0, from.0]).into_iter().map(LogId) {

@@ -395,6 +395,12 @@ fn sent(
             return Ok(());
         }
         Fate::Done(_) => {
+            // Taken in a successor that did not last, whose author was removed where the others went on, before it could say it again.
+            let line = given.conversation.as_deref().filter(|line| model.has_ended(line));
+            let is_out = line.is_some_and(|line| model.was_outside(author, line));
+            if is_out && own.is_some_and(|message| message.seq == 0 && message.status == MessageStatus::Failed) {
+                return Ok(());
+            }
             let arrived = own.is_some_and(|message| message.seq != 0 && message.status >= MessageStatus::Sent);
             ensure!(
                 arrived && own.is_some_and(|message| message.status != MessageStatus::Failed),

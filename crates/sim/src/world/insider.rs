@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Command, Conversation, Event, Problem, Query, Role, Standing, View};
 use engine::mutants::{self, Crime};
-use wire::{LogId, Push, Response, ServerFrame};
+use wire::{EntryKind, LogId, Push, Response, ServerFrame};
 
 use super::device::Device;
 use super::model::Model;
@@ -66,13 +66,20 @@ impl World {
 
     /// A device is shown entries: the first time that a crime is among them it has happened.
     pub(super) fn sees(&mut self, frame: &ServerFrame) {
-        let entries = match frame {
-            ServerFrame::Push(Push::Entries { entries, .. }) => entries,
-            ServerFrame::Response { result: Ok(Response::Page { entries, .. }), .. } => entries,
+        let (of, entries) = match frame {
+            ServerFrame::Push(Push::Entries { log, entries, .. }) => (Some(*log), entries),
+            ServerFrame::Response { result: Ok(Response::Page { entries, .. }), .. } => (None, entries),
             _ => return,
         };
-        for entry in entries {
-            let Some((log, what)) = mutants::crime_by(entry.id) else { continue };
+        let mut epochs = BTreeSet::new();
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Commit) {
+            let is_behind = !epochs.insert(entry.epoch);
+            let crime = mutants::crime_by(entry.id);
+            let Some(log) = crime.map(|(log, _)| log).or(of) else { continue };
+            let first = self.commits.entry((log, entry.epoch)).or_insert(entry.seq);
+            // Behind another commit of its epoch it is void, and nobody looks at it.
+            *first = entry.seq.min(*first);
+            let Some((_, what)) = crime.filter(|_| *first == entry.seq && !is_behind) else { continue };
             let does = |device: &Device| device.insider.is_some_and(|(target, crime)| target == log && crime == what);
             let Some(device) = self.devices.iter().position(does) else { continue };
             self.devices[device].insider = None;

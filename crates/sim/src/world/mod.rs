@@ -127,6 +127,9 @@ pub struct World {
     away: BTreeSet<DeviceId>,
     /// The bytes sent under each entry id.
     sent: BTreeMap<(LogId, EntryId), Bytes>,
+    /// Where the first commit of an epoch was seen.
+    #[cfg(feature = "mutants")]
+    commits: BTreeMap<(LogId, wire::Epoch), wire::Seq>,
     /// The keys that messages were sealed with.
     #[cfg(feature = "mutants")]
     keys: BTreeSet<engine::mutants::KeyUse>,
@@ -196,6 +199,8 @@ impl World {
             lie: None,
             away: BTreeSet::new(),
             sent: BTreeMap::new(),
+            #[cfg(feature = "mutants")]
+            commits: BTreeMap::new(),
             #[cfg(feature = "mutants")]
             keys: BTreeSet::new(),
         })
@@ -282,6 +287,8 @@ impl World {
             Transition::RestoreRelay(relay) => {
                 if let Some(disk) = self.backups.get(relay).cloned() {
                     self.model.restored = true;
+                    #[cfg(feature = "mutants")]
+                    self.commits.clear();
                     let lost = self.net.restore(*relay, disk, self.now.plus(60 * 60 * 1000));
                     self.relay_lost(*relay, lost)?;
                 }

@@ -1,8 +1,15 @@
 //! I10: nothing that a user wrote, no address and no key reaches a log line.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+
+use api::{Query, View};
+use sim::store::Faults;
+use sim::trace::Trace;
+use sim::world::{Transition, World};
 
 use crate::blind::link;
 use crate::lookup::account_record;
@@ -110,4 +117,90 @@ fn ask_for_trouble(relay: &Relay) {
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let garbage = [0x82, 0x80 | 18, 0, 0, 0, 0].iter().chain(b"gundula-grasmuecke").copied();
     send(relay.plain(), &upgrade.iter().copied().chain(garbage).collect::<Vec<u8>>());
+}
+
+thread_local! {
+    /// What libraries say on this thread, while a test listens.
+    static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+struct Listener;
+
+impl log::Log for Listener {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        HEARD.with_borrow(Option::is_some)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        HEARD.with_borrow_mut(|heard| {
+            if let Some(heard) = heard {
+                writeln!(heard, "{} {}", record.target(), record.args()).unwrap();
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+/// The client's own crates log nothing, but the libraries that they are built of do, and whoever embeds the client may listen.
+#[test]
+fn i10_what_libraries_say_at_peoples_devices_names_nobody() {
+    log::set_logger(&Listener).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    HEARD.set(Some(String::new()));
+    log::warn!("the listener listens");
+
+    let relay = "a.example";
+    let names = ["anna-nachtigall", "ben-schleiereule", "cleo-mauersegler"];
+    let addresses = names.map(|name| format!("{name}@{relay}"));
+    let texts = ["Wir sehen uns am Leuchtturm", "Die Flut kommt um sieben Uhr", "Nimm den Regenschirm mit"];
+    let groups = ["Seevogelzaehlung", "Seevogelbeobachtung"];
+    let mut world = World::new(10, &[relay], 4, Faults::default(), None, Trace::default()).unwrap();
+    let does = |world: &mut World, transition: Transition| {
+        world.apply(&transition).unwrap_or_else(|violation| panic!("{transition:?}: {violation}"));
+        world.apply(&Transition::Settle).unwrap_or_else(|violation| panic!("{transition:?}: {violation}"));
+    };
+    for (device, address) in addresses.iter().enumerate() {
+        does(&mut world, Transition::register(device, address));
+    }
+    does(&mut world, Transition::send(0, &addresses[1], texts[0]));
+    does(&mut world, Transition::create_group(0, groups[0], &[&addresses[1], &addresses[2]]));
+    for device in [1, 2] {
+        let Some(View::Invitations(waiting)) = world.view(device, &Query::Invitations) else { panic!("no invitations") };
+        for invitation in waiting {
+            does(&mut world, Transition::accept(device, &invitation.conversation));
+        }
+    }
+    let conversations = |world: &World, device: usize| match world.view(device, &Query::Conversations) {
+        Some(View::Conversations(conversations)) => conversations,
+        other => panic!("device {device} shows {other:?}"),
+    };
+    let group = conversations(&world, 0).into_iter().find(|one| one.name == groups[0]).unwrap().id;
+    does(&mut world, Transition::send(1, &group, texts[1]));
+    does(&mut world, Transition::Link { device: 3, by: 1 });
+    does(&mut world, Transition::rename(0, &group, groups[1]));
+    does(&mut world, Transition::remove(0, &group, &addresses[2]));
+    does(&mut world, Transition::CrashDevice(1));
+    does(&mut world, Transition::OpenDevice(1));
+    does(&mut world, Transition::send(3, &group, texts[2]));
+
+    let mut canaries = Canaries::default();
+    texts.iter().for_each(|text| canaries.text("a text", text));
+    groups.iter().for_each(|name| canaries.text("a group's name", name));
+    names.iter().for_each(|name| canaries.text("a name", name));
+    for device in 0..4 {
+        for conversation in conversations(&world, device) {
+            canaries.text("a log's id", &conversation.id);
+            let query = Query::Messages { conversation: conversation.id, before: None, limit: 100 };
+            let Some(View::Messages(messages)) = world.view(device, &query) else { panic!("no messages") };
+            messages.iter().for_each(|message| canaries.text("a message's id", &message.id));
+        }
+        match world.view(device, &Query::WhoAmI) {
+            Some(View::WhoAmI(Some(account))) => canaries.text("a device", &account.device),
+            other => panic!("device {device} shows {other:?}"),
+        }
+    }
+    let heard = HEARD.take().unwrap();
+    assert!(heard.contains("the listener listens"), "nothing is heard");
+    assert_eq!(canaries.in_text(&heard), BTreeSet::new());
 }

@@ -18,19 +18,23 @@ pub struct Canaries {
 const WINDOW: usize = 1 << 20;
 
 impl Canaries {
-    /// Text, also as UTF-16, hexadecimal and base64.
+    /// Text, also as UTF-16, hexadecimal, base64 and lists of numbers.
     pub fn text(&mut self, what: &str, text: &str) {
         assert!(text.len() >= 6, "a text this short turns up by chance");
         self.bytes(what, text.as_bytes());
         self.add(what, text.encode_utf16().flat_map(u16::to_le_bytes).collect());
     }
 
-    /// Bytes, also as hexadecimal and base64.
+    /// Bytes, also as hexadecimal, base64 and lists of numbers.
     pub fn bytes(&mut self, what: &str, bytes: &[u8]) {
         assert!(bytes.len() >= 6, "bytes this few turn up by chance");
         self.add(what, bytes.to_vec());
         for encoding in [HEXLOWER, HEXUPPER] {
             self.add(what, encoding.encode(bytes).into_bytes());
+        }
+        // As `Debug` writes lists of bytes.
+        for list in [format!("{bytes:?}"), format!("{bytes:x?}")] {
+            self.add(what, list.trim_matches(['[', ']']).into());
         }
         // In base64 the same bytes read differently at each of the three places within a group: keep what doesn't depend on what
         // is around them.

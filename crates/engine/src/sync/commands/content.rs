@@ -13,7 +13,6 @@ use crate::io::CommandId;
 use crate::own_state::Change;
 use crate::sync::Done;
 use crate::sync::bodies::{self, MAX_EDITS, MAX_EMOJI_OF_ONE};
-use crate::sync::waits::WaitFor;
 
 /// What a command comes to.
 enum Do {
@@ -369,10 +368,7 @@ impl State {
             Do::No(problem) => return Ok(Err(problem)),
         };
         let sent = self.store_own(turn, &conversation, &content)?;
-        let what = WaitFor { conversation: Some(conversation.id), message: Some(sent), ..Default::default() };
-        self.wait(command, what);
-        self.drive_intents(turn, conversation.id)?;
-        self.pump(turn, conversation.id)?;
+        self.wait_until_sent(turn, command, conversation.id, sent, Vec::new())?;
         Ok(Ok(()))
     }
 }

@@ -1,13 +1,13 @@
 //! Messages: writing and reading them.
 
-use api::{Kind, MessageStatus, Problem};
+use api::{Event, Kind, MessageStatus, Problem, Standing};
 use content::{Expiration, MessageId, MimiContent, message_id};
 use wire::{Address, LogId};
 
 use super::{State, Tried, Turn, blocked, no_conversation, unsendable};
 use crate::db::conversations::{self, Conversation};
 use crate::db::messages::Message;
-use crate::db::{contacts, outbox};
+use crate::db::{contacts, endings, outbox};
 use crate::io::CommandId;
 use crate::sync::bodies::{shown, stay};
 use crate::sync::entries::{room_uri, sender_uri};
@@ -96,14 +96,31 @@ impl State {
             Err(problem) => return Ok(Err(problem)),
         };
         self.looked_at(turn, id, true)?;
+        self.wait_until_sent(turn, command, id, message, intents)?;
+        Ok(Ok(()))
+    }
+
+    /// Answers a command once its message is in the log.
+    pub(super) fn wait_until_sent(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: CommandId,
+        id: LogId,
+        message: [u8; 32],
+        intents: Vec<i64>,
+    ) -> Done {
         let deposits = !intents.is_empty();
         self.wait(
             command,
             WaitFor { conversation: Some(id), message: Some(message), intents, deposits, ..Default::default() },
         );
+        if endings::goes_on(turn.db, id)? {
+            let what = "the conversation was ended; what you wrote is kept and sent where the others go on".into();
+            turn.event(Event::Progress { command, what });
+            return Ok(());
+        }
         self.drive_intents(turn, id)?;
-        self.pump(turn, id)?;
-        Ok(Ok(()))
+        self.pump(turn, id)
     }
 
     /// Where a message to `target` goes, or why none can go there.
@@ -288,7 +305,9 @@ pub(super) fn with_mentions(turn: &Turn<'_>, conversation: &Conversation, text: 
 /// Why nothing can be sent here, or None.
 pub(super) fn unsendable_to(turn: &Turn<'_>, conversation: &Conversation) -> Done<Option<Problem>> {
     if let Some(problem) = unsendable(conversation) {
-        return Ok(Some(problem));
+        // What is written behind the end of a conversation waits for what goes on for it.
+        let waits = conversation.standing == Standing::Held && endings::goes_on(turn.db, conversation.id)?;
+        return Ok(if waits { None } else { Some(problem) });
     }
     match conversation.peer.as_deref().and_then(|peer| peer.parse::<Address>().ok()) {
         Some(peer) => blocked(turn, &peer),

@@ -214,11 +214,33 @@ impl State {
         }
         contact.changed = turn.now.0;
         contacts::put(turn.db, &contact)?;
+        if accept {
+            self.leave_behind(turn, &contact)?;
+        }
         for conversation in conversations::all(turn.db)? {
             self.pump(turn, conversation.id)?;
         }
         self.done(turn, command, None);
         Ok(Ok(()))
+    }
+
+    /// What is written to a contact goes to the identity that was accepted: 1:1 conversations with an earlier one are over.
+    fn leave_behind(&mut self, turn: &mut Turn<'_>, contact: &contacts::Contact) -> Done {
+        let is_other = |member: &conversations::Member| {
+            member.address == contact.address.as_str() && member.account_key != contact.account_key
+        };
+        for conversation in conversations::all(turn.db)? {
+            let is_direct = conversation.peer.as_deref() == Some(contact.address.as_str());
+            let is_over = conversation.standing == Standing::Left;
+            if !is_direct || is_over || !conversations::members(turn.db, conversation.id)?.iter().any(is_other) {
+                continue;
+            }
+            let what = format!("{} has another identity now, and goes on in a new conversation.", contact.address);
+            self.system_message(turn, &conversation, &what)?;
+            let problem = Problem::new(Kind::Conflict, what, "", "Send it again, if it is meant for the new one.");
+            self.end_conversation(turn, conversation.id, &problem)?;
+        }
+        Ok(())
     }
 }
 
