@@ -460,14 +460,12 @@ impl State {
         super::rejoin::forget_rejoin(turn, id)?;
         conversations::forget_slept(turn.db, id)?;
         for row in outbox::intents(turn.db, id)? {
-            outbox::remove_intent(turn.db, row.n)?;
-            self.gathers.remove(&row.n);
             if self.is_leave(&row) {
+                outbox::remove_intent(turn.db, row.n)?;
                 self.intent_settled(row.n, None);
-            } else {
-                self.intent_failed(turn, row.n, problem);
             }
         }
+        self.give_up_intents(turn, id, problem)?;
         self.conversation_changed(turn, id)
     }
 

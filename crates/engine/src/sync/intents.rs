@@ -71,6 +71,22 @@ pub(super) enum Intent {
     Leave,
 }
 
+impl Intent {
+    /// Nobody has asked for it: it follows from what is so.
+    pub(super) fn is_by_itself(&self) -> bool {
+        matches!(
+            self,
+            Self::AddOwnDevices
+                | Self::RemoveOwnDevices { .. }
+                | Self::Update
+                | Self::Tidy
+                | Self::Renew { .. }
+                | Self::Readd { .. }
+                | Self::PutToSleep
+        )
+    }
+}
+
 /// Why a commit could not be staged; nothing has changed.
 enum Unstaged {
     /// The key package of this number is refused.
@@ -141,6 +157,20 @@ impl State {
 
     pub(super) fn is_leave(&self, row: &IntentRow) -> bool {
         matches!(serde_json::from_slice(&row.intent), Ok(Intent::Leave))
+    }
+
+    /// Nothing changes a conversation any more that is over. What a person has asked for has failed; what the program does by itself
+    /// it does where the others go on, if they do, and nobody waits for it.
+    pub(super) fn give_up_intents(&mut self, turn: &mut Turn<'_>, id: LogId, problem: &Problem) -> Done {
+        for row in outbox::intents(turn.db, id)? {
+            outbox::remove_intent(turn.db, row.n)?;
+            self.gathers.remove(&row.n);
+            match serde_json::from_slice::<Intent>(&row.intent) {
+                Ok(intent) if intent.is_by_itself() => self.intent_settled(row.n, None),
+                _ => self.intent_failed(turn, row.n, problem),
+            }
+        }
+        Ok(())
     }
 
     /// Carries out what can be carried out in a conversation now.

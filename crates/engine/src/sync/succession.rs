@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Kind, Problem, Standing};
+use api::{ConversationKind, Kind, Problem, Standing};
 use rusqlite::params;
 use wire::{AccountRecord, Bytes, DeviceId, Entry, LogId, Seq, Signed, UnixMillis};
 
@@ -131,11 +131,12 @@ impl State {
     ) -> Done {
         let id = conversation.id;
         let convicted = by.as_ref().map(|by| by.leaf);
-        let seen = self.with_group(turn, id, |_, _, group| {
-            let others = group.members().into_iter().map(|member| member.leaf);
-            let others = others.filter(|leaf| *leaf != group.own_leaf() && Some(*leaf) != convicted);
-            let (before, behind): (Vec<u32>, Vec<u32>) = others.partition(|leaf| *leaf < group.own_leaf());
-            Ok((group.context_hash()?, before.len() as u64, before.is_empty() && behind.is_empty()))
+        let seen = self.with_group(turn, id, |state, _, group| {
+            let mut stays = group.members();
+            stays.retain(|member| Some(member.leaf) != convicted);
+            let is_alone = !state.can_go_on(conversation, stays.iter());
+            let before = stays.iter().filter(|member| member.leaf < group.own_leaf()).count();
+            Ok((group.context_hash()?, before as u64, is_alone))
         })?;
         let (context, before, is_alone) = seen.unwrap_or_default();
         let is_unanswered = conversation.standing == Standing::Requested;
@@ -149,6 +150,7 @@ impl State {
         if due.0 > 0 {
             turn.wake_at(due);
         }
+        self.give_up_intents(turn, id, &was_ended())?;
         if is_unanswered {
             if by.is_none() {
                 self.ask_round(turn, conversation, 0)?;
@@ -201,6 +203,17 @@ impl State {
             false => Ok(None),
         })?;
         Ok(key.flatten().map(|key| (ending.clone(), (ending.hash, key))))
+    }
+
+    /// Somebody is left to go on with: a 1:1 conversation is none without the other account.
+    fn can_go_on<'a>(&self, conversation: &Conversation, stays: impl Iterator<Item = &'a Member>) -> bool {
+        let Some(me) = &self.me else { return false };
+        let is_direct = conversation.kind == ConversationKind::Direct;
+        let is_other = |member: &Member| match is_direct {
+            true => member.certificate.account_key != me.account_key(),
+            false => member.certificate.device != me.device(),
+        };
+        stays.into_iter().any(is_other)
     }
 
     fn found(turn: &Turn<'_>, ending: &Ending) -> Done<Option<Found>> {
@@ -321,8 +334,7 @@ impl State {
             let address = member.certificate.address.to_string();
             devices.entry(address).or_default().push(member.certificate.device.0);
         }
-        if devices.is_empty() {
-            // Nobody is left to go on with.
+        if !self.can_go_on(conversation, stays.iter().copied()) {
             endings::set_due(turn.db, ending, 0)?;
             let problem = Problem::new(Kind::Trust, "This conversation can't go on.", "", LEFT_ALONE);
             return self.fail_outbox(turn, of, &problem);
@@ -420,13 +432,7 @@ impl State {
             self.abandon(turn, other)?;
         }
         let Some(successor) = conversations::get(turn.db, to)? else { return Ok(()) };
-        let problem =
-            Problem::new(Kind::Conflict, "The conversation was ended before that could be done.", "", "Try again.");
-        for row in outbox::intents(turn.db, from)? {
-            outbox::remove_intent(turn.db, row.n)?;
-            self.gathers.remove(&row.n);
-            self.intent_failed(turn, row.n, &problem);
-        }
+        self.give_up_intents(turn, from, &was_ended())?;
         outbox::remove_pending_commit(turn.db, from)?;
         outbox::remove_requests(turn.db, from)?;
         super::rejoin::forget_rejoin(turn, from)?;
@@ -525,6 +531,10 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn was_ended() -> Problem {
+    Problem::new(Kind::Conflict, "The conversation was ended before that could be done.", "", "Try again.")
 }
 
 /// What the own account has written behind a place is sent again where the conversation goes on now, in order, under the ids that it has.

@@ -1,6 +1,6 @@
 //! What must be true once everything has come to rest: I1 to I5 as people would notice them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Command, Conversation, Message, MessageKind, MessageStatus, Query, Standing, View};
 
@@ -30,8 +30,15 @@ impl Shown {
         let Some(View::Conversations(conversations)) = device.view(&Query::Conversations) else {
             return Err(Violation::new("I5", format!("{} shows no conversations", device.name)));
         };
+        let root = |conversation: &Conversation| model.root(&conversation.id).to_owned();
+        let is_in = |conversation: &&Conversation| conversation.standing != Standing::Left;
+        let inside: BTreeSet<String> = conversations.iter().filter(is_in).map(root).collect();
         for conversation in conversations {
-            let line = model.root(&conversation.id).to_owned();
+            let line = root(&conversation);
+            // Who was out when it went on, and was invited there later, has two: nobody's word makes one of them.
+            if conversation.standing == Standing::Left && inside.contains(&line) {
+                continue;
+            }
             if model.outlaws.contains(&(id, line.clone())) {
                 continue;
             }

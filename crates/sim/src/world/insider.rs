@@ -50,6 +50,10 @@ impl World {
     /// From now on a device does this to a conversation, as soon as it can.
     pub(super) fn crime(&mut self, device: DeviceId, conversation: &str, crime: Crime) -> Result<(), Violation> {
         let Some(log) = log_of(conversation) else { return Ok(()) };
+        // One after the other: the first one may be on its way.
+        if self.devices[device].insider.is_some_and(|(other, crime)| other == log && Crime::ENDING.contains(&crime)) {
+            return Ok(());
+        }
         let Some(View::WhoAmI(Some(account))) = self.view(device, &Query::WhoAmI) else { return Ok(()) };
         self.model.insiders.insert(device, (account.address, account.device));
         self.devices[device].insider = Some((log, crime));
@@ -116,7 +120,8 @@ impl World {
                 let ending = self.model.endings.iter().rfind(|ending| ending.conversation == c.id)?;
                 let gone = |address: &str| ending.names_somebody() && address == ending.by.0;
                 let left = c.members.iter().map(|m| m.devices - u32::from(gone(&m.address))).sum::<u32>();
-                let alone = left < 2;
+                let other = c.members.iter().any(|m| m.address != *account && m.devices > u32::from(gone(&m.address)));
+                let alone = left < 2 || (c.kind == api::ConversationKind::Direct && !other);
                 let is_in = c.members.iter().any(|member| member.address == *account);
                 let held = c.standing == Standing::Held && is_in && !alone && self.devices[*device].is_listed();
                 // Where nobody is left who has taken the invitation nobody makes anything.
