@@ -250,7 +250,10 @@ mod tests {
         fs::remove_file(store.join("part")).unwrap();
         let first = secrets(&dir, false, NOW).unwrap();
         fs::remove_dir(&store).unwrap();
-        assert!(matches!(secrets(&dir, false, NOW), Err(DataError::StoreMissing(_))), "a lost store begins anew unseen");
+        assert!(
+            matches!(secrets(&dir, false, NOW), Err(DataError::StoreMissing(_))),
+            "a lost store begins anew unseen"
+        );
         assert_ne!(secrets(&dir, true, NOW).unwrap().incarnation, first.incarnation);
         fs::create_dir(&store).unwrap();
         let path = temp.path().join("relay.json");

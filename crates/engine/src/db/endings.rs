@@ -22,9 +22,11 @@ pub(crate) struct Ending {
     pub successor: Option<(LogId, u32, u64)>,
     /// When this device makes a successor; 0 for never.
     pub due: u64,
+    /// When the entry came into its log, by its relay's clock.
+    pub time: u64,
 }
 
-const COLUMNS: &str = "conversation, epoch, seq, ending, leaf, successor, successor_leaf, chosen, due";
+const COLUMNS: &str = "conversation, epoch, seq, ending, leaf, successor, successor_leaf, chosen, due, time";
 
 fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Ending> {
     let successor = fixed_opt(row, 5)?.map(LogId).zip(row.get::<_, Option<u32>>(6)?);
@@ -37,6 +39,7 @@ fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Ending> {
         leaf: row.get(4)?,
         successor: successor.map(|(log, leaf)| (log, leaf, chosen)),
         due: uint(row, 8)?,
+        time: uint(row, 9)?,
     })
 }
 

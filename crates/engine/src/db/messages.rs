@@ -371,11 +371,8 @@ pub(crate) fn move_to(
 
 /// An own message was not sent: it has no place, whatever it had.
 pub(crate) fn set_failed(db: &Connection, conversation: LogId, id: &[u8; 32]) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE messages SET seq = 0, status = ?3 WHERE conversation = ?1 AND id = ?2")?.execute(params![
-        conversation.0,
-        id,
-        status_number(MessageStatus::Failed)
-    ])?;
+    db.prepare_cached("UPDATE messages SET seq = 0, status = ?3 WHERE conversation = ?1 AND id = ?2")?
+        .execute(params![conversation.0, id, status_number(MessageStatus::Failed)])?;
     Ok(())
 }
 
@@ -497,11 +494,8 @@ pub(crate) fn receive_receipt(
             continue;
         };
         if status != message.status {
-            db.prepare_cached("UPDATE messages SET status = ?3 WHERE conversation = ?1 AND id = ?2")?.execute(params![
-                conversation.0,
-                message.id,
-                status_number(status)
-            ])?;
+            db.prepare_cached("UPDATE messages SET status = ?3 WHERE conversation = ?1 AND id = ?2")?
+                .execute(params![conversation.0, message.id, status_number(status)])?;
             message.status = status;
             changed.push(message);
         }

@@ -21,7 +21,7 @@ pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Optio
     }
     if text.contains('@') {
         let address = address(text)?;
-        return Ok(direct(&all, me, &address));
+        return direct(db, &all, me, &address);
     }
     if let Ok(id) = text.parse::<LogId>()
         && all.iter().any(|c| c.id == id)
@@ -42,7 +42,9 @@ pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Optio
             .collect();
         addresses.sort();
         addresses.dedup();
-        found.extend(addresses.iter().filter_map(|address| direct(&all, me, address)));
+        for address in &addresses {
+            found.extend(direct(db, &all, me, address)?);
+        }
     }
     match found.as_slice() {
         [one] => Ok(Some(*one)),
@@ -57,20 +59,32 @@ pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Optio
 }
 
 /// The 1:1 conversation with an account, or the notes to oneself. Where both sides made one at the same moment, both go on in the
-/// one with the lower hash of its id; what is on its way in the other one still arrives there, under the ids that it has.
-fn direct(all: &[conversations::Conversation], me: &Me, address: &Address) -> Option<LogId> {
+/// one with the lower hash of its id; what is on its way in the other one still arrives there, under the ids that it has. One in which the
+/// other side is asleep comes last: it may have begun anew elsewhere.
+fn direct(
+    db: &Connection,
+    all: &[conversations::Conversation],
+    me: &Me,
+    address: &Address,
+) -> Result<Option<LogId>, Problem> {
     let own = *address == me.address;
-    let mut fitting: Vec<_> = all
+    let fitting = all
         .iter()
         .filter(|c| match c.kind {
             api::ConversationKind::Note => own,
             api::ConversationKind::Direct => !own && c.peer.as_deref() == Some(address.as_str()),
             api::ConversationKind::Group => false,
         })
-        .filter(|c| c.standing != api::Standing::Left)
-        .collect();
-    fitting.sort_by_key(|c| crate::formats::hash(&c.id.0));
-    fitting.first().map(|c| c.id)
+        .filter(|c| c.standing != api::Standing::Left);
+    let mut first = None;
+    for one in fitting {
+        let sleeps = !conversations::asleep(db, one.id).map_err(|_| database())?.is_empty();
+        let place = (sleeps, crate::formats::hash(&one.id.0));
+        if first.as_ref().is_none_or(|(before, _)| place < *before) {
+            first = Some((place, one.id));
+        }
+    }
+    Ok(first.map(|(_, id)| id))
 }
 
 /// An address as somebody typed it: whole, what the person calls a contact, the name part of a known one, or a name at the own relay.

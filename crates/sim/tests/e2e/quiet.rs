@@ -166,7 +166,9 @@ fn i10_what_libraries_say_at_peoples_devices_names_nobody() {
     does(&mut world, Transition::send(0, &addresses[1], texts[0]));
     does(&mut world, Transition::create_group(0, groups[0], &[&addresses[1], &addresses[2]]));
     for device in [1, 2] {
-        let Some(View::Invitations(waiting)) = world.view(device, &Query::Invitations) else { panic!("no invitations") };
+        let Some(View::Invitations(waiting)) = world.view(device, &Query::Invitations) else {
+            panic!("no invitations")
+        };
         for invitation in waiting {
             does(&mut world, Transition::accept(device, &invitation.conversation));
         }
