@@ -528,8 +528,15 @@ impl State {
 
     pub(super) fn on_inbox_subscribed(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
         match result {
-            Ok(Response::Page { head, .. }) => {
+            Ok(Response::Page { entries, head, more }) => {
                 self.account.inbox_head = self.account.inbox_head.max(head);
+                // There is no entry any more: what there was in the meantime the relay no longer keeps.
+                if let Some(me) =
+                    self.me.as_mut().filter(|me| entries.is_empty() && !more && head.0 > me.inbox_cursor())
+                {
+                    me.set_inbox_cursor(head.0);
+                    me.save(turn.db)?;
+                }
                 self.check_inbox(turn)
             }
             Ok(_) => Ok(()),

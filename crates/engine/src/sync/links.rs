@@ -426,6 +426,8 @@ impl State {
             }
         }
         self.account.reported_caught_up = true;
+        // Some of them depend on what the inbox has brought, or not.
+        self.drive_successions(turn)?;
         turn.event(api::Event::CaughtUp);
         Ok(())
     }

@@ -52,6 +52,8 @@ pub struct Device {
     events: Vec<api::Event>,
     /// Requests that no connection took: answered as lost at the next opportunity.
     unsent: Vec<RequestId>,
+    /// Since its program was started nothing has said that all is fetched that waits.
+    pub(super) behind: bool,
     /// What its engine does that nobody may do, and to which conversation.
     #[cfg(feature = "mutants")]
     pub(super) insider: Option<(wire::LogId, engine::mutants::Crime)>,
@@ -73,6 +75,7 @@ impl Device {
             commands: 0,
             events: Vec::new(),
             unsent: Vec::new(),
+            behind: false,
             #[cfg(feature = "mutants")]
             insider: None,
         }
@@ -101,6 +104,7 @@ impl Device {
         if self.engine.is_some() {
             return Ok(());
         }
+        self.behind = true;
         let database = self.home.database();
         let mut env = Env { now, rng: self.chance.rng() };
         let opened = Engine::open_with(database, self.options.clone(), &mut env);

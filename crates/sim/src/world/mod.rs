@@ -322,12 +322,23 @@ impl World {
         #[cfg(feature = "mutants")]
         self.keys_are_fresh()?;
         self.recoveries_ended()?;
+        self.caught_up()?;
         #[cfg(feature = "mutants")]
         self.went_on()?;
         check::check(&self.devices, &mut self.model, self.now)?;
         in_step::role(&self.devices, &self.model)?;
         away::check(&self.devices, &self.model)?;
         in_step::check(&self.devices, &self.model)
+    }
+
+    /// Whoever is at rest has fetched all that waits, or what of it there still is, and says so.
+    fn caught_up(&self) -> Result<(), Violation> {
+        let is_on =
+            |id: &DeviceId| !self.away.contains(id) && self.devices[*id].is_open() && self.devices[*id].is_listed();
+        match self.model.accounts.keys().find(|id| is_on(id) && self.devices[**id].behind) {
+            Some(id) => Err(Violation::new("live", format!("device {id} fetches for ever what waits"))),
+            None => Ok(()),
+        }
     }
 
     /// I5: no key seals two messages, whatever was lost in between. What a ciphertext hides the engine tells here.
@@ -435,6 +446,7 @@ impl World {
                     self.news = self.now;
                 }
                 match event {
+                    Event::CaughtUp => device.behind = false,
                     Event::LinkCode { code, .. } => {
                         if let Some(linking) = self.linking.iter().find(|linking| linking.device == id) {
                             next.push((linking.by, Command::InspectLink { code }));

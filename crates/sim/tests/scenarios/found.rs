@@ -122,3 +122,20 @@ fn of_two_who_leave_at_once_both_get_away() {
         }
     }
 }
+
+/// That it says so is checked whenever a story settles.
+#[test]
+fn a_device_has_caught_up_where_what_was_left_for_it_is_gone() {
+    let mut story = Story::new(1, 3, 3);
+    story.direct(0, 1);
+    story.does(Transition::GoAway(1));
+    // Left in its inbox, which the relay keeps for 30 days.
+    story.does(Transition::create_group(2, "band", &[&address(1)]));
+    story.does(Transition::Settle);
+    for _ in 0..6 {
+        story.does(Transition::Advance(7 * 86_400_000));
+        story.does(Transition::Settle);
+    }
+    story.does(Transition::ComeBack(1));
+    story.settles();
+}

@@ -346,3 +346,100 @@ fn rule_18_an_invitation_of_before_that_is_left_again_leads_nobody_back() {
     rests(&mut story);
     assert!(story.texts(1, &last).contains(&"here".into()));
 }
+
+#[test]
+fn rule_18_what_is_said_behind_the_end_waits_and_is_said_where_the_others_go_on() {
+    let (mut story, id) = band();
+    story.does(Transition::crime(3, &id, Crime::Junk));
+    story.does(Transition::send(1, &id, "before I know"));
+    all_hold(&mut story, &[0, 1, 2, 3], "band");
+    // Nobody goes on for a day; who writes meanwhile is not turned away.
+    story.does(Transition::send(1, &id, "written behind the end"));
+    let message = story.messages(0, &id).into_iter().find(|message| message.own).unwrap().id;
+    let command =
+        Command::React { conversation: id.clone(), message: message.clone(), emoji: "👍".into(), remove: false };
+    story.does(Transition::Do { device: 2, command });
+    story.does(Transition::Settle);
+    let waiting = story.messages(1, &id).into_iter().find(|message| message.seq == 0).unwrap();
+    assert_eq!(waiting.status, MessageStatus::Sending);
+    // It outlasts the program.
+    story.does(Transition::CrashDevice(1));
+    story.does(Transition::OpenDevice(1));
+    story.does(Transition::Advance(86_400_000));
+    rests(&mut story);
+    let next = goes_on(&mut story, &[0, 1, 2, 3], "band", &[(0, 1), (1, 1), (2, 1), (3, 1)]);
+    for device in 0..4 {
+        let texts = story.texts(device, &next);
+        assert_eq!(texts.iter().filter(|text| *text == "written behind the end").count(), 1, "{texts:?}");
+        let liked = story.messages(device, &next).into_iter().find(|shown| shown.id == message).unwrap();
+        assert_eq!(liked.reactions.len(), 1, "device {device}");
+    }
+}
+
+#[test]
+fn rule_18_a_conversation_of_two_does_not_go_on_between_the_devices_of_one() {
+    let mut story = Story::new(1, 2, 3);
+    let id = story.direct(0, 1);
+    story.does(Transition::Link { device: 2, by: 0 });
+    story.settles();
+    story.does(Transition::crime(1, &id, Crime::Kind));
+    rests(&mut story);
+    for device in [0, 2] {
+        let conversation = shown(&story, device, &address(1));
+        assert_eq!((conversation.id, conversation.standing), (id.clone(), Standing::Held), "device {device}");
+    }
+    // Nothing of it has become a note to oneself, and nothing waits for nobody.
+    story.does(Transition::send(0, &id, "to nobody"));
+    rests(&mut story);
+    assert!(story.messages(0, &id).iter().all(|message| message.seq != 0 || message.status == MessageStatus::Failed));
+    let notes = story.conversations(0).into_iter().filter(|c| c.kind == api::ConversationKind::Note);
+    assert!(notes.flat_map(|note| story.texts(0, &note.id)).all(|text| text != "hello"));
+}
+
+#[test]
+fn rule_18_a_device_is_linked_while_a_conversation_waits_for_what_goes_on() {
+    let mut story = Story::new(1, 4, 5);
+    let id = story.group(0, "band", &[1, 2, 3]);
+    let pair = story.direct(0, 1);
+    story.does(Transition::crime(3, &id, Crime::Junk));
+    all_hold(&mut story, &[0, 1, 2, 3], "band");
+    story.does(Transition::Link { device: 4, by: 0 });
+    story.does(Transition::Settle);
+    // It is in everywhere else at once, and there as soon as the others go on.
+    assert_eq!(shown(&story, 4, &address(1)).id, pair);
+    story.does(Transition::Advance(86_400_000));
+    rests(&mut story);
+    goes_on(&mut story, &[0, 1, 2, 3, 4], "band", &[(0, 2), (1, 1), (2, 1), (3, 1)]);
+}
+
+#[test]
+fn rule_18_who_was_away_for_weeks_begins_a_conversation_of_two_anew() {
+    let mut story = Story::new(1, 2, 2);
+    let id = story.direct(0, 1);
+    story.does(Transition::crime(1, &id, Crime::Junk));
+    story.does(Transition::send(0, &id, "meanwhile"));
+    all_hold(&mut story, &[0], &address(1));
+    all_hold(&mut story, &[1], &address(0));
+    story.does(Transition::GoAway(1));
+    // The other side goes on, and its invitation is gone by the time that this one is back.
+    for _ in 0..15 {
+        story.does(Transition::Advance(7 * 86_400_000));
+        story.does(Transition::Settle);
+    }
+    story.does(Transition::ComeBack(1));
+    rests(&mut story);
+    story.does(Transition::send(1, &address(0), "I am back"));
+    rests(&mut story);
+    story.does(Transition::send(0, &address(1), "I have missed you"));
+    rests(&mut story);
+    for (device, other) in [(0, 1), (1, 0)] {
+        let query = Query::Messages { conversation: address(other), before: None, limit: 100 };
+        let Some(View::Messages(messages)) = story.world.view(device, &query) else { panic!("no messages") };
+        let texts = messages.into_iter().filter_map(|message| match message.kind {
+            api::MessageKind::Text { text } => Some(text),
+            _ => None,
+        });
+        let texts: Vec<String> = texts.collect();
+        assert!(texts.ends_with(&["I am back".into(), "I have missed you".into()]), "device {device} shows {texts:?}");
+    }
+}

@@ -347,7 +347,11 @@ impl State {
         let Some(ending) = endings::get(turn.db, of)? else { return Ok(()) };
         let leaf = self.with_group(turn, of, |_, _, group| Ok(group.own_leaf()))?;
         match leaf.filter(|leaf| goes_before(&ending, (*leaf, id), at)) {
-            Some(leaf) => self.take_over(turn, &ending, (id, leaf), at),
+            Some(leaf) => {
+                self.take_over(turn, &ending, (id, leaf), at)?;
+                // One may have been linked since the epoch ended.
+                self.own_devices_follow(turn, id)
+            }
             None => self.abandon(turn, id),
         }
     }
