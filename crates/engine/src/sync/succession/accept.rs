@@ -103,7 +103,7 @@ pub(in crate::sync) fn line(state: &ConversationState) -> Line {
 
 #[cfg(test)]
 mod tests {
-    use wire::DeviceCertificate;
+    use wire::{DeviceCertificate, DeviceId, UnixMillis};
 
     use super::*;
     use crate::state::GroupKind;
