@@ -6,6 +6,7 @@ mod content;
 mod found;
 mod groups;
 mod history;
+mod identity;
 mod keys;
 mod later;
 mod links;

@@ -1,0 +1,78 @@
+//! Protocol rule 22: who an address is.
+
+use api::{Command, Confirmation, Query, View};
+use sim::store::Faults;
+use sim::trace::Trace;
+use sim::world::{DeviceId, Transition, World};
+
+use crate::support::{RELAY, Story, address};
+
+fn confirmation(story: &Story, device: DeviceId, of: &str) -> Confirmation {
+    match story.world.view(device, &Query::Contacts) {
+        Some(View::Contacts(contacts)) => {
+            contacts.into_iter().find(|contact| contact.address == of).expect("a contact").confirmation
+        }
+        other => panic!("device {device} shows {other:?} instead of contacts"),
+    }
+}
+
+/// All texts that a device shows, wherever.
+fn all_texts(story: &Story, device: DeviceId) -> Vec<String> {
+    story.conversations(device).iter().flat_map(|conversation| story.texts(device, &conversation.id)).collect()
+}
+
+fn was_told(story: &Story, device: DeviceId, what: &str) -> bool {
+    let notices = &story.world.model.notices;
+    notices.iter().any(|(at, problem)| *at == device && problem.to_string().contains(what))
+}
+
+/// A relay loses everything, and somebody takes a name there whose owner is away.
+#[test]
+fn rule_22_another_identity_under_a_known_name_gets_nothing_before_it_is_accepted() {
+    let world = World::new(22, &[RELAY], 3, Faults::default(), None, Trace::default()).unwrap();
+    let mut story = Story::in_world(world, 0);
+    story.does(Transition::BackUpRelay(0));
+    for device in [0, 1] {
+        story.does(Transition::register(device, &address(device)));
+    }
+    story.settles();
+    let id = story.direct(0, 1);
+    story.does(Transition::GoAway(1));
+    story.does(Transition::RestoreRelay(0));
+    story.does(Transition::Settle);
+    story.does(Transition::register(2, &address(1)));
+    story.does(Transition::Settle);
+    story.does(Transition::send(2, &address(0), "it's me, on my new phone"));
+    story.does(Transition::Settle);
+
+    // It is told, nothing of it is shown, and what is written goes to the one who is known.
+    assert!(was_told(&story, 0, "appears with another identity"));
+    assert_eq!(confirmation(&story, 0, &address(1)), Confirmation::Conflict);
+    assert!(matches!(story.world.view(0, &Query::Invitations), Some(View::Invitations(none)) if none.is_empty()));
+    let number = |story: &Story, device| match story.world.view(device, &Query::SafetyNumber { address: address(1) }) {
+        Some(View::SafetyNumber(number)) => number,
+        other => panic!("device {device} shows {other:?}"),
+    };
+    let both = number(&story, 0);
+    assert!(both.other.is_some_and(|other| other != both.digits));
+    story.does(Transition::send(0, &address(1), "for the real one"));
+    story.does(Transition::Settle);
+    assert_eq!(story.conversation(0, &address(1)).id, id);
+    story.does(Transition::ComeBack(1));
+    story.does(Transition::Settle);
+    assert!(all_texts(&story, 1).contains(&"for the real one".into()));
+    assert!(!all_texts(&story, 2).contains(&"for the real one".into()));
+    // The one whose name was taken hears of it, and still talks.
+    assert!(was_told(&story, 1, "has another account under your address"));
+    story.does(Transition::send(1, &address(0), "that is not me"));
+    story.does(Transition::Settle);
+    assert!(all_texts(&story, 0).contains(&"that is not me".into()));
+
+    // Accepted, the new one gets what is written, and the other one does not.
+    story.does(Transition::Do { device: 0, command: Command::AcceptIdentity { address: address(1) } });
+    story.does(Transition::send(0, &address(1), "for the new one"));
+    story.does(Transition::Settle);
+    assert!(all_texts(&story, 2).contains(&"for the new one".into()));
+    assert!(!all_texts(&story, 1).contains(&"for the new one".into()));
+    assert_eq!(confirmation(&story, 0, &address(1)), Confirmation::Confirmed);
+}
