@@ -269,7 +269,7 @@ pub fn verify(session: &mut Session<'_>, address: &str, confirm: bool, accept_ne
     if let Some(other) = &number.other {
         terminal.line(format!("Safety number of you and {painted} as this device has known {name} so far:"));
         show(&number.digits);
-        terminal.line("With the identity that has appeared now:".to_owned());
+        terminal.line("With the identity that has appeared now:");
         show(other);
         terminal.line(state);
         terminal.line(format!(
