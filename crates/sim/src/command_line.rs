@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::mutants::Mutant;
 use crate::run::{Options, Outcome};
-use crate::violation::Violation;
+use crate::search::search;
 use crate::{scripted, world};
 
 const USAGE: &str = "\
@@ -99,6 +99,9 @@ impl Asked {
 
     /// Why this can't be run, if it can't.
     fn problem(&self, all_mutants: bool) -> Option<&'static str> {
+        if self.trace && self.seeds.is_some_and(|seeds| seeds > 1) {
+            return Some("seeds run side by side: one at a time can be traced");
+        }
         let engine = self.world != Some(Kind::Log) && (all_mutants || self.mutant.is_some_and(Mutant::is_in_engine));
         (engine && !cfg!(feature = "mutants"))
             .then_some("defects of the engine are not built in: scripts/sim.sh has them")
@@ -155,22 +158,23 @@ fn run(asked: &Asked) -> ExitCode {
     let mut violated = 0;
     for kind in asked.worlds() {
         let (begun, seeds) = (Instant::now(), asked.seeds.unwrap_or(1));
-        let before = violated;
-        for seed in asked.seed..asked.seed + seeds {
+        let found = search(kind.name(), asked.seed..asked.seed + seeds, asked.all, |seed| {
             let outcome = one(kind, seed, asked);
-            if let Err(violation) = &outcome.verdict {
-                violated += 1;
-                if !asked.all {
-                    report(kind, seed, asked, &outcome, violation);
-                    return ExitCode::FAILURE;
-                }
+            let violation = outcome.verdict.as_ref().err()?;
+            if asked.all {
                 println!("{}, seed {seed}, step {}: {violation}", kind.name(), outcome.steps);
             }
+            Some(outcome)
+        });
+        if let (Some((seed, outcome)), false) = (found.first(), asked.all) {
+            report(kind, *seed, asked, outcome);
+            return ExitCode::FAILURE;
         }
         let seconds = begun.elapsed().as_secs_f64();
         let pace = seeds as f64 / seconds.max(0.001);
-        if violated > before {
-            println!("{}: {} of {seeds} seeds violated something ({seconds:.1} s)", kind.name(), violated - before);
+        violated += found.len();
+        if !found.is_empty() {
+            println!("{}: {} of {seeds} seeds violated something ({seconds:.1} s)", kind.name(), found.len());
             continue;
         }
         println!("{}: {seeds} seeds in {seconds:.1} s ({pace:.1}/s): I1 to I5 and I9 hold", kind.name());
@@ -179,7 +183,8 @@ fn run(asked: &Asked) -> ExitCode {
 }
 
 /// What was violated, what came before it, and how to see it again.
-fn report(kind: Kind, seed: u64, asked: &Asked, outcome: &Outcome, violation: &Violation) {
+fn report(kind: Kind, seed: u64, asked: &Asked, outcome: &Outcome) {
+    let Err(violation) = &outcome.verdict else { return };
     if !asked.trace {
         outcome.last.iter().for_each(|line| println!("{line}"));
     }
@@ -200,12 +205,14 @@ fn mutants(asked: &Asked) -> ExitCode {
             let begun = Instant::now();
             // A seed that fails by itself finds nothing.
             let sound = Asked { mutant: None, ..asked };
-            let found = (asked.seed..asked.seed + asked.seeds.unwrap_or(2_000))
-                .filter_map(|seed| Some((seed, one(kind, seed, &asked).verdict.err()?)))
-                .find(|(seed, _)| one(kind, *seed, &sound).verdict.is_ok());
-            let seconds = begun.elapsed().as_secs_f64();
             let (mutant, world) = (mutant.name(), kind.name());
-            match found {
+            let seeds = asked.seed..asked.seed + asked.seeds.unwrap_or(2_000);
+            let found = search(&format!("{mutant}, {world}"), seeds, false, |seed| {
+                let violation = one(kind, seed, &asked).verdict.err()?;
+                one(kind, seed, &sound).verdict.is_ok().then_some(violation)
+            });
+            let seconds = begun.elapsed().as_secs_f64();
+            match found.first() {
                 Some((seed, violation)) => println!("{mutant:<26} {world:<7} {seed:>6} {seconds:>9.1}  {violation}"),
                 None => {
                     survivors += 1;

@@ -3,7 +3,7 @@
 //! every run (ARCHITECTURE.md, "Invariants").
 //!
 //! What always holds: a run is a function of its seed; checks look at what users and the relay's readers see, never inside an
-//! engine. Deliberately absent: sockets, threads, real time. Never shipped.
+//! engine. Deliberately absent: sockets, threads, real time (seeds run side by side, each on a thread of its own). Never shipped.
 
 pub mod bench;
 mod brief;
@@ -13,6 +13,7 @@ pub mod mutants;
 pub mod net;
 pub mod run;
 pub mod scripted;
+mod search;
 pub mod store;
 pub mod trace;
 pub mod violation;
