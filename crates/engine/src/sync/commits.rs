@@ -466,7 +466,9 @@ impl State {
             }
         }
         self.give_up_intents(turn, id, problem)?;
-        self.conversation_changed(turn, id)
+        self.conversation_changed(turn, id)?;
+        // It may have been the last one that was waited for.
+        self.report_caught_up(turn)
     }
 
     /// Nothing more is processed or sent in a conversation, and the person is told why.
@@ -489,7 +491,9 @@ impl State {
         conversations::put(turn.db, &conversation)?;
         let relay = conversation.relay.clone();
         self.unfollow(turn, id, &relay);
-        self.conversation_changed(turn, id)
+        self.conversation_changed(turn, id)?;
+        // It may have been the last one that was waited for.
+        self.report_caught_up(turn)
     }
 
     /// The same, where of what waits to be sent only these messages are reported as failed.
@@ -517,7 +521,9 @@ impl State {
             self.intent_failed(turn, row.n, &problem);
         }
         turn.event(Event::Notice { conversation: Some(id.to_string()), problem });
-        self.conversation_changed(turn, id)
+        self.conversation_changed(turn, id)?;
+        // It may have been the last one that was waited for.
+        self.report_caught_up(turn)
     }
 
     /// Own keys in each group are renewed every week, or every hour a leaf if that is longer, or after 1,000 own messages.
