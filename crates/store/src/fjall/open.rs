@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ::fjall::compaction::Leveled;
 use ::fjall::config::CompressionPolicy;
@@ -21,6 +22,9 @@ use super::read::View;
 /// What this version writes and reads.
 const FORMAT: u32 = 1;
 const FORMAT_PREFIX: &str = "transom store ";
+/// For this long a directory that is in use is asked for again.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a data directory can't be opened. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -110,10 +114,15 @@ fn damage(dir: &Path, what: impl Into<String>) -> OpenError {
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("LOCK");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // Whoever held it may be about to end; and a process that another thread has forked holds it until it runs its own program.
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(dir.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
+        }
     }
 }
 
