@@ -184,12 +184,17 @@ pub(crate) struct Invitation {
     /// With it: records of accounts, whose own signatures they bear, that revoke devices which are therefore not in it.
     #[n(13)]
     pub revoking: Option<Vec<ByteVec>>,
+    /// Where the relay was restored in a way that the inviting device knows of: the place behind which what was in the log may stand
+    /// anew (protocol section 10).
+    #[n(14)]
+    pub since: Option<u64>,
 }
 
 impl Invitation {
     /// What the inviting device signs: all of it, and whose inbox it is for.
     pub(crate) fn parts(&self, inbox: LogId) -> Vec<u8> {
         let seq = self.seq.to_be_bytes();
+        let since = self.since.map(u64::to_be_bytes);
         let mut parts: Vec<&[u8]> = vec![
             &inbox.0,
             self.relay.as_bytes(),
@@ -209,6 +214,9 @@ impl Invitation {
         if let Some(revoking) = &self.revoking {
             parts.push(b"revoking");
             parts.extend(revoking.iter().map(|record| record.as_slice()));
+        }
+        if let Some(since) = &since {
+            parts.extend([b"since".as_slice(), since]);
         }
         signing_input("invitation", &parts)
     }

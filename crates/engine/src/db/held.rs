@@ -265,6 +265,16 @@ pub(crate) fn begin(db: &Connection, log: LogId, joined: Seq) -> rusqlite::Resul
     Ok(())
 }
 
+/// The relay was restored before this device came in, and all is in place again.
+pub(crate) fn restored_since(db: &Connection, log: LogId, since: u64, now: u64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE heals SET since = ?2, begun = ?3 WHERE conversation = ?1")?.execute(params![
+        log.0,
+        int(since),
+        int(now)
+    ])?;
+    Ok(())
+}
+
 /// Nothing is held any more.
 pub(crate) fn forget(db: &Connection, log: LogId) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM held WHERE conversation = ?1")?.execute([log.0])?;

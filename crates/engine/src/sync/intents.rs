@@ -633,6 +633,9 @@ impl State {
         }
         outbox::remove_intent(turn.db, intent)?;
         self.gathers.remove(&intent);
+        if conversation.standing == Standing::Starting {
+            self.keep_unsent(turn, conversation, problem)?;
+        }
         self.intent_failed(turn, intent, problem);
         if conversation.standing == Standing::Starting {
             // Nothing of it exists outside of this device but, at most, an empty log.

@@ -79,6 +79,7 @@ impl State {
             self.forget_readds(turn, conversation.id, std::slice::from_ref(&device.certificate), time)?;
         }
         let Some(me) = &self.me else { return Ok(()) };
+        let since = db::held::heal(turn.db, conversation.id)?.filter(|heal| heal.begun > 0).map(|heal| heal.since);
         let mut invitation = Invitation {
             version: 1,
             relay: conversation.relay.to_string(),
@@ -94,6 +95,7 @@ impl State {
             incarnation: db::held::known_incarnation(turn.db, &conversation.relay)?.map(|known| known.to_vec().into()),
             succeeds: succeeds.map(|log| log.0.to_vec().into()),
             revoking: (!revoking.is_empty()).then(|| revoking.iter().map(|record| record.clone().into()).collect()),
+            since,
         };
         invitation.signature = sign(&me.signer, Label::Invitation, &[&invitation.parts(device.inbox)]).to_vec().into();
         let plain = formats::encode(&Deposit::Invitation(Box::new(invitation)));
@@ -529,6 +531,9 @@ impl State {
         conversations::put(turn.db, &conversation)?;
         endings::set_unanswered(turn.db, id, false)?;
         db::held::begin(turn.db, id, conversation.cursor)?;
+        if let Some(since) = invitation.since {
+            db::held::restored_since(turn.db, id, since, turn.now.0)?;
+        }
         self.healing.remove(&id);
         turn.touch(id);
         self.groups.insert(id, group);

@@ -133,6 +133,11 @@ impl State {
         }
     }
 
+    /// Somebody waits to hear that this message is in its log.
+    pub(super) fn is_waited_for(&self, message: &[u8; 32]) -> bool {
+        self.waits.by_message.contains_key(message)
+    }
+
     /// A message will not be delivered.
     pub(super) fn message_failed(&mut self, turn: &mut Turn<'_>, message: &[u8; 32], problem: &Problem) {
         if let Some(command) = self.waits.by_message.remove(message) {

@@ -19,6 +19,8 @@ struct Shown {
     conversations: BTreeMap<String, (Conversation, Vec<Message>)>,
     /// Where each text is: conversation and index there.
     texts: BTreeMap<String, Vec<(String, usize)>>,
+    /// What is kept because the conversation that it was to begin came to nothing, or could not be sent when its time came.
+    unsent: BTreeSet<String>,
     /// It was not taken out of its account.
     is_listed: bool,
 }
@@ -26,7 +28,12 @@ struct Shown {
 impl Shown {
     fn of(id: DeviceId, device: &Device, model: &Model) -> Result<Self, Violation> {
         let is_listed = device.is_listed();
-        let mut shown = Self { conversations: BTreeMap::new(), texts: BTreeMap::new(), is_listed };
+        let mut shown =
+            Self { conversations: BTreeMap::new(), texts: BTreeMap::new(), unsent: BTreeSet::new(), is_listed };
+        if let Some(View::Scheduled(waiting)) = device.view(&Query::Scheduled { conversation: None }) {
+            let unsent = waiting.into_iter().filter(|waiting| waiting.problem.is_some());
+            shown.unsent = unsent.map(|waiting| waiting.text).collect();
+        }
         let Some(View::Conversations(conversations)) = device.view(&Query::Conversations) else {
             return Err(Violation::new("I5", format!("{} shows no conversations", device.name)));
         };
@@ -420,6 +427,9 @@ fn sent(
         Fate::Unheard => {
             // What the engine took is stored: it is sent after the crash, or shown as failed.
             let Some(message) = own else {
+                if here.unsent.contains(text) || is_thrown_away(model, author, text) {
+                    return Ok(());
+                }
                 return Err(Violation::new("I5", format!("{text} was lost in a crash of its author's program")));
             };
             ensure!(message.status != MessageStatus::Sending, "I5", "{text} was never sent after a crash");
@@ -448,6 +458,16 @@ fn sent(
     Ok(())
 }
 
+/// The person has taken a text back from among what is to be sent later.
+fn is_thrown_away(model: &Model, author: DeviceId, text: &str) -> bool {
+    model.given.iter().any(|((device, _), given)| {
+        let Command::Unschedule { scheduled } = &given.command else { return false };
+        *device == author
+            && !matches!(given.fate, Fate::Failed(_))
+            && model.waiting.get(&(author, scheduled.clone())).is_some_and(|waiting| waiting == text)
+    })
+}
+
 /// What was to be sent later was sent, or waits, or says why it was not; one of them, and what was taken back none of them.
 fn later(
     devices: &[Device],
@@ -471,12 +491,7 @@ fn later(
             ensure!(waits.is_none() && own.is_none(), "later", "{text} was refused, and is there");
             continue;
         }
-        let takes_back = |command: &Command| {
-            let Command::Unschedule { scheduled } = command else { return false };
-            model.waiting.get(&(*author, scheduled.clone())) == Some(text)
-        };
-        let back = model.given.iter().filter(|((device, _), other)| device == author && takes_back(&other.command));
-        if back.into_iter().any(|(_, other)| !matches!(other.fate, Fate::Failed(_))) {
+        if is_thrown_away(model, *author, text) {
             ensure!(waits.is_none() && own.is_none(), "later", "{text} was taken back, and is there");
             continue;
         }

@@ -382,6 +382,8 @@ impl Model {
             && ["can't be followed", "can't be added", "no longer knows this conversation"]
                 .iter()
                 .any(|what| problem.what.contains(what))
+            // Its relay has lost the newest list of somebody's devices, who has not given it back yet.
+            || self.restored && problem.why.contains("The relay shows an older list")
     }
 
     /// True if somebody has set a timer there, whenever; anywhere, if it is not known where.

@@ -3,7 +3,7 @@
 use api::{Command, Kind, Message, MessageKind, Query, Scheduled, View};
 use sim::world::{DeviceId, Transition};
 
-use crate::support::{Story, address};
+use crate::support::{RELAY, Story, address};
 
 // To come to rest may take hours, so everything here waits for days.
 const HOUR: u64 = 3_600_000;
@@ -141,6 +141,30 @@ fn a_conversation_is_begun_by_what_was_to_be_sent_later() {
     story.accepts(1);
     let id = story.conversation(0, &address(1)).id;
     assert_eq!(said(&story, 1, &id, "hello at last"), 1);
+}
+
+#[test]
+fn what_begins_a_conversation_that_comes_to_nothing_is_kept() {
+    let mut story = Story::new(8, 2, 2);
+    let nobody = format!("nobody@{RELAY}");
+    story.does(Transition::schedule(0, &nobody, "planned", in_days(&story, 1)));
+    passes(&mut story, 2 * DAY);
+    // Whoever sees it fail has the text at hand; nobody does behind a crash.
+    story.does(Transition::send(0, &nobody, "answered"));
+    story.settles();
+    story.does(Transition::CrashRelay(0));
+    story.does(Transition::send(0, &nobody, "unanswered"));
+    story.does(Transition::CrashDevice(0));
+    story.settles();
+    let kept = waiting(&story, 0);
+    assert_eq!(kept.iter().map(|kept| kept.text.as_str()).collect::<Vec<_>>(), ["planned", "unanswered"]);
+    for kept in kept {
+        assert_eq!((kept.to, kept.conversation), (nobody.clone(), None));
+        assert_eq!(kept.problem.expect("it says why").what, format!("There is no account {nobody}."));
+    }
+    assert_eq!(story.conversations(0).len(), 0);
+    let told = notices(&story, 0).into_iter().filter(|what| *what == "A message that was to go out now was not sent.");
+    assert_eq!(told.count(), 2);
 }
 
 #[test]

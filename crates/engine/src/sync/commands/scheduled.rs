@@ -1,10 +1,11 @@
 //! Messages that are sent later: they wait in the database of this device, and go out when their time has come by its clock.
 //!
 //! What always holds: a message leaves the table in the transaction that puts it into the outbox, so it is sent once, whatever
-//! crashes; one that can't be sent when its time comes is kept, with the reason, until the person throws it away.
+//! crashes; one that can't be sent when its time comes is kept, with the reason, until the person throws it away. So is what was to
+//! begin a conversation that came to nothing, if nobody waits for an answer any more: its conversation is gone, and it with it.
 
-use api::{Event, Kind, Preview, Problem};
-use content::MessageId;
+use api::{Event, Kind, MessageKind, Preview, Problem};
+use content::{Body, MessageId, MimiContent};
 use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 use wire::{LogId, UnixMillis};
@@ -13,6 +14,7 @@ use super::messages::{Posted, Target, Text, checked_text, find_message, lifetime
 use super::{State, Tried, Turn, revoked};
 use crate::db::conversations::{self, Conversation};
 use crate::db::scheduled::{self, Scheduled};
+use crate::db::{messages, outbox};
 use crate::identity::Me;
 use crate::io::CommandId;
 use crate::sync::Done;
@@ -142,6 +144,49 @@ impl State {
         let text = Text { body: &message.text, reply_to, preview, stays, once: message.view_once };
         let target = message.conversation.map_or_else(|| message.address.clone(), |id| id.to_string());
         self.put(turn, &target, |turn, conversation| Ok(Ok(text.content(turn, conversation)?)))
+    }
+
+    /// Keeps what was written to somebody with whom the conversation came to nothing, before it is forgotten: but for what a
+    /// command waits for, whose author is told at once and has the text at hand.
+    pub(in crate::sync) fn keep_unsent(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        problem: &Problem,
+    ) -> Done {
+        let Some(address) = conversation.peer.clone() else { return Ok(()) };
+        for row in outbox::list(turn.db, conversation.id, i64::MIN, usize::MAX)? {
+            let Some(id) = row.message.filter(|message| !self.is_waited_for(message)) else { continue };
+            let (Some(stored), Ok(content)) =
+                (messages::get(turn.db, conversation.id, &id)?, MimiContent::decode(&row.content))
+            else {
+                continue;
+            };
+            let (text, preview) = match (stored.kind, content::interpret(&content)) {
+                (MessageKind::Text { text }, _) => (text, stored.more.preview),
+                (MessageKind::ViewOnce { .. }, Body::Text { text, .. }) => (text, None),
+                (MessageKind::Deleted { .. }, _) => continue,
+                _ => {
+                    turn.event(Event::Notice { conversation: None, problem: problem.clone() });
+                    continue;
+                }
+            };
+            let message = Scheduled {
+                id: turn.random(),
+                conversation: None,
+                address: address.clone(),
+                at: row.sent,
+                text,
+                reply_to: None,
+                preview,
+                stays: content.expires.map_or(0, |expires| expires.seconds.into()),
+                view_once: content::is_view_once(&content),
+                problem: None,
+            };
+            scheduled::put(turn.db, &message)?;
+            not_sent(turn, message, problem.clone())?;
+        }
+        Ok(())
     }
 
     /// Has the engine woken when the next message is to be sent.
