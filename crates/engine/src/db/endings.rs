@@ -97,6 +97,19 @@ pub(crate) fn is_unanswered(db: &Connection, conversation: LogId) -> rusqlite::R
     Ok(super::meta(db, &format!("unanswered {conversation}"))?.unwrap_or(false))
 }
 
+/// The person was told that somebody goes on behind another end than this one.
+pub(crate) fn is_told_of_another(db: &Connection, ending: &Ending) -> rusqlite::Result<bool> {
+    Ok(super::meta(db, &other_end(ending))?.unwrap_or(false))
+}
+
+pub(crate) fn set_told_of_another(db: &Connection, ending: &Ending) -> rusqlite::Result<()> {
+    super::set_meta(db, &other_end(ending), &true)
+}
+
+fn other_end(ending: &Ending) -> String {
+    format!("other end {} {}", ending.conversation, ending.epoch)
+}
+
 /// Keeps what has ended an epoch; `due` is when this device makes a successor.
 pub(crate) fn put(
     db: &Connection,

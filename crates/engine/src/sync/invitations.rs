@@ -450,7 +450,12 @@ impl State {
                     "It is for keys that this device no longer has.",
                 );
             }
-            Err(_) => return self.invitation_is_void(turn, id, &row.sender, "It does not verify."),
+            Err(_) => {
+                return match &succession {
+                    Some((ending, _)) => self.goes_on_otherwise(turn, id, &row.sender, ending),
+                    None => self.invitation_is_void(turn, id, &row.sender, "It does not verify."),
+                };
+            }
         };
         let Ok(state) = ConversationState::decode(&group.state()) else {
             group.delete(&turn.mls)?;
@@ -583,16 +588,34 @@ impl State {
     }
 
     fn invitation_is_void(&mut self, turn: &mut Turn<'_>, id: LogId, sender: &str, why: &str) -> Done {
+        let what = format!("An invitation of {sender} can't be followed.");
+        self.drop_invitation(turn, id, None, Problem::new(Kind::Trust, what, why, "Ask to be invited again."))
+    }
+
+    /// Somebody who was in a conversation when it ended goes on for it with a key that is not the one of the end that this device has
+    /// found: it was shown another one, or that member makes something up. The person is told, in the conversation as well.
+    fn goes_on_otherwise(&mut self, turn: &mut Turn<'_>, id: LogId, sender: &str, ending: &endings::Ending) -> Done {
+        let over = ending.successor.map_or(ending.conversation, |(log, ..)| log);
+        let Some(conversation) = conversations::get(turn.db, over)? else { return Ok(()) };
+        let what = format!("{sender} goes on with “{}” in a way that can't be followed here.", conversation.name);
+        let why = "The relay may have shown this device another end of it than the others, or somebody makes one up.";
+        let next = "If nobody answers you there any more, ask them by another way.";
+        if !endings::is_told_of_another(turn.db, ending)? {
+            endings::set_told_of_another(turn.db, ending)?;
+            self.system_message(turn, &conversation, &format!("{what} {why} {next}"))?;
+        }
+        self.drop_invitation(turn, id, Some(over.to_string()), Problem::new(Kind::Trust, what, why, next))
+    }
+
+    fn drop_invitation(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: LogId,
+        conversation: Option<String>,
+        problem: Problem,
+    ) -> Done {
         turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
-        turn.event(Event::Notice {
-            conversation: None,
-            problem: Problem::new(
-                Kind::Trust,
-                format!("An invitation of {sender} can't be followed."),
-                why,
-                "Ask to be invited again.",
-            ),
-        });
+        turn.event(Event::Notice { conversation, problem });
         self.drive_invitations(turn)?;
         self.report_caught_up(turn)
     }

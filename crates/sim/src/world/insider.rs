@@ -126,6 +126,10 @@ impl World {
                 let held = c.standing == Standing::Held && is_in && !alone && self.devices[*device].is_listed();
                 // Where nobody is left who has taken the invitation nobody makes anything.
                 let outlaw = |device: DeviceId| self.model.outlaws.contains(&(device, line.clone()));
+                // Nobody can follow what is not shown to it.
+                if self.model.lied_to == Some(*device) {
+                    return None;
+                }
                 let somebody = self.model.stays.iter().any(|((other, of), stay)| {
                     *of == line && stay.active && !outlaw(*other) && self.devices[*other].is_listed()
                 });
@@ -177,8 +181,10 @@ impl Model {
             if let Some(ended) = conversation.ended.as_ref().filter(|_| conversation.standing == Standing::Held) {
                 let by = ended.by.as_ref().map(|by| (by.address.clone(), by.device.clone()));
                 let wanted = ending.names_somebody().then(|| ending.by.clone());
+                // Who is shown something else of it can't tell.
+                let is_lied_to = by.is_none() && self.lied_to == Some(id);
                 ensure!(
-                    by == wanted,
+                    by == wanted || is_lied_to,
                     "18",
                     "device {id} names {by:?} for what {:?} has done to {named} by {:?}",
                     ending.by,
@@ -186,6 +192,9 @@ impl Model {
                 );
                 ending.seen.entry(id).or_insert_with(|| conversation.as_ref().clone());
             }
+            return Ok(());
+        }
+        if self.lied_to == Some(id) {
             return Ok(());
         }
         // Who may have revoked a device that was still there.

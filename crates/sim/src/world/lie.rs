@@ -1,11 +1,45 @@
-//! A relay that shows one device another log than it shows the others: one message is missing.
+//! A relay that shows one device another log than it shows the others: one message is missing, or one commit is not what it was.
 
 use std::collections::BTreeSet;
 
-use wire::{ClientFrame, Entry, EntryId, EntryKind, LogId, Push, Request, Response, Seq, ServerFrame};
+use wire::{ClientFrame, Entry, EntryId, EntryKind, EpochKey, LogId, Push, Request, Response, Seq, ServerFrame};
 
 use super::transition::DeviceId;
 use crate::net::LinkId;
+
+/// What a relay shows otherwise of a commit: each part of an entry that its author has not sealed, and the sealed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alteration {
+    /// Another id.
+    Id,
+    /// Another key for the next epoch.
+    Next,
+    /// Another commitment.
+    Commitment,
+    /// Another time.
+    Time,
+    /// Another body.
+    Body,
+}
+
+impl Alteration {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Id, Self::Next, Self::Commitment, Self::Time, Self::Body];
+
+    fn of(self, entry: &mut Entry) {
+        match self {
+            Self::Id => entry.id = EntryId([9; 16]),
+            Self::Next => entry.next = Some(EpochKey::from_seed(&[9; 32]).public()),
+            Self::Commitment => entry.commitment = [9; 32],
+            Self::Time => entry.time = entry.time.plus(1),
+            Self::Body => {
+                let mut body = entry.body.to_vec();
+                body.iter_mut().rev().take(1).for_each(|last| *last ^= 1);
+                entry.body = body.into();
+            }
+        }
+    }
+}
 
 /// What is kept from whom, and what has to be remembered to keep it up.
 pub(super) struct Lie {
@@ -13,6 +47,10 @@ pub(super) struct Lie {
     pub device: DeviceId,
     log: LogId,
     renumber: bool,
+    /// No message is missing: the next commit is shown otherwise.
+    alters: Option<Alteration>,
+    /// That commit.
+    altered: Option<EntryId>,
     /// The missing message, and the place before it.
     hidden: Option<(Seq, Seq)>,
     /// What the device wrote itself: it would notice.
@@ -22,8 +60,15 @@ pub(super) struct Lie {
 }
 
 impl Lie {
-    pub fn new(device: DeviceId, log: LogId, renumber: bool) -> Self {
-        Self { device, log, renumber, hidden: None, own: BTreeSet::new(), asked: BTreeSet::new() }
+    /// The next message is missing.
+    pub fn withhold(device: DeviceId, log: LogId, renumber: bool) -> Self {
+        let (own, asked) = (BTreeSet::new(), BTreeSet::new());
+        Self { device, log, renumber, alters: None, altered: None, hidden: None, own, asked }
+    }
+
+    /// The next commit is another one.
+    pub fn alter(device: DeviceId, log: LogId, how: Alteration) -> Self {
+        Self { alters: Some(how), ..Self::withhold(device, log, false) }
     }
 
     /// A question of the device, with the places that the log has.
@@ -76,6 +121,12 @@ impl Lie {
     }
 
     fn show(&mut self, entries: &mut Vec<Entry>) {
+        if let Some(how) = self.alters {
+            let next = entries.iter().find(|entry| entry.kind == EntryKind::Commit && !self.own.contains(&entry.id));
+            self.altered = self.altered.or(next.map(|entry| entry.id));
+            entries.iter_mut().filter(|entry| Some(entry.id) == self.altered).for_each(|entry| how.of(entry));
+            return;
+        }
         let next = entries.iter().find(|entry| entry.kind == EntryKind::Message && !self.own.contains(&entry.id));
         self.hidden = self.hidden.or(next.map(|entry| (entry.seq, entry.prev)));
         entries.retain(|entry| self.hidden.is_none_or(|(hidden, _)| entry.seq != hidden));

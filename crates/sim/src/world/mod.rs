@@ -20,6 +20,7 @@ use api::{Command, Event, Query, View};
 use engine::Options;
 use wire::{Bytes, EntryId, LogId, Request, ServerFrame, UnixMillis};
 
+pub use lie::Alteration;
 use lie::Lie;
 
 pub use device::Device;
@@ -293,7 +294,13 @@ impl World {
                     self.relay_lost(*relay, lost)?;
                 }
             }
-            Transition::Withhold { device, log, renumber } => self.lie = Some(Lie::new(*device, *log, *renumber)),
+            Transition::Withhold { device, log, renumber } => {
+                self.lie = Some(Lie::withhold(*device, *log, *renumber));
+            }
+            Transition::Alter { device, log, how } => {
+                self.model.lied_to = Some(*device);
+                self.lie = Some(Lie::alter(*device, *log, *how));
+            }
             #[cfg(feature = "mutants")]
             Transition::Crime { device, conversation, crime } => self.crime(*device, conversation, *crime)?,
             Transition::DiskFull(relay, full) => self.net.set_full(*relay, *full),

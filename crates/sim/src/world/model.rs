@@ -116,6 +116,8 @@ pub struct Model {
     pub(super) insiders: BTreeMap<DeviceId, (String, String)>,
     /// (device, line): whoever has done something there that nobody may do is promised nothing there.
     pub outlaws: BTreeSet<(DeviceId, String)>,
+    /// Whom a relay shows commits otherwise than they are.
+    pub lied_to: Option<DeviceId>,
 }
 
 impl Model {

@@ -74,6 +74,15 @@ pub enum Transition {
         /// What comes behind has the numbers that it would have without; else the numbers show a hole, which is said to be none.
         renumber: bool,
     },
+    /// From now on a relay shows a device the next commit of a log otherwise than it is, whoever else writes it.
+    Alter {
+        /// To whom.
+        device: DeviceId,
+        /// Of which log.
+        log: wire::LogId,
+        /// How.
+        how: super::lie::Alteration,
+    },
     /// From now on a device does something to a conversation that nobody may do.
     #[cfg(feature = "mutants")]
     Crime {

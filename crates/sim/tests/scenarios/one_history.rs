@@ -1,7 +1,8 @@
 //! A relay that shows members different histories (protocol rule 8).
 
-use sim::world::Transition;
+use sim::world::{Alteration, Transition};
 
+use crate::succession::{band, goes_on, shown};
 use crate::support::Story;
 
 fn log(id: &str) -> wire::LogId {
@@ -77,4 +78,25 @@ fn rule_8_it_is_told_once_and_not_with_each_message() {
         .collect();
     let by = |author: &str| of_two.iter().filter(|what| what.contains(author)).count();
     assert_eq!((by("p0@"), by("p1@")), (1, 1), "{of_two:?}");
+}
+
+#[test]
+fn rule_7_a_relay_that_alters_a_commit_frames_nobody_and_keeps_nobody_out() {
+    for how in Alteration::ALL {
+        let (mut story, id) = band();
+        story.does(Transition::Alter { device: 2, log: log(&id), how });
+        story.does(Transition::rename(0, &id, "quartet"));
+        story.does(Transition::Settle);
+        for device in 0..4 {
+            let all = story.conversations(device);
+            let accused = all.iter().filter_map(|c| c.ended.as_ref()?.by.as_ref()).collect::<Vec<_>>();
+            assert!(accused.is_empty(), "{how:?}: device {device} accuses {accused:?}");
+        }
+        for _ in 0..3 {
+            story.does(Transition::Advance(86_400_000));
+            story.does(Transition::Settle);
+        }
+        let name = shown(&story, 0, "quartet").name;
+        goes_on(&mut story, &[0, 1, 2, 3], &name, &[(0, 1), (1, 1), (2, 1), (3, 1)]);
+    }
 }

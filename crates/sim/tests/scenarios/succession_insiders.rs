@@ -2,7 +2,7 @@
 
 use api::{Command, Invitation, MessageStatus, Query, Role, Standing, View};
 use engine::mutants::Crime;
-use sim::world::{DeviceId, Transition};
+use sim::world::{Alteration, DeviceId, Transition};
 
 use crate::succession::{all_hold, band, goes_on, shown};
 use crate::support::{Story, address};
@@ -441,5 +441,36 @@ fn rule_18_who_was_away_for_weeks_begins_a_conversation_of_two_anew() {
         });
         let texts: Vec<String> = texts.collect();
         assert!(texts.ends_with(&["I am back".into(), "I have missed you".into()]), "device {device} shows {texts:?}");
+    }
+}
+
+#[test]
+fn rule_18_an_insider_and_the_relay_together_frame_nobody_and_whoever_is_cut_off_is_told() {
+    for (how, crime) in Alteration::ALL.into_iter().flat_map(|how| [Crime::Removes, Crime::Next].map(|c| (how, c))) {
+        let (mut story, id) = band();
+        story.does(Transition::Alter { device: 2, log: id.parse().expect("it is a log's"), how });
+        story.does(Transition::crime(3, &id, crime));
+        story.does(Transition::Settle);
+        for device in 0..4 {
+            let all = story.conversations(device);
+            let accused = all.iter().filter_map(|c| c.ended.as_ref()?.by.as_ref()).map(|by| by.address.clone());
+            assert!(accused.into_iter().all(|by| by == address(3)), "{how:?}, {crime:?}: device {device}");
+        }
+        for _ in 0..2 {
+            story.does(Transition::Advance(86_400_000));
+            story.does(Transition::Settle);
+        }
+        let told = story.world.model.alarms().filter(|(device, _)| *device == 2);
+        let told = told.filter(|(_, problem)| problem.what.contains("goes on with “band” in a way")).count();
+        let (one, other) = (shown(&story, 0, "band").id, shown(&story, 2, "band").id);
+        match one == other {
+            // What was altered is no part of the end.
+            true => _ = goes_on(&mut story, &[0, 1, 2], "band", &[(0, 1), (1, 1), (2, 1)]),
+            false => {
+                assert!(told > 0, "{how:?}, {crime:?}: nobody tells device 2");
+                assert!(story.messages(2, &other).iter().any(|m| matches!(&m.kind, api::MessageKind::System { text }
+                    if text.contains("ask them by another way"))));
+            }
+        }
     }
 }
