@@ -243,23 +243,22 @@ pub(crate) struct Rejoin {
     pub time: u64,
     #[n(7)]
     pub signature: ByteVec,
+    /// SHA-256 of the encryption key of the leaf that it has in the conversation now, by which everybody sees that this request was not
+    /// answered yet. None where it has none, or where a restored relay may have lost the commit that brought it.
+    #[n(8)]
+    pub leaf: Option<ByteVec>,
 }
 
 impl Rejoin {
     /// What the device signs, bound to the addressee's inbox.
     pub(crate) fn parts(&self, inbox: LogId) -> Vec<u8> {
-        signing_input(
-            "rejoin",
-            &[
-                &inbox.0,
-                self.relay.as_bytes(),
-                &self.log,
-                &hash(&self.package),
-                &self.record,
-                &self.device,
-                &self.time.to_be_bytes(),
-            ],
-        )
+        let (package, time) = (hash(&self.package), self.time.to_be_bytes());
+        let mut parts: Vec<&[u8]> =
+            vec![&inbox.0, self.relay.as_bytes(), &self.log, &package, &self.record, &self.device, &time];
+        if let Some(leaf) = &self.leaf {
+            parts.extend([b"leaf".as_slice(), leaf]);
+        }
+        signing_input("rejoin", &parts)
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) const MAX_BYTES: usize = 8 * 1024;
 pub(crate) const MAX_NAME: usize = 256;
 /// Longest description, in bytes.
 pub(crate) const MAX_DESCRIPTION: usize = 1_024;
+/// The longest timer, in seconds: a year.
+pub(crate) const MAX_TIMER: u32 = 366 * 86_400;
 /// Invite links that are open at the same time.
 pub(crate) const MAX_LINKS: usize = 16;
 /// Accounts that are listed as asleep.
@@ -241,6 +243,17 @@ impl ConversationState {
         out.into_writer()
     }
 
+    /// The name as it may be shown: one line that can't reorder what stands beside it, whoever wrote it with whatever program.
+    pub(crate) fn shown_name(&self) -> String {
+        content::line(&self.name, MAX_NAME)
+    }
+
+    /// The description as it may be shown: such lines.
+    pub(crate) fn shown_description(&self) -> String {
+        let lines: Vec<String> = self.description.lines().map(|line| content::line(line, MAX_DESCRIPTION)).collect();
+        lines.join("\n")
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         if bytes.len() > MAX_BYTES {
             return Err(FormatError);
@@ -305,6 +318,7 @@ impl ConversationState {
                 // Off has one encoding: absence.
                 9 => match input.u32()? {
                     0 => return Ok(None),
+                    seconds if seconds > MAX_TIMER => return Ok(None),
                     seconds => timer = seconds,
                 },
                 10 => match read_links(&mut input)? {
@@ -456,6 +470,21 @@ mod tests {
         empty.description.clear();
         empty.unknown.insert(6, minicbor::to_vec("").unwrap());
         assert!(ConversationState::decode(&empty.encode()).is_err());
+    }
+
+    #[test]
+    fn a_program_of_another_make_plays_no_tricks_with_names_and_timers() {
+        let tower = format!("a{}", "\u{301}".repeat(100));
+        let mut state = ConversationState::new(GroupKind::Group, &format!("Fam\u{202e}ily\n{tower}"), vec![[1; 32]]);
+        state.description = format!("first\u{2067}\nsecond {tower}");
+        let state = ConversationState::decode(&state.encode()).unwrap();
+        let cut = format!("a{}", "\u{301}".repeat(30));
+        assert_eq!(state.shown_name(), format!("Family {cut}"));
+        assert_eq!(state.shown_description(), format!("first\nsecond {cut}"));
+        // A hundred years.
+        assert!(ConversationState::decode(&state.with_timer(MAX_TIMER).encode()).is_ok());
+        assert!(ConversationState::decode(&state.with_timer(MAX_TIMER + 1).encode()).is_err());
+        assert!(ConversationState::decode(&state.with_timer(100 * 365 * 86_400).encode()).is_err());
     }
 
     #[test]

@@ -244,6 +244,13 @@ impl OfferedKeyPackage {
         let payload = proto::OfferedKeyPackage { package: self.package.clone(), expires_ms: self.expires.0 };
         Signed::seal(self, payload.encode_to_vec(), device, Label::KeyPackage)
     }
+
+    /// Until when an offered key package may be used, of bytes that [`Signed::parse`] has taken before: the signature is not checked
+    /// again.
+    pub fn expires(bytes: Bytes) -> Option<UnixMillis> {
+        let raw = proto::OfferedKeyPackage::decode(split(bytes)?.payload).ok()?;
+        Some(UnixMillis(raw.expires_ms))
+    }
 }
 
 impl Signed<OfferedKeyPackage> {

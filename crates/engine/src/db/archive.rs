@@ -39,14 +39,14 @@ pub(crate) fn count(db: &Connection) -> rusqlite::Result<u64> {
     db.query_row("SELECT count(*) FROM messages WHERE hidden = 0 AND kind != 2", [], |row| uint(row, 0))
 }
 
-/// A device is in every conversation that this one writes in.
-pub(crate) fn is_in_all(db: &Connection, device: DeviceId) -> rusqlite::Result<bool> {
+/// A device of the own account is in every conversation that this one writes in.
+pub(crate) fn is_in_all(db: &Connection, own: &str, device: DeviceId) -> rusqlite::Result<bool> {
     let outside = db
         .prepare_cached(
             "SELECT 1 FROM conversations c WHERE standing IN (0, 2) AND NOT EXISTS \
-             (SELECT 1 FROM leaves l WHERE l.conversation = c.id AND l.device = ?1) LIMIT 1",
+             (SELECT 1 FROM leaves l WHERE l.conversation = c.id AND l.device = ?1 AND l.address = ?2) LIMIT 1",
         )?
-        .exists([device.0])?;
+        .exists(rusqlite::params![device.0, own])?;
     Ok(!outside)
 }
 

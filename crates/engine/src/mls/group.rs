@@ -10,12 +10,11 @@ use openmls::prelude::{
     ProcessedWelcome, Proposal, ProtocolMessage, RatchetTreeIn, Sender, WelcomeError,
 };
 use openmls::schedule::{ExternalPsk, PreSharedKeyId, Psk};
+use openmls::treesync::LeafNodeSource;
 use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::storage::StorageProvider as _;
 use tls_codec::VLBytes;
-use wire::{
-    Bytes, DeviceCertificate, DeviceId, EpochPublicKey, LogId, RelayName, Signed, SigningKey, UnixMillis, signing_input,
-};
+use wire::{Bytes, DeviceCertificate, EpochPublicKey, LogId, RelayName, Signed, SigningKey, UnixMillis, signing_input};
 use zeroize::Zeroizing;
 
 use super::incoming::{self, Incoming};
@@ -143,7 +142,7 @@ pub struct Staged {
     /// The public key that opens the log in that epoch.
     pub next: EpochPublicKey,
     /// For each new device, in the order of [`Change::adds`], a Welcome with its own secrets only.
-    pub welcomes: Vec<(DeviceId, Vec<u8>)>,
+    pub welcomes: Vec<(Signed<DeviceCertificate>, Vec<u8>)>,
     /// The encoded tree that the Welcomes need; there if somebody is added.
     pub tree: Option<Vec<u8>>,
 }
@@ -249,6 +248,22 @@ impl Group {
             Some((self.members.get(&member.index.u32())?.clone(), crate::formats::hash(&member.encryption_key)))
         };
         self.mls.members().filter_map(hash).collect()
+    }
+
+    /// The leaf of a device: the hash of its encryption key, as in [`Group::leaves`], and whether it is what the device was added with,
+    /// so that the device may never have come in.
+    pub fn leaf_of(&self, device: &DeviceCertificate) -> Option<([u8; 32], bool)> {
+        let same = |member: &&Member| {
+            let certificate = &member.certificate;
+            certificate.account_key == device.account_key
+                && certificate.device == device.device
+                && certificate.signature_key == device.signature_key
+        };
+        let member = self.members.values().find(same)?;
+        let index = LeafNodeIndex::new(member.leaf);
+        let source = self.mls.public_group().leaf(index)?.leaf_node_source();
+        let key = crate::formats::hash(&self.mls.member_at(index)?.encryption_key);
+        Some((key, matches!(source, LeafNodeSource::KeyPackage(_))))
     }
 
     /// The member at a leaf.
@@ -423,10 +438,7 @@ impl Group {
         }
         let commit = bundle.commit().to_bytes().map_err(library)?;
         let welcomes = match bundle.to_welcome_msg() {
-            Some(message) => {
-                let devices = certificates.iter().map(|certificate| certificate.device);
-                split_welcomes(&message.to_bytes().map_err(library)?, &references, devices)?
-            }
+            Some(message) => split_welcomes(&message.to_bytes().map_err(library)?, &references, &certificates)?,
             None => Vec::new(),
         };
         self.checked = certificates.into_iter().map(|certificate| (certificate.signature_key, certificate)).collect();
@@ -686,16 +698,16 @@ fn read_members(
 fn split_welcomes(
     message: &[u8],
     references: &[Vec<u8>],
-    devices: impl Iterator<Item = DeviceId>,
-) -> Result<Vec<(DeviceId, Vec<u8>)>, MlsError> {
+    certificates: &[Signed<DeviceCertificate>],
+) -> Result<Vec<(Signed<DeviceCertificate>, Vec<u8>)>, MlsError> {
     let mut parts: BTreeMap<Vec<u8>, Vec<u8>> =
         welcome::split(message).ok_or_else(|| library("its own Welcome can't be split"))?.into_iter().collect();
     references
         .iter()
-        .zip(devices)
-        .map(|(reference, device)| {
+        .zip(certificates)
+        .map(|(reference, certificate)| {
             let part = parts.remove(reference).ok_or_else(|| library("a new device has no secrets in the Welcome"))?;
-            Ok((device, part))
+            Ok((certificate.clone(), part))
         })
         .collect()
 }

@@ -84,6 +84,14 @@ pub fn has_key_package(p: &Provider<'_>, bytes: &[u8]) -> Result<bool, MlsError>
     Ok(p.storage().key_package::<_, openmls::prelude::KeyPackageBundle>(&reference)?.is_some())
 }
 
+/// The hash of the encryption key of the leaf that this TLS-encoded key package brings, as in [`super::Group::leaves`].
+pub fn leaf_key(p: &Provider<'_>, bytes: &[u8]) -> Option<[u8; 32]> {
+    let (package, _) = parse(p, bytes).ok()?;
+    let key = package.leaf_node().encryption_key().tls_serialize_detached().ok()?;
+    let key = tls_codec::VLBytes::tls_deserialize_exact(&key).ok()?;
+    Some(crate::formats::hash(key.as_slice()))
+}
+
 /// Checks that `bytes` are a key package whose leaf is exactly that of `device`: its key, its certificate as the account's
 /// record holds it, and that it was made within the last year. Whether it may still be used is the signed `expires` beside the
 /// package, and the caller's question.

@@ -35,7 +35,7 @@ pub use group::{Change, Derive, Group, Member, Received, Staged, SuccessionKey};
 pub use incoming::Incoming;
 #[cfg(feature = "mutants")]
 pub use key_package::uncertified_key_package;
-pub use key_package::{check_key_package, delete_key_package, has_key_package, key_package};
+pub use key_package::{check_key_package, delete_key_package, has_key_package, key_package, leaf_key};
 pub use provider::Provider;
 pub use storage::SCHEMA;
 

@@ -11,7 +11,7 @@ use openmls_traits::signatures::{Signer, SignerError};
 use openmls_traits::types::SignatureScheme;
 use rand_core::CryptoRng;
 
-use super::storage::Storage;
+use super::storage::{Mark, Storage};
 use super::{Group, MlsError, StorageError};
 
 /// OpenMLS's surroundings for one database transaction. What groups change stays in memory until [`Provider::flush`].
@@ -40,6 +40,21 @@ impl<'a> Provider<'a> {
         }
         self.storage.flush()?;
         Ok(())
+    }
+
+    /// What groups have changed up to here, to come [back to](Self::back_to).
+    pub fn mark(&self) -> Mark {
+        self.storage.mark()
+    }
+
+    /// Undoes what groups have changed since.
+    pub fn back_to(&self, mark: Mark) {
+        self.storage.back_to(mark);
+    }
+
+    /// Forgets the group of a log with all its keys.
+    pub fn forget_group(&self, log: wire::LogId) -> Result<(), MlsError> {
+        Ok(self.storage.delete_group(log)?)
     }
 
     /// Writes the secrets of messages into the overlay. With no past epochs kept, "delete all past ones" deletes nothing and

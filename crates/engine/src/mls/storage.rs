@@ -79,6 +79,9 @@ impl Place {
 /// A row's value to be; wiped when it is let go of.
 type Value = Zeroizing<Vec<u8>>;
 
+/// Where [`Storage::back_to`] goes back to.
+pub struct Mark(BTreeMap<Place, Option<Value>>, BTreeSet<Vec<u8>>);
+
 /// OpenMLS's storage for one database transaction.
 pub struct Storage<'a> {
     db: &'a Connection,
@@ -104,13 +107,23 @@ impl<'a> Storage<'a> {
 
     /// Runs `work`, and undoes what it has written if it fails.
     pub(super) fn attempt<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let before = (self.overlay.borrow().clone(), self.deferred.borrow().clone());
+        let before = self.mark();
         let result = work();
         if result.is_err() {
-            self.overlay.replace(before.0);
-            self.deferred.replace(before.1);
+            self.back_to(before);
         }
         result
+    }
+
+    /// What is written up to here, to come [back to](Self::back_to).
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.overlay.borrow().clone(), self.deferred.borrow().clone())
+    }
+
+    /// Undoes what was written since.
+    pub(super) fn back_to(&self, mark: Mark) {
+        self.overlay.replace(mark.0);
+        self.deferred.replace(mark.1);
     }
 
     pub(super) fn has_group(&self, log: LogId) -> Result<bool, StorageError> {

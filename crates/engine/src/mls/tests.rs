@@ -196,8 +196,8 @@ fn group_of(size: u8, suite: u16) -> Vec<Device> {
     if !rest.is_empty() {
         let staged = first.stage(adding(&mut rest.iter_mut().collect::<Vec<_>>())).unwrap();
         first.merge_staged();
-        for (device, (id, welcome)) in rest.iter_mut().zip(&staged.welcomes) {
-            assert_eq!(*id, device.certificate.device);
+        for (device, (certificate, welcome)) in rest.iter_mut().zip(&staged.welcomes) {
+            assert_eq!(certificate.device, device.certificate.device);
             device.join(welcome, staged.tree.as_ref().unwrap()).unwrap();
         }
     }

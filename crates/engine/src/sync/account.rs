@@ -20,6 +20,8 @@ const INVITE: &str = "invite";
 const KEY_PACKAGE_LIFE_MS: u64 = 90 * 86_400_000;
 /// The last-resort package is replaced after this time.
 const LAST_RESORT_LIFE_MS: u64 = 7 * 86_400_000;
+/// How long a device keeps the private half of a key package that somebody may have used: an invitation waits in an inbox for 30 days.
+const INVITATION_LIFE_MS: u64 = 37 * 86_400_000;
 /// Between looks at how many key packages are left at the relay, on a connection that stays up.
 const COUNT_EVERY_MS: u64 = 3_600_000;
 /// Before what was refused on the account lane is asked again, if the relay names no time.
@@ -371,6 +373,7 @@ impl State {
                 return Ok(());
             }
         };
+        self.forget_key_packages(turn)?;
         let target = self.options.key_packages;
         let last_resort: Option<i64> = turn
             .db
@@ -387,6 +390,30 @@ impl State {
             return self.registration_complete(turn);
         }
         self.put_key_packages(turn, missing, renew)
+    }
+
+    /// Forgets the private halves of key packages with which nobody can have made an invitation that may still come: what was recorded
+    /// of the others can't be opened with what a thief of the device finds. One-time packages are handed out until they expire; the
+    /// last-resort one until another took its place.
+    fn forget_key_packages(&mut self, turn: &mut Turn<'_>) -> Done {
+        // By a clock that is ahead they would seem old.
+        if self.clock_is_off() {
+            return Ok(());
+        }
+        let since = |life: u64| db::int(turn.now.0.saturating_sub(life));
+        let old: Vec<Vec<u8>> = turn
+            .db
+            .prepare_cached(
+                "SELECT reference FROM key_packages WHERE (last_resort = 0 AND created < ?1) OR (last_resort = 1 AND created < \
+                 (SELECT max(created) FROM key_packages WHERE last_resort = 1 AND uploaded = 1 AND created < ?2))",
+            )?
+            .query_map([since(KEY_PACKAGE_LIFE_MS + INVITATION_LIFE_MS), since(INVITATION_LIFE_MS)], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for reference in old {
+            mls::delete_key_package(&turn.mls, &reference)?;
+            turn.db.prepare_cached("DELETE FROM key_packages WHERE reference = ?1")?.execute([reference])?;
+        }
+        Ok(())
     }
 
     fn put_key_packages(&mut self, turn: &mut Turn<'_>, missing: usize, last_resort: bool) -> Done {

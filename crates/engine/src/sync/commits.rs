@@ -98,7 +98,7 @@ impl State {
                 return Ok(false);
             }
             Err(Refusal::OnlyMe) => {
-                self.ask_to_rejoin(turn, conversation)?;
+                self.lost_the_thread(turn, conversation, entry)?;
                 return Ok(false);
             }
         }
@@ -173,7 +173,7 @@ impl State {
             removed: &incoming.removed,
             left: &incoming.left,
             state: incoming.state.as_deref(),
-            asked: super::rejoin::asked(&body, conversation, &incoming.packages),
+            asked: super::rejoin::asked(turn, &body, conversation, &incoming.packages, group),
         };
         if let Err(why) = judge(&group.state(), &group.members(), &proposed, record.as_ref()) {
             return invalid(why);
@@ -335,6 +335,7 @@ impl State {
                 })
                 .devices += 1;
         }
+        self.take_out_revoked(turn, &conversation, &leaves)?;
         let me = self.me.as_ref().map(|me| me.address.clone());
         for (leaf, _) in &leaves {
             if me.as_ref() == Some(&leaf.certificate.address) {
@@ -358,11 +359,11 @@ impl State {
                 conversation.peer = Some(other);
             }
         } else if conversation.kind == ConversationKind::Group {
-            conversation.name.clone_from(&state.name);
+            conversation.name = state.shown_name();
         }
         conversations::put(turn.db, &conversation)?;
         conversations::set_suite(turn.db, id, suite)?;
-        conversations::set_description(turn.db, id, &state.description)?;
+        conversations::set_description(turn.db, id, &state.shown_description())?;
         conversations::set_asleep(turn.db, id, &state)?;
         self.pictures_due |= crate::db::pictures::set_current(turn.db, id, state.picture.as_ref())?;
         joins::set_links(turn.db, id, &state.links)?;
@@ -371,6 +372,38 @@ impl State {
         conversations::set_members(turn.db, id, &members)?;
         joins::forget_answered(turn.db, id)?;
         self.conversation_changed(turn, id)
+    }
+
+    /// A device that the own account has revoked is there, whoever has brought it in again.
+    fn take_out_revoked(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        leaves: &[(Member, [u8; 32])],
+    ) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let (account, record) = (me.account_key(), &me.record);
+        let is_revoked = |m: &Member| {
+            m.certificate.account_key == account
+                && record.device(m.certificate.device).is_some_and(|device| device.revoked.is_some())
+        };
+        let devices: Vec<[u8; 16]> = leaves
+            .iter()
+            .filter(|(member, _)| is_revoked(member) && member.certificate.device != me.device())
+            .map(|(member, _)| member.certificate.device.0)
+            .collect();
+        let is_wanted = |row: &outbox::IntentRow| {
+            matches!(serde_json::from_slice(&row.intent), Ok(super::intents::Intent::RemoveOwnDevices { .. }))
+        };
+        if devices.is_empty()
+            || conversation.standing != Standing::Active
+            || me.revoked()
+            || outbox::intents(turn.db, conversation.id)?.iter().any(is_wanted)
+        {
+            return Ok(());
+        }
+        self.intend(turn, conversation.id, &super::intents::Intent::RemoveOwnDevices { devices }, 1)?;
+        Ok(())
     }
 
     /// Notes since when each device is in the conversation and when its keys were last renewed, by the log's time. True if another own

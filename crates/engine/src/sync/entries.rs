@@ -242,7 +242,8 @@ impl State {
         let evidence = super::outbox::evidence(&entry.id, entry.epoch, &envelope, &entry.commitment, &entry.stamp);
         let (sent, bytes) = (envelope.sent, envelope.content);
         let (sender, time, seq) = (address, entry.time, Seq(conversation.place(entry.seq)));
-        let arrived = Arrived { id: id.0, sender, own, sent, time, seq, content: bytes, evidence };
+        let account = certificate.account_key;
+        let arrived = Arrived { id: id.0, sender, account, own, sent, time, seq, content: bytes, evidence };
         if self.arrived(turn, conversation, arrived, &content)? {
             conversations::touch(turn.db, conversation.id, entry.time.0, 0)?;
             if !own && conversation.standing == Standing::Active {

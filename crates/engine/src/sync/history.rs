@@ -180,9 +180,10 @@ impl State {
         if !self.healing.is_empty() {
             return Ok(());
         }
+        let Some(own) = self.me.as_ref().map(|me| me.address.to_string()) else { return Ok(()) };
         if transfer.place.is_waiting() {
             let late = transfer.begun.saturating_add(WAIT_MS);
-            if !rows::is_in_all(turn.db, transfer.device)? && turn.now.0 < late {
+            if !rows::is_in_all(turn.db, &own, transfer.device)? && turn.now.0 < late {
                 turn.wake_at(UnixMillis(late));
                 return Ok(());
             }
@@ -195,7 +196,11 @@ impl State {
         if items.is_empty() && !transfer.place.is_over() {
             // Only a wait is left; there may be nothing to wait for.
             history::put(turn.db, &transfer)?;
-            return if rows::is_in_all(turn.db, transfer.device)? { self.send_on(turn, transfer) } else { Ok(()) };
+            return if rows::is_in_all(turn.db, &own, transfer.device)? {
+                self.send_on(turn, transfer)
+            } else {
+                Ok(())
+            };
         }
         transfer.messages += items.iter().filter(|item| item.is_written()).count() as u64;
         let chunk = Chunk {

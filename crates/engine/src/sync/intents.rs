@@ -442,11 +442,13 @@ impl State {
         let invites: Vec<PendingInvite> = staged
             .welcomes
             .iter()
-            .filter_map(|(device, welcome)| {
-                let invite = invites.iter().find(|invite| invite.device == *device)?;
+            .filter_map(|(joiner, welcome)| {
+                // Ids of devices are their accounts' choice: another account may have one of the same.
+                let is_theirs = |i: &&Gathered| i.device == joiner.device && i.address == joiner.address.as_str();
+                let invite = invites.iter().find(is_theirs)?;
                 Some(PendingInvite {
                     record: invite.record.to_vec().into(),
-                    device: device.0.to_vec().into(),
+                    device: joiner.device.0.to_vec().into(),
                     welcome: welcome.clone().into(),
                     readd: invite.readd,
                 })
@@ -585,15 +587,16 @@ impl State {
 
     /// An active device of the own account is not in a conversation.
     pub(super) fn lacks_own_devices(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done<bool> {
-        let Some(active) =
-            self.me.as_ref().map(|me| me.record.active().map(|d| d.certificate.device).collect::<Vec<_>>())
-        else {
-            return Ok(false);
-        };
+        let Some(me) = &self.me else { return Ok(false) };
+        let own = me.account_key();
+        let active = me.record.active().map(|d| d.certificate.device).collect::<Vec<_>>();
         let lacks = self.with_group(turn, id, |state, turn, group| {
             let members = group.members();
             let active = state.unconvicted(turn, active)?;
-            Ok(active.iter().any(|device| !members.iter().any(|m| m.certificate.device == *device)))
+            let is_in = |device: &wire::DeviceId| {
+                members.iter().any(|m| m.certificate.device == *device && m.certificate.account_key == own)
+            };
+            Ok(!active.iter().all(is_in))
         })?;
         Ok(lacks.unwrap_or(false))
     }

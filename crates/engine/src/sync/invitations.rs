@@ -245,12 +245,15 @@ impl State {
             && !endings::is_unanswered(turn.db, log)?
             && conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
         let was_in = was_in || succeeds;
+        // Behind an end of which nobody knows whose doing it is an insider could lead this device anywhere: it looks first.
+        let astray = !own && !succeeds && self.was_led_astray(turn, log)?;
         let unseen = succeeds && !self.is_decided(turn, &invitation)?;
         if (!trusted && !was_in && self.requests_waiting(turn)? >= MAX_REQUESTS)
             || (unseen && successors_waiting(turn.db)? >= MAX_REQUESTS)
         {
             return Ok(());
         }
+        self.in_doubt.remove(&log);
         self.see_record(turn, record.bytes(), false)?;
         if asked {
             contacts::set_known(turn.db, &record.address)?;
@@ -262,7 +265,7 @@ impl State {
                 invitation.relay,
                 formats::encode(&invitation),
                 int(time.0),
-                trusted || was_in
+                (trusted || was_in) && !astray
             ],
         )?;
         self.drive_invitations(turn)?;
@@ -360,7 +363,7 @@ impl State {
             .collect::<Result<_, _>>()?;
         for (id, bytes, accepted) in rows {
             let Ok(invitation) = formats::decode::<Invitation>(&bytes) else { continue };
-            if !accepted && !self.uses_relay(turn, &invitation.relay)? {
+            if !accepted && (self.in_doubt.contains(&id) || !self.uses_relay(turn, &invitation.relay)?) {
                 continue;
             }
             if !self.is_decided(turn, &invitation)? {
@@ -421,81 +424,21 @@ impl State {
     }
 
     fn join(&mut self, turn: &mut Turn<'_>, row: &InvitationRow, invitation: &Invitation, tree: &[u8]) -> Done {
-        let Some(me) = &self.me else { return Ok(()) };
-        let (signer, own_address, own_key) = (me.signer.clone(), me.address.to_string(), me.account_key());
+        let Some(own_address) = self.me.as_ref().map(|me| me.address.to_string()) else { return Ok(()) };
         let id = row.id;
-        // Only a conversation that is over, or that this device can't follow, gets here with a group.
+        // Only a conversation that is over, or that this device can't follow, gets here with a group. Its keys go only with an invitation
+        // that is one: they may be what it takes to go on.
         self.with_group(turn, id, |_, _, _| Ok(()))?;
-        if let Some(old) = self.groups.remove(&id) {
-            old.delete(&turn.mls)?;
-        }
-        let succession = match invitation.succeeds.as_ref().map(|log| formats::array(log)) {
-            None => None,
-            Some(Ok(of)) => self.succession_key(turn, LogId(of))?,
-            Some(Err(_)) => return Ok(()),
-        };
-        let joined = match &succession {
-            Some((_, key)) => Group::join_successor(&turn.mls, &signer, &invitation.welcome, tree, key),
-            None => Group::join(&turn.mls, &signer, &invitation.welcome, tree),
-        };
-        let group = match joined {
-            Ok(group) if group.log() == id => group,
-            Ok(_) => return self.invitation_is_void(turn, id, &row.sender, "It is for another conversation."),
-            Err(JoinError::Storage(error)) => return Err(mls::MlsError::from(error).into()),
-            Err(JoinError::NotForUs) => {
-                return self.invitation_is_void(
-                    turn,
-                    id,
-                    &row.sender,
-                    "It is for keys that this device no longer has.",
-                );
-            }
-            Err(_) => {
-                return match &succession {
-                    Some((ending, _)) => self.goes_on_otherwise(turn, id, &row.sender, ending),
-                    None => self.invitation_is_void(turn, id, &row.sender, "It does not verify."),
-                };
-            }
-        };
-        let Ok(state) = ConversationState::decode(&group.state()) else {
-            group.delete(&turn.mls)?;
-            return self.invitation_is_void(turn, id, &row.sender, "It is of a kind that this version does not know.");
-        };
-        let members = group.members();
-        if !is_as_said(&members, &state, invitation, own_key) {
-            group.delete(&turn.mls)?;
-            return self.invitation_is_void(turn, id, &row.sender, "Who is in it is not who it says.");
-        }
-        let maker = match &succession {
-            Some((ending, _)) => match self.accept_successor(turn, ending, &group, invitation)? {
-                Ok(maker) => Some((ending.clone(), maker)),
-                Err(why) => {
-                    group.delete(&turn.mls)?;
-                    return self.invitation_is_void(turn, id, &row.sender, why);
+        let (mark, old) = (turn.mls.mark(), self.groups.remove(&id));
+        let Welcomed { group, state, members, maker, before, taken } =
+            match self.welcomed(turn, row, invitation, (tree, old.as_ref()))? {
+                Ok(welcomed) => welcomed,
+                Err(refused) => {
+                    turn.mls.back_to(mark);
+                    self.groups.extend(old.map(|old| (id, old)));
+                    return self.not_followed(turn, row, refused);
                 }
-            },
-            None => None,
-        };
-        if let Some((ending, maker)) = &maker
-            && !super::succession::goes_before(ending, (*maker, id), row.time)
-        {
-            // Another one goes on already.
-            group.delete(&turn.mls)?;
-            turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
-            return Ok(());
-        }
-        let before = conversations::get(turn.db, id)?;
-        if before.as_ref().is_some_and(|before| group.epoch() <= before.epoch.0) {
-            // An old one, left here again: this device has been further.
-            group.delete(&turn.mls)?;
-            turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
-            return Ok(());
-        }
-        // Whoever had not answered when a conversation ended is asked where it goes on, by whom he was asked before if that one is there.
-        let taken = match &maker {
-            Some((ending, _)) => row.accepted && self.has_taken(turn, ending)?,
-            None => row.accepted,
-        };
+            };
         let inviter = match &maker {
             Some((ending, _)) => conversations::get(turn.db, ending.conversation)?.map(|over| over.inviter),
             None => None,
@@ -515,7 +458,7 @@ impl State {
             id,
             relay,
             kind,
-            name: if kind == ConversationKind::Note { "Note to self".into() } else { state.name.clone() },
+            name: if kind == ConversationKind::Note { "Note to self".into() } else { state.shown_name() },
             peer: (kind == ConversationKind::Direct).then(|| row.sender.clone()),
             standing: if taken { Standing::Active } else { Standing::Requested },
             held: String::new(),
@@ -559,7 +502,7 @@ impl State {
                     conversation: id.to_string(),
                     from: inviter,
                     relay: conversation.relay.to_string(),
-                    name: (kind == ConversationKind::Group).then(|| state.name.clone()),
+                    name: (kind == ConversationKind::Group).then(|| state.shown_name()),
                     time: row.time,
                 }),
             });
@@ -585,6 +528,116 @@ impl State {
             self.own_devices_follow(turn, id)?;
         }
         self.report_caught_up(turn)
+    }
+
+    /// Joins, and looks at what that leads to. What was there before is gone then, whatever comes of it.
+    fn welcomed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        row: &InvitationRow,
+        invitation: &Invitation,
+        (tree, old): (&[u8], Option<&Group>),
+    ) -> Done<Result<Welcomed, Refused>> {
+        let Some(me) = &self.me else { return Ok(Err(Refused::Late)) };
+        let (signer, own_key) = (me.signer.clone(), me.account_key());
+        let id = row.id;
+        turn.mls.forget_group(id)?;
+        let succession = match invitation.succeeds.as_ref().map(|log| formats::array(log)) {
+            None => None,
+            Some(Ok(of)) => self.succession_key(turn, LogId(of))?,
+            Some(Err(_)) => return Ok(Err(Refused::Void("It is for no conversation."))),
+        };
+        let joined = match &succession {
+            Some((_, key)) => Group::join_successor(&turn.mls, &signer, &invitation.welcome, tree, key),
+            None => Group::join(&turn.mls, &signer, &invitation.welcome, tree),
+        };
+        let group = match (joined, &succession) {
+            (Ok(group), _) if group.log() == id => group,
+            (Ok(_), _) => return Ok(Err(Refused::Void("It is for another conversation."))),
+            (Err(JoinError::Storage(error)), _) => return Err(mls::MlsError::from(error).into()),
+            (Err(JoinError::NotForUs), _) => {
+                return Ok(Err(Refused::Void("It is for keys that this device no longer has.")));
+            }
+            (Err(_), Some((ending, _))) => return Ok(Err(Refused::Otherwise(Box::new(ending.clone())))),
+            (Err(_), None) => return Ok(Err(Refused::Void("It does not verify."))),
+        };
+        let Ok(state) = ConversationState::decode(&group.state()) else {
+            return Ok(Err(Refused::Void("It is of a kind that this version does not know.")));
+        };
+        let members = group.members();
+        if !is_as_said(&members, &state, invitation, own_key) {
+            return Ok(Err(Refused::Void("Who is in it is not who it says.")));
+        }
+        let maker = match succession {
+            Some((ending, _)) => match self.accept_successor(turn, &ending, &group, invitation)? {
+                Ok(maker) => Some((ending, maker)),
+                Err(why) => return Ok(Err(Refused::Void(why))),
+            },
+            None => None,
+        };
+        if let Some((ending, maker)) = &maker
+            && !super::succession::goes_before(ending, (*maker, id), row.time)
+        {
+            // Another one goes on already.
+            return Ok(Err(Refused::Late));
+        }
+        let before = conversations::get(turn.db, id)?;
+        if before.as_ref().is_some_and(|before| group.epoch() <= before.epoch.0) {
+            // An old one, left here again: this device has been further.
+            return Ok(Err(Refused::Late));
+        }
+        // Whoever had not answered when a conversation ended is asked where it goes on, by whom he was asked before if that one is there.
+        let mut taken = match &maker {
+            Some((ending, _)) => row.accepted && self.has_taken(turn, ending)?,
+            None => row.accepted,
+        };
+        if let (Some(old), false) = (old, taken)
+            && self.was_led_astray(turn, id)?
+        {
+            let differs = super::succession::differences(&old.members(), &old.state(), &members, &state);
+            if !differs.is_empty() {
+                return Ok(Err(Refused::Asks(differs)));
+            }
+            taken = true;
+        }
+        Ok(Ok(Welcomed { group, state, members, maker, before, taken }))
+    }
+
+    fn not_followed(&mut self, turn: &mut Turn<'_>, row: &InvitationRow, refused: Refused) -> Done {
+        match refused {
+            Refused::Void(why) => self.invitation_is_void(turn, row.id, &row.sender, why),
+            Refused::Otherwise(ending) => self.goes_on_otherwise(turn, row.id, &row.sender, &ending),
+            Refused::Late => {
+                turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([row.id.0])?;
+                self.report_caught_up(turn)
+            }
+            Refused::Asks(differs) => {
+                let Some(conversation) = conversations::get(turn.db, row.id)? else { return Ok(()) };
+                self.in_doubt.insert(row.id);
+                turn.event(Event::Notice {
+                    conversation: Some(row.id.to_string()),
+                    problem: Problem::new(
+                        Kind::Trust,
+                        format!("{} leads you to another “{}” than the one you know.", row.sender, conversation.name),
+                        differs.join(" "),
+                        format!(
+                            "Ask somebody who is in it. If it is right: transom accept {0}; else: transom decline {0}",
+                            row.id.to_string().get(..8).unwrap_or_default()
+                        ),
+                    ),
+                });
+                turn.event(Event::Invitation {
+                    invitation: Box::new(InvitationView {
+                        conversation: row.id.to_string(),
+                        from: row.sender.clone(),
+                        relay: conversation.relay.to_string(),
+                        name: Some(conversation.name),
+                        time: row.time,
+                    }),
+                });
+                self.report_caught_up(turn)
+            }
+        }
     }
 
     fn invitation_is_void(&mut self, turn: &mut Turn<'_>, id: LogId, sender: &str, why: &str) -> Done {
@@ -619,6 +672,31 @@ impl State {
         self.drive_invitations(turn)?;
         self.report_caught_up(turn)
     }
+}
+
+/// A group that this device was invited into and has joined.
+struct Welcomed {
+    group: Group,
+    state: ConversationState,
+    members: Vec<mls::Member>,
+    /// The ending that it goes on behind, and the leaf there of whoever made it.
+    maker: Option<(endings::Ending, u32)>,
+    /// The conversation as it was here.
+    before: Option<Conversation>,
+    /// The person need not be asked.
+    taken: bool,
+}
+
+/// Why an invitation is not followed.
+enum Refused {
+    /// It is none.
+    Void(&'static str),
+    /// Somebody goes on behind another end than the one that this device has found.
+    Otherwise(Box<endings::Ending>),
+    /// Another one was followed.
+    Late,
+    /// What it leads to is not what this device knows: the person decides.
+    Asks(Vec<String>),
 }
 
 /// Whoever invites is a member, nobody bears another's address (mine least of all), and a conversation of two is one with whoever

@@ -109,6 +109,8 @@ pub(crate) struct State {
     touched: BTreeSet<(LogId, [u8; 32])>,
     /// Conversations whose relay was restored and that are not whole again, with the time at which this device gives back.
     healing: BTreeMap<LogId, Option<UnixMillis>>,
+    /// Invitations that were looked at and lead elsewhere than this device knows: the person is asked.
+    in_doubt: BTreeSet<LogId>,
     /// Members whose history differs from ours, as the person was told: said once until theirs agrees again.
     forks_told: BTreeSet<(LogId, String)>,
     own_state: own_state::OwnRun,
@@ -284,6 +286,7 @@ impl State {
             scheduling: true,
             touched: BTreeSet::new(),
             healing: crate::db::held::healing(db)?.into_iter().map(|id| (id, None)).collect(),
+            in_doubt: BTreeSet::new(),
             forks_told: BTreeSet::new(),
             own_state: own_state::OwnRun::default(),
             pictures_due: true,

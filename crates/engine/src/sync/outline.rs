@@ -73,7 +73,9 @@ impl State {
             .record
             .active()
             .map(|device| device.certificate.device)
-            .filter(|device| !members.iter().any(|m| m.certificate.device == *device))
+            .filter(|device| {
+                !members.iter().any(|m| m.certificate.device == *device && m.certificate.account_key == own)
+            })
             .collect();
         let own_missing = self.unconvicted(turn, own_missing)?;
         let Some(me) = &self.me else { return Ok(Err(Plan::Wait)) };
@@ -288,8 +290,19 @@ impl State {
             Intent::Readd { rejoin } => {
                 let Ok(request) = formats::decode::<Rejoin>(rejoin) else { return Ok(Err(Plan::Nothing)) };
                 let Some(asks) = super::gather::rejoining(&request) else { return Ok(Err(Plan::Nothing)) };
-                // It may have come in while its request waited here for other changes.
-                if super::rejoin::is_answered(turn, conversation.id, &asks, request.time)? {
+                // It may have come in while its request waited here for other changes; or its account may have taken it out.
+                let known = match me.account_key() == asks.account_key {
+                    true => Some(me.record.clone()),
+                    false => known_record(turn, asks.address.as_str())?.filter(|r| r.account_key == asks.account_key),
+                };
+                let is_out = |known: &Signed<AccountRecord>| {
+                    super::gather::record_of(&request)
+                        .is_none_or(|said| super::rejoin::is_out(known, &said, asks.device))
+                };
+                if super::rejoin::is_answered(turn, conversation.id, &asks, request.time)?
+                    || known.as_ref().is_some_and(is_out)
+                    || !super::rejoin::is_open(turn, &request, &asks, group)
+                {
                     return Ok(Err(Plan::Nothing));
                 }
                 match members.iter().find(|m| same_device(&m.certificate, &asks)) {

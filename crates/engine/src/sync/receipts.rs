@@ -100,6 +100,10 @@ impl State {
             return Ok(());
         }
         let members = conversations::members(turn.db, id)?;
+        // Nobody reports in a larger group; a program that does is not listened to.
+        if members.len() > RECEIPT_ACCOUNTS {
+            return Ok(());
+        }
         let me = self.me.as_ref().map(|me| me.address.to_string());
         let others = members.iter().filter(|member| Some(&member.address) != me.as_ref()).count() as u32;
         // Who doesn't tell isn't told; that it has arrived is in it, too.

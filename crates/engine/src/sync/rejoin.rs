@@ -10,6 +10,7 @@ use std::cmp::min;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::{ConversationKind, Event, Kind, Problem, Standing};
+use data_encoding::HEXLOWER;
 use rusqlite::params;
 use wire::{
     AccountRecord, Address, Device, DeviceCertificate, DeviceId, EntryId, Label, LogId, RelayName, Request, Response,
@@ -18,6 +19,7 @@ use wire::{
 
 use super::intents::Intent;
 use super::outline::all_are_gone;
+use super::validity::same_device;
 use super::{Ask, Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit};
@@ -135,7 +137,7 @@ impl State {
                     );
                     let notice = problem.clone();
                     turn.event(Event::Notice { conversation: Some(id.to_string()), problem: notice });
-                    if was_away {
+                    if was_away || conversation.kind == ConversationKind::Direct {
                         // Nothing is lost by giving it up, and another one can be begun with the same people.
                         self.end_conversation(turn, id, &problem)?;
                     } else {
@@ -169,7 +171,17 @@ impl State {
             }
         }
         outbox::remove_requests(turn.db, id)?;
-        let (package, _) = mls::key_package(&turn.mls, &signer, &certificate, self.options.suite, turn.now, false)?;
+        let (package, reference) =
+            mls::key_package(&turn.mls, &signer, &certificate, self.options.suite, turn.now, false)?;
+        turn.db
+            .prepare_cached("INSERT INTO key_packages VALUES (?1, x'', 0, 1, ?2)")?
+            .execute(params![reference, int(turn.now.0)])?;
+        let healed = db::held::heal(turn.db, id)?.is_some_and(|heal| heal.begun > 0);
+        let leaf = self.with_group(turn, id, |_, _, group| {
+            let own = group.own_leaf();
+            Ok(group.leaves().into_iter().find(|(member, _)| member.leaf == own).map(|(_, key)| key))
+        })?;
+        let leaf = leaf.flatten().filter(|_| !healed);
         let begin = if devices.is_empty() { 0 } else { round as usize * ASKED % devices.len() };
         devices.rotate_left(begin);
         devices.truncate(ASKED);
@@ -183,6 +195,7 @@ impl State {
                 device: device.0.to_vec().into(),
                 time: turn.now.0,
                 signature: Vec::new().into(),
+                leaf: leaf.map(|key| key.to_vec().into()),
             };
             rejoin.signature = sign(&signer, Label::Rejoin, &[&rejoin.parts(other.inbox)]).to_vec().into();
             let plain = formats::encode(&Deposit::Rejoin(Box::new(rejoin)));
@@ -300,7 +313,11 @@ impl State {
         let mut listed = conversations::members(turn.db, log)?;
         listed.extend(conversations::asleep(turn.db, log)?);
         let member = listed.iter().any(is_of) || planted!(RemovedAccountReadded);
-        let here = rejoin.relay == conversation.relay.as_str() && conversation.standing == Standing::Active;
+        let here = rejoin.relay == conversation.relay.as_str();
+        if here && member && conversation.standing == Standing::Held {
+            return self.others_lost_it_too(turn, &conversation, rejoin.time);
+        }
+        let here = here && conversation.standing == Standing::Active;
         let fits = mls::check_key_package(&turn.mls, &rejoin.package, &device, turn.now).is_ok();
         if !member || !here || !fits {
             return Ok(());
@@ -370,7 +387,8 @@ impl State {
         for row in outbox::intents(turn.db, id)? {
             let Ok(Intent::Readd { rejoin }) = serde_json::from_slice(&row.intent) else { continue };
             let Ok(rejoin) = formats::decode::<Rejoin>(&rejoin) else { continue };
-            if added.iter().any(|certificate| certificate.device.0.as_slice() == rejoin.device.as_slice()) {
+            let Some(asks) = super::gather::rejoining(&rejoin) else { continue };
+            if added.iter().any(|certificate| same_device(certificate, &asks)) {
                 outbox::remove_intent(turn.db, row.n)?;
             }
         }
@@ -391,16 +409,29 @@ fn verified(rejoin: &Rejoin, inbox: LogId, now: UnixMillis) -> Option<(Signed<Ac
 
 /// A newer list of the account's devices than the one that came along lacks this one; or another list of the same number does, which is
 /// evidence that somebody else holds the account's key.
-fn is_out(known: &AccountRecord, record: &AccountRecord, device: DeviceId) -> bool {
+pub(super) fn is_out(known: &AccountRecord, record: &AccountRecord, device: DeviceId) -> bool {
     known.version >= record.version && known.active().all(|listed| listed.certificate.device != device)
 }
 
+/// This request is not answered yet, as the tree shows: the device has no leaf there, or the one that it had when it asked, or one that
+/// somebody has brought it since, into which it never came and which this request's key package did not bring.
+pub(super) fn is_open(turn: &Turn<'_>, request: &Rejoin, device: &DeviceCertificate, group: &mls::Group) -> bool {
+    let Some((key, untouched)) = group.leaf_of(device) else { return true };
+    match &request.leaf {
+        None => true,
+        Some(asked) if asked.as_slice() == key => true,
+        Some(_) => untouched && mls::leaf_key(&turn.mls, &request.package).is_some_and(|brings| brings != key),
+    }
+}
+
 /// The device whose request came along with a commit that adds it with the key package of that very request. Whom it had asked is not
-/// looked at: the request proves that it wants to start anew.
+/// looked at: the request proves that it wants to start anew, once.
 pub(super) fn asked(
+    turn: &Turn<'_>,
     body: &CommitBody,
     conversation: &Conversation,
     packages: &[Vec<u8>],
+    group: &mls::Group,
 ) -> Option<Signed<DeviceCertificate>> {
     let request = formats::decode::<Rejoin>(body.asked.as_deref()?).ok()?;
     let inbox = LogId(formats::array(body.asked_in.as_deref()?).ok()?);
@@ -408,7 +439,7 @@ pub(super) fn asked(
     let here = request.relay == conversation.relay.as_str() && request.log.as_slice() == conversation.id.0;
     let adds = packages.iter().any(|package| package.as_slice() == request.package.as_slice());
     verify(&device.signature_key, Label::Rejoin, &[&request.parts(inbox)], &request.signature).ok()?;
-    (here && adds).then_some(device)
+    (here && adds && is_open(turn, &request, &device, group)).then_some(device)
 }
 
 /// The device has come into the conversation since it asked, by an answer to this request or in any other way.
@@ -424,7 +455,7 @@ pub(super) fn is_answered(turn: &Turn<'_>, log: LogId, device: &DeviceCertificat
 
 /// Where the time is kept at which a device was last added again.
 fn readded(id: LogId, certificate: &DeviceCertificate) -> String {
-    format!("readded {id} {}", certificate.device)
+    format!("readded {id} {} {}", HEXLOWER.encode(&certificate.account_key), certificate.device)
 }
 
 /// What this device knows of a conversation is of before it was away: of a backup, or of before it was taken out.
@@ -492,6 +523,7 @@ mod tests {
             device: vec![device; 16].into(),
             time: NOW.0,
             signature: Vec::new().into(),
+            leaf: Some(vec![3; 32].into()),
         };
         rejoin.signature = sign(&key(signed_by), Label::Rejoin, &[&rejoin.parts(INBOX)]).to_vec().into();
         rejoin
@@ -519,6 +551,8 @@ mod tests {
             Rejoin { record: record(1, 3, &[(8, false)]).bytes().to_vec().into(), ..asks.clone() },
             Rejoin { relay: "b.example".into(), ..asks.clone() },
             Rejoin { time: NOW.0 + 1, ..asks.clone() },
+            Rejoin { leaf: None, ..asks.clone() },
+            Rejoin { leaf: Some(vec![4; 32].into()), ..asks.clone() },
             Rejoin { record: b"junk".to_vec().into(), ..asks.clone() },
             Rejoin { device: b"short".to_vec().into(), ..asks.clone() },
         ] {

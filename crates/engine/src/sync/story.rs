@@ -121,7 +121,7 @@ pub(super) fn state_story(
 ) -> Vec<String> {
     let mut lines = Vec::new();
     if before.name != after.name {
-        lines.push(format!("{author} named the group “{}”.", after.name));
+        lines.push(format!("{author} named the group “{}”.", after.shown_name()));
     }
     if before.description != after.description {
         lines.push(match after.description.as_str() {

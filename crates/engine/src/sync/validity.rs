@@ -206,10 +206,8 @@ fn judge_state(
     if role < Role::Admin && !planted!(AnyMemberTransfers) {
         return Err("only admins may change the group".into());
     }
-    let roles = |state: &ConversationState| {
-        let sorted = |list: &[[u8; 32]]| list.iter().copied().collect::<BTreeSet<_>>();
-        (sorted(&state.owners), sorted(&state.admins))
-    };
+    // In their order, which says who inherits.
+    let roles = |state: &ConversationState| (state.owners.clone(), state.admins.clone());
     // Roles are the owners' alone to give and to take; so is the group, which is given by making somebody else its owner. With who falls
     // asleep the role stays, with who is removed while asleep it goes.
     let settled = before.with_asleep(&after.asleep).settled(staying);
@@ -266,6 +264,12 @@ mod tests {
         assert!(judged(&promoted, Role::Admin).is_err());
         assert!(judged(&promoted, Role::Owner).is_ok());
         assert!(judged(&state(&[], &[1, 2]), Role::Owner).is_err());
+        // Nor who inherits: the order is the owners' as well, and nobody is listed twice.
+        let before = state(&[1], &[2, 3]);
+        let judged = |after: &ConversationState, role| judge_state(&before, after, role, &all);
+        assert!(judged(&state(&[1], &[3, 2]), Role::Admin).is_err());
+        assert!(judged(&state(&[1], &[2, 3, 2]), Role::Admin).is_err());
+        assert!(judged(&state(&[1], &[3, 2]), Role::Owner).is_ok());
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl<S: Store> Relay<S> {
             offered(now, package, &key)?;
         }
         let limit = self.config.limits.key_packages as usize;
-        let kept = if replace { 0 } else { self.count(&address, id).await? };
+        let kept = if replace { 0 } else { self.count(now, &address, id).await? };
         if kept + packages.len() > limit {
             return Err(Error::new(
                 Code::TooMany,
@@ -57,16 +57,16 @@ impl<S: Store> Relay<S> {
                 self.store.put_record(&name, Expect::Any, last_resort_value(false, &package)).await.map_err(refusal)?;
             }
         }
-        self.key_package_count(&address, id).await
+        self.key_package_count(now, &address, id).await
     }
 
-    pub(super) async fn count_key_packages(&self, conn: &Connection) -> Result<Response, Error> {
+    pub(super) async fn count_key_packages(&self, now: UnixMillis, conn: &Connection) -> Result<Response, Error> {
         let Authenticated { address, device, .. } = self.authenticated(conn).await?;
-        self.key_package_count(&address, device.certificate.device).await
+        self.key_package_count(now, &address, device.certificate.device).await
     }
 
-    async fn key_package_count(&self, address: &Address, device: DeviceId) -> Result<Response, Error> {
-        let count = self.count(address, device).await?;
+    async fn key_package_count(&self, now: UnixMillis, address: &Address, device: DeviceId) -> Result<Response, Error> {
+        let count = self.count(now, address, device).await?;
         let last_resort = self.store.record(&keys::last_resort(address, device)).await.map_err(refusal)?;
         Ok(Response::KeyPackageCount {
             count: u32::try_from(count).unwrap_or(u32::MAX),
@@ -154,10 +154,18 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
-    async fn count(&self, address: &Address, device: DeviceId) -> Result<usize, Error> {
+    /// How many can still be handed out. Those that have expired are dropped: they would be taken for a stock.
+    async fn count(&self, now: UnixMillis, address: &Address, device: DeviceId) -> Result<usize, Error> {
         let prefix = keys::key_packages(address, device);
         let limit = self.config.limits.key_packages as usize;
-        self.store.scan(&prefix, None, limit).await.map(|found| found.len()).map_err(refusal)
+        let mut count = 0;
+        for (name, record) in self.store.scan(&prefix, None, limit).await.map_err(refusal)? {
+            match OfferedKeyPackage::expires(record.value) {
+                Some(expires) if expires > now => count += 1,
+                _ => self.store.remove_record(&name).await.map_err(refusal)?,
+            }
+        }
+        Ok(count)
     }
 }
 

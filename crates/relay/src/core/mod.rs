@@ -284,7 +284,7 @@ impl<S: Store> Relay<S> {
             Request::PutKeyPackages { packages, last_resort, replace } => {
                 self.put_key_packages(now, conn, packages, last_resort, replace).await
             }
-            Request::CountKeyPackages => self.count_key_packages(conn).await,
+            Request::CountKeyPackages => self.count_key_packages(now, conn).await,
             Request::ReadInbox { from, max_bytes } => self.read_inbox(conn, from, max_bytes).await,
             Request::SubscribeInbox { from } => self.subscribe_inbox(conn, from).await,
 

@@ -19,6 +19,7 @@ use wire::{Address, LogId, Seq, UnixMillis};
 
 use super::{Done, State, Turn};
 use crate::db::acts::{self, Act, ActKind};
+use crate::db::contacts;
 use crate::db::conversations::{self, Conversation};
 use crate::db::messages::{self, Message};
 
@@ -36,6 +37,8 @@ const MAX_REACTIONS_OF_ONE: u32 = 64;
 pub(super) struct Arrived {
     pub id: [u8; 32],
     pub sender: Address,
+    /// Whose address that is, by the group.
+    pub account: [u8; 32],
     /// The own account wrote it, on another device.
     pub own: bool,
     pub sent: u64,
@@ -97,6 +100,11 @@ impl State {
                 Ok(is_new)
             }
             None => {
+                // Whoever bears the address of somebody else has no say over what that one wrote.
+                let known = contacts::get(turn.db, &arrived.sender)?;
+                if !arrived.own && known.is_some_and(|known| known.account_key != arrived.account) {
+                    return Ok(false);
+                }
                 self.acts_again(turn, conversation.id, &arrived.id)?;
                 let power = is_moderator(turn, conversation, arrived.sender.as_str())?;
                 let acts = self.acts_of(

@@ -25,6 +25,8 @@ struct Room {
     conversation: Conversation,
     seq: u64,
     salt: u64,
+    /// Whose address everybody's is.
+    account: [u8; 32],
 }
 
 impl Room {
@@ -67,7 +69,7 @@ impl Room {
                 .map(|(name, role)| member(name, role))
                 .into();
         conversations::set_members(&db, ROOM, &members).unwrap();
-        Self { db, state, conversation, seq: 0, salt: 0 }
+        Self { db, state, conversation, seq: 0, salt: 0, account: [1; 32] }
     }
 
     fn turn<T>(&mut self, work: impl FnOnce(&mut State, &mut Turn<'_>) -> Done<T>) -> T {
@@ -91,6 +93,7 @@ impl Room {
         let arrived = Arrived {
             id: id.0,
             sender: sender.parse().unwrap(),
+            account: self.account,
             own: who == "me",
             sent: seq,
             time: UnixMillis(1_000 + seq),
@@ -179,6 +182,30 @@ fn rule_13_nobody_edits_or_deletes_for_somebody_else() {
     let text = pair.text("bob", "mine");
     pair.delete("ann", text);
     assert_eq!(pair.words(text), "mine");
+}
+
+#[test]
+fn rule_13_another_account_under_the_address_has_no_say() {
+    let mut room = Room::new("remade", ConversationKind::Group);
+    let bob: Address = "bob@relay.example".parse().unwrap();
+    contacts::see(&room.db, &bob, &room.account, 1).unwrap();
+    let text = room.text("bob", "mine");
+    let poll = content::Poll::new("when?", &["now".into(), "later".into()], false).unwrap();
+    let poll = content::poll(room.salt(), &poll);
+    let poll = room.says("bob", &poll);
+    // Somebody has made an account for that address anew, and an admin has let it in.
+    room.account = [2; 32];
+    room.edit("bob", text, "never said");
+    room.delete("bob", text);
+    let closed = content::poll_closed(room.salt(), poll);
+    room.says("bob", &closed);
+    assert_eq!(room.words(text), "mine");
+    assert!(matches!(room.shown(poll).kind, MessageKind::Poll { poll } if !poll.closed));
+    // The person takes that it is the same somebody.
+    let known = contacts::get(&room.db, &bob).unwrap().unwrap();
+    contacts::put(&room.db, &contacts::Contact { account_key: [2; 32], ..known }).unwrap();
+    room.edit("bob", text, "mine still");
+    assert_eq!(room.words(text), "mine still");
 }
 
 #[test]
@@ -659,12 +686,12 @@ fn rule_17_hostile_words_change_nothing_and_those_beside_them_count() {
         Head { conversation: ROOM.0.to_vec().into(), seq: u64::MAX, hash: vec![].into() },
     ];
     let bob = "bob@relay.example".parse().unwrap();
-    crate::db::contacts::see(&room.db, &bob, &[1; 32], 0).unwrap();
+    contacts::see(&room.db, &bob, &[1; 32], 0).unwrap();
     let content = content::own_state(room.salt(), &OwnState::new(words, heads).encode());
     room.says("me", &content);
     let kept = arrangements::get(&room.db, ROOM).unwrap();
     assert!(kept == Arrangement { pinned: 6, ..Arrangement::default() });
-    assert_eq!(crate::db::contacts::get(&room.db, &bob).unwrap().unwrap().name, "");
+    assert_eq!(contacts::get(&room.db, &bob).unwrap().unwrap().name, "");
     let junk = content::own_state(room.salt(), &[0xa1, 0xff]);
     room.says("me", &junk);
     assert_eq!(conversations::notes(&room.db).unwrap(), [ROOM]);

@@ -9,6 +9,7 @@ use crate::db::conversations::{self, Conversation};
 use crate::db::messages::Message;
 use crate::db::{contacts, endings, outbox};
 use crate::io::CommandId;
+use crate::state::MAX_TIMER;
 use crate::sync::bodies::{shown, stay};
 use crate::sync::entries::{room_uri, sender_uri};
 use crate::sync::waits::WaitFor;
@@ -235,9 +236,8 @@ pub(in crate::sync) fn find_message(
 
 /// A timer in whole seconds, from one in ms.
 pub(super) fn timer(ms: u64) -> Result<u32, Problem> {
-    const YEAR_MS: u64 = 366 * 86_400_000;
     match u32::try_from(ms.div_ceil(1_000)) {
-        Ok(seconds) if ms <= YEAR_MS => Ok(seconds),
+        Ok(seconds) if seconds <= MAX_TIMER => Ok(seconds),
         _ => Err(Problem::new(Kind::Usage, "That is too long for a timer.", "It can be a year at most.", "")),
     }
 }

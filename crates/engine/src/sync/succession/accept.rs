@@ -1,7 +1,8 @@
 //! Whether a group is what an ended conversation goes on in (protocol rule 18): functions of what everybody who was in it can see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use api::Role;
 use wire::{AccountRecord, LogId, Signed};
 
 use super::DECIDED_MS;
@@ -82,6 +83,43 @@ pub(super) fn accept(
     let maker = new.iter().find(|member| member.leaf == 0).map(device);
     let maker = old.iter().find(|member| maker == Some(device(member)));
     maker.map(|member| member.leaf).ok_or("Nobody who was in the conversation has made it.")
+}
+
+/// What is another one in a group than in the epoch that this device knows of it, in words: who is in it, and with which role.
+pub(in crate::sync) fn differences(
+    old: &[Member],
+    old_state: &[u8],
+    new: &[Member],
+    new_state: &ConversationState,
+) -> Vec<String> {
+    let Ok(old_state) = ConversationState::decode(old_state) else {
+        return vec!["What it was can't be read any more.".into()];
+    };
+    let accounts = |members: &[Member]| -> BTreeMap<[u8; 32], String> {
+        members.iter().map(|m| (m.certificate.account_key, m.certificate.address.to_string())).collect()
+    };
+    let (was, is) = (accounts(old), accounts(new));
+    let mut differs = Vec::new();
+    for (account, address) in &is {
+        let role = new_state.role(account);
+        match was.contains_key(account) {
+            false => differs.push(format!("{address} is new in it.")),
+            true if role > old_state.role(account) => {
+                let role = if role == Role::Owner { "an owner" } else { "an admin" };
+                differs.push(format!("{address} is {role} in it, and was not."));
+            }
+            true if role < old_state.role(account) => differs.push(format!("{address} has a lower role in it.")),
+            true => {}
+        }
+    }
+    let gone = was.iter().filter(|(account, _)| !is.contains_key(*account));
+    differs.extend(gone.map(|(_, address)| format!("{address} is not in it any more.")));
+    if (old_state.kind, old_state.logging, &old_state.succeeds)
+        != (new_state.kind, new_state.logging, &new_state.succeeds)
+    {
+        differs.push("It is a conversation of another kind.".into());
+    }
+    differs
 }
 
 /// Of two successors the one by the lower leaf goes on, then the one with the lower hash of its log, if it comes within a day.

@@ -15,7 +15,7 @@ use wire::{AccountRecord, Bytes, DeviceId, Entry, LogId, Seq, Signed, UnixMillis
 mod accept;
 
 use self::accept::{Found, accept, is_revoked, state_after};
-pub(super) use self::accept::{goes_before, line};
+pub(super) use self::accept::{differences, goes_before, line};
 use super::intents::Intent;
 use super::{Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
@@ -30,6 +30,8 @@ const FIRST_MS: u64 = 60_000;
 const EACH_MS: u64 = 30_000;
 /// Those behind this many wait no longer than the last of these.
 const STAGGERED: u64 = 60;
+/// What clocks of devices and relays may differ by.
+const CLOCKS_MS: u64 = 3_600_000;
 /// Between attempts of one device.
 const AGAIN_MS: u64 = 3_600_000;
 /// Behind this time who was away makes no successor of a 1:1 conversation: relays keep what is in inboxes for 30 days.
@@ -55,14 +57,11 @@ impl State {
             let mut stays = group.members();
             stays.retain(|member| Some(member.leaf) != convicted);
             let is_alone = !state.can_go_on(conversation, stays.iter());
-            let before = stays.iter().filter(|member| member.leaf < group.own_leaf()).count();
-            Ok((group.context_hash()?, before as u64, is_alone))
+            Ok((group.context_hash()?, waits_for(group, convicted), is_alone))
         })?;
-        let (context, before, is_alone) = seen.unwrap_or_default();
+        let (context, waits, is_alone) = seen.unwrap_or_default();
         let is_unanswered = conversation.standing == Standing::Requested;
-        // Where nobody is convicted it may be so for this device alone, by its relay's doing: the others have a day to add it again.
-        let patience = if by.is_some() { 0 } else { DECIDED_MS };
-        let due = turn.now.plus(patience + FIRST_MS + before.min(STAGGERED) * EACH_MS);
+        let due = turn.now.plus(waits);
         // Whoever has not taken the invitation makes no successor, but comes along, and is asked there; nor does who would be alone in it.
         let due = if is_unanswered || is_alone { UnixMillis(0) } else { due };
         let hash = formats::ending(id, entry);
@@ -110,6 +109,37 @@ impl State {
         let next = "The others go on by themselves as soon as one of them has made a new beginning. Your messages are kept, and sent there.";
         self.hold_all(turn, id, (what, &why, next), Vec::new())?;
         self.drive_invitations(turn)
+    }
+
+    /// This device can't follow a commit, alone as far as it knows: it asks to be added again, and keeps what it can't follow.
+    pub(super) fn lost_the_thread(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, entry: &Entry) -> Done {
+        let id = conversation.id;
+        let context = self.with_group(turn, id, |_, _, group| Ok(group.context_hash()?))?;
+        if let Some(context) = context {
+            let hash = formats::ending(id, entry);
+            endings::put(turn.db, id, entry, (&hash, &context), "a change that can't be followed", None, 0)?;
+        }
+        self.ask_to_rejoin(turn, conversation)
+    }
+
+    /// Another device of a held conversation asks to be added again: where this one can't follow either, it has ended for both.
+    pub(super) fn others_lost_it_too(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, asked: u64) -> Done {
+        let id = conversation.id;
+        let Some(ending) = endings::get(turn.db, id)?.filter(|ending| {
+            let is_open = ending.leaf.is_none() && ending.due == 0 && ending.successor.is_none();
+            is_open && ending.epoch == conversation.epoch.0 && asked.saturating_add(CLOCKS_MS) >= ending.time
+        }) else {
+            return Ok(());
+        };
+        let seen = self.with_group(turn, id, |state, _, group| {
+            let members = group.members();
+            Ok((waits_for(group, None), state.can_go_on(conversation, members.iter())))
+        })?;
+        let Some((waits, true)) = seen else { return Ok(()) };
+        let due = turn.now.plus(waits);
+        endings::set_due(turn.db, &ending, due.0)?;
+        turn.wake_at(due);
+        self.conversation_changed(turn, id)
     }
 
     /// What is known here of the end of a conversation, and the key that its successor has.
@@ -175,6 +205,13 @@ impl State {
         Ok(held.zip(ending).is_some_and(|(held, ending)| ending.leaf.is_some() && ending.epoch == held.epoch.0))
     }
 
+    /// A conversation is held behind something that ended it, and nobody knows whose doing that is.
+    pub(super) fn was_led_astray(&self, turn: &Turn<'_>, id: LogId) -> Done<bool> {
+        let held = conversations::get(turn.db, id)?.filter(|conversation| conversation.standing == Standing::Held);
+        let ending = endings::get(turn.db, id)?;
+        Ok(held.zip(ending).is_some_and(|(held, ending)| ending.leaf.is_none() && ending.epoch == held.epoch.0))
+    }
+
     /// Whether an invitation that says what it goes on for is by somebody of that conversation, or may be; `None` if it doesn't say so.
     pub(super) fn succeeds_here(
         &self,
@@ -234,6 +271,11 @@ impl State {
                 if self.account.inbox_caught_up {
                     self.went_on_without(turn, &conversation)?;
                 }
+            } else if super::invitations::waits(turn.db, of)? {
+                // The person is asked where it goes on, or is about to be.
+                let again = turn.now.plus(AGAIN_MS);
+                endings::set_due(turn.db, &ending, again.0)?;
+                turn.wake_at(again);
             } else if conversations::in_making(turn.db, of)?.is_empty() {
                 let again = turn.now.plus(AGAIN_MS);
                 endings::set_due(turn.db, &ending, again.0)?;
@@ -472,6 +514,15 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// How long this device waits before it makes a successor. Where nobody is convicted it may be so for this device alone, by its relay's
+/// doing: the others have a day to add it again.
+fn waits_for(group: &Group, convicted: Option<u32>) -> u64 {
+    let before = |member: &Member| member.leaf < group.own_leaf() && Some(member.leaf) != convicted;
+    let before = group.members().iter().filter(|member| before(member)).count() as u64;
+    let patience = if convicted.is_some() { 0 } else { DECIDED_MS };
+    patience + FIRST_MS + before.min(STAGGERED) * EACH_MS
 }
 
 fn was_ended() -> Problem {
