@@ -101,6 +101,8 @@ pub enum Crime {
     Secret,
     /// Its commit is bytes that nobody can open.
     Junk,
+    /// Its commit is bytes that nobody else can open; it goes on with what it has made of the group by it, and brings others there.
+    Leads,
     /// The successor that it makes has another name.
     SuccessorRenamed,
     /// The successor that it makes is its own.
@@ -112,8 +114,8 @@ pub enum Crime {
 }
 
 impl Crime {
-    /// Those that end an epoch, and name who did it but for the last.
-    pub const ENDING: [Self; 8] = [
+    /// Those that end an epoch, and name who did it but for the last two.
+    pub const ENDING: [Self; 9] = [
         Self::Crowns,
         Self::Kind,
         Self::Policy,
@@ -122,6 +124,7 @@ impl Crime {
         Self::Removes,
         Self::Secret,
         Self::Junk,
+        Self::Leads,
     ];
     /// Those that somebody does who makes a successor.
     pub const SUCCEEDING: [Self; 4] =

@@ -353,6 +353,12 @@ pub(crate) fn own_at(db: &Connection, conversation: LogId, seq: u64) -> rusqlite
     .optional()
 }
 
+/// Somebody has said something behind this place.
+pub(crate) fn is_heard(db: &Connection, conversation: LogId, sender: &str, place: u64) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND seq > ?2 AND sender = ?3 LIMIT 1")?
+        .exists(params![conversation.0, int(place), sender])
+}
+
 /// A message stands at another place. False if it stood there, or is not here.
 pub(crate) fn move_to(
     db: &Connection,

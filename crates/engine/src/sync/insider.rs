@@ -69,6 +69,14 @@ impl State {
                     Change { adds: vec![Bytes::from(package)], ..Change::default() }
                 }
                 Crime::Secret => Change { psk: Some((key, key.into())), update_path: true, ..Change::default() },
+                Crime::Leads => {
+                    let victim = group.members().into_iter().find(|m| m.certificate.account_key != own);
+                    let mut after = before.clone();
+                    after.owners = vec![own];
+                    after.admins.clear();
+                    let removes = victim.map(|victim| victim.leaf).into_iter().collect();
+                    Change { state: Some(after.encode()), removes, ..Change::default() }
+                }
                 Crime::Kind | Crime::Crowns => another_kind(),
                 _ => Change { update_path: true, ..Change::default() },
             }))
@@ -94,7 +102,7 @@ impl State {
     /// The bytes of a commit as the insider hands them to the relay.
     pub(super) fn tampered_body(turn: &mut Turn<'_>, conversation: &Conversation, body: Vec<u8>) -> Vec<u8> {
         match ends(conversation) {
-            Some(Crime::Junk) => turn.random::<200>().to_vec(),
+            Some(Crime::Junk | Crime::Leads) => turn.random::<200>().to_vec(),
             _ => body,
         }
     }
@@ -109,7 +117,7 @@ impl State {
     ) -> Done<Option<bool>> {
         let id = conversation.id;
         match mutants::crime_of(id, entry.id) {
-            None => Ok(None),
+            None | Some(Crime::Leads) => Ok(None),
             Some(Crime::Junk) => {
                 outbox::remove_pending_commit(turn.db, id)?;
                 self.with_group(turn, id, |_, turn, group| Ok(group.drop_staged(&turn.mls)?))?;

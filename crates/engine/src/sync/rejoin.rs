@@ -23,14 +23,14 @@ use super::validity::same_device;
 use super::{Ask, Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
 use crate::db::outbox::{self, NewDeposit};
-use crate::db::{self, contacts, int, leaves, messages, outlines, uint};
+use crate::db::{self, contacts, endings, int, leaves, messages, outlines, uint};
 use crate::formats::{self, CommitBody, Deposit, Rejoin};
 use crate::identity::seal_deposit;
 use crate::io::Rejection;
 use crate::mls;
 
 /// A request to be added again is valid for this time.
-const LIFE_MS: u64 = 7 * 86_400_000;
+pub(super) const LIFE_MS: u64 = 7 * 86_400_000;
 /// Devices of members that are asked in one round.
 const ASKED: usize = 3;
 /// Between two of them: if the first answers, the others need not.
@@ -110,8 +110,8 @@ impl State {
             match held {
                 Some(_) if next > turn.now.0 => turn.wake_at(UnixMillis(next)),
                 Some(conversation) if round < ROUNDS => {
-                    // A device that follows knows of changes as they come; one that was away knows the members as they were then.
-                    if is_from_before(turn, id)? && self.looks_members_up(turn, &conversation, round)? {
+                    // A device that was away knows the members as they were then, and no device knows the lists of all from the start.
+                    if (round > 0 || is_from_before(turn, id)?) && self.looks_members_up(turn, &conversation, round)? {
                         continue;
                     }
                     let asked = self.ask_round(turn, &conversation, round)?;
@@ -123,6 +123,8 @@ impl State {
                         self.ask_later(turn, id, round + 1, min(ROUND_MS << round, 86_400_000))?;
                     }
                 }
+                // Others can't follow either: it goes on with them.
+                Some(_) if endings::goes_on(turn.db, id)? => forget_rejoin(turn, id)?,
                 Some(conversation) => {
                     forget_rejoin(turn, id)?;
                     let was_away = is_from_before(turn, id)?;

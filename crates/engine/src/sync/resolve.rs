@@ -60,7 +60,8 @@ pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Optio
 
 /// The 1:1 conversation with an account, or the notes to oneself. Where both sides made one at the same moment, both go on in the
 /// one with the lower hash of its id; what is on its way in the other one still arrives there, under the ids that it has. One in which the
-/// other side is asleep comes last: it may have begun anew elsewhere.
+/// other side is asleep comes last, and so does one that goes on for an ended one and in which the other side was never heard: it may have
+/// begun anew elsewhere.
 fn direct(
     db: &Connection,
     all: &[conversations::Conversation],
@@ -79,7 +80,9 @@ fn direct(
     let mut first = None;
     for one in fitting {
         let sleeps = !conversations::asleep(db, one.id).map_err(|_| database())?.is_empty();
-        let place = (sleeps, crate::formats::hash(&one.id.0));
+        let unheard = one.line.of.is_some()
+            && !messages::is_heard(db, one.id, address.as_str(), one.line.offset).map_err(|_| database())?;
+        let place = (sleeps || unheard, crate::formats::hash(&one.id.0));
         if first.as_ref().is_none_or(|(before, _)| place < *before) {
             first = Some((place, one.id));
         }

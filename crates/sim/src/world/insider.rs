@@ -33,7 +33,7 @@ pub struct Ending {
 
 impl Ending {
     fn names_somebody(&self) -> bool {
-        self.what != Crime::Junk
+        !matches!(self.what, Crime::Junk | Crime::Leads)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rule 18, where somebody stands in the way: of what goes on, or of who comes along.
 
 use api::{Command, Invitation, MessageStatus, Query, Role, Standing, View};
-use engine::mutants::Crime;
+use engine::mutants::{Crime, Mutant, plant};
 use sim::world::{Alteration, DeviceId, Transition};
 
 use crate::succession::{all_hold, band, goes_on, shown};
@@ -15,7 +15,7 @@ fn rests(story: &mut Story) {
 
 #[test]
 fn rule_18_each_of_what_nobody_may_do_ends_in_one_conversation_without_the_device_that_did_it() {
-    for crime in Crime::ENDING.into_iter().filter(|crime| *crime != Crime::Junk) {
+    for crime in Crime::ENDING.into_iter().filter(|crime| !matches!(crime, Crime::Junk | Crime::Leads)) {
         let (mut story, id) = band();
         story.does(Transition::crime(3, &id, crime));
         story.does(Transition::send(1, &id, "meanwhile"));
@@ -473,4 +473,77 @@ fn rule_18_an_insider_and_the_relay_together_frame_nobody_and_whoever_is_cut_off
             }
         }
     }
+}
+
+/// Nobody but device 3 is where device 3 has made itself the owner.
+#[track_caller]
+fn nobody_follows(story: &Story) {
+    for device in 0..3 {
+        let shown = shown(story, device, "band");
+        let owner = shown.members.iter().find(|member| member.role == Role::Owner).map(|member| &member.address);
+        assert_eq!(owner, Some(&address(0)), "device {device}: {shown:?}");
+    }
+}
+
+#[test]
+fn rule_18_an_insider_leads_nobody_elsewhere_behind_an_end_that_names_nobody() {
+    let (mut story, id) = band();
+    story.does(Transition::crime(3, &id, Crime::Leads));
+    story.does(Transition::send(1, &id, "meanwhile"));
+    all_hold(&mut story, &[0, 1, 2], "band");
+    // They ask to be added again, and the insider does that: into a group of its own, without the owner.
+    story.does(Transition::Settle);
+    story.does(Transition::Advance(4 * 3_600_000));
+    story.does(Transition::Settle);
+    nobody_follows(&story);
+    let told = story.world.model.alarms().filter(|(_, problem)| problem.what.contains("leads you to another “band”"));
+    let told: Vec<_> = told.collect();
+    assert!(!told.is_empty());
+    assert!(told.iter().all(|(_, problem)| problem.why.contains("p3@a.example is an owner in it, and was not.")));
+    story.does(Transition::Advance(86_400_000));
+    story.does(Transition::Settle);
+    nobody_follows(&story);
+    // Whoever refuses goes on with the others, with all that it takes for that still there.
+    for device in 1..3 {
+        story.does(Transition::decline(device, &id));
+    }
+    story.does(Transition::Advance(86_400_000));
+    story.does(Transition::Settle);
+    let next = shown(&story, 0, "band").id;
+    assert_ne!(next, id);
+    for device in 0..3 {
+        let shown = shown(&story, device, "band");
+        assert_eq!((&shown.id, shown.standing), (&next, Standing::Active), "device {device}");
+    }
+    assert_eq!(story.texts(2, &next).iter().filter(|text| *text == "meanwhile").count(), 1);
+    nobody_follows(&story);
+}
+
+#[test]
+fn rule_18_what_nobody_can_follow_though_it_opens_ends_for_all() {
+    let (mut story, id) = band();
+    // It is its author's doing, who answers nobody.
+    plant(Some(Mutant::CantFollow));
+    story.does(Transition::rename(0, &id, "quartet"));
+    for _ in 0..20_000 {
+        if (1..4).all(|device| shown(&story, device, "band").standing == Standing::Held) {
+            break;
+        }
+        story.steps(1);
+    }
+    plant(None);
+    story.does(Transition::GoAway(0));
+    for _ in 0..10 {
+        story.does(Transition::Advance(86_400_000));
+        story.does(Transition::Settle);
+    }
+    let next = shown(&story, 1, "band").id;
+    for device in 1..4 {
+        let shown = shown(&story, device, "band");
+        assert_eq!((&shown.id, shown.standing), (&next, Standing::Active), "device {device}");
+    }
+    assert_ne!(next, id);
+    story.does(Transition::send(2, &next, "on"));
+    story.does(Transition::Settle);
+    assert!(story.texts(3, &next).contains(&"on".into()));
 }

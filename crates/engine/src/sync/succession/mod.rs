@@ -136,7 +136,8 @@ impl State {
             Ok((waits_for(group, None), state.can_go_on(conversation, members.iter())))
         })?;
         let Some((waits, true)) = seen else { return Ok(()) };
-        let due = turn.now.plus(waits);
+        // Somebody may have followed who is not there for some days, and would bring both in again.
+        let due = turn.now.plus(super::rejoin::LIFE_MS + waits);
         endings::set_due(turn.db, &ending, due.0)?;
         turn.wake_at(due);
         self.conversation_changed(turn, id)
