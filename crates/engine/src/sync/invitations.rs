@@ -246,7 +246,7 @@ impl State {
             && conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
         let was_in = was_in || succeeds;
         // Behind an end of which nobody knows whose doing it is an insider could lead this device anywhere: it looks first.
-        let astray = !own && !succeeds && self.was_led_astray(turn, log)?;
+        let astray = !succeeds && self.was_led_astray(turn, log)?;
         let unseen = succeeds && !self.is_decided(turn, &invitation)?;
         if (!trusted && !was_in && self.requests_waiting(turn)? >= MAX_REQUESTS)
             || (unseen && successors_waiting(turn.db)? >= MAX_REQUESTS)

@@ -41,9 +41,14 @@ impl Ending {
 pub fn tells_of_ending(problem: &Problem) -> bool {
     let is_late = problem.what == "A message that was to go out now was not sent.";
     let told = if is_late { &problem.why } else { &problem.what };
-    ["A member has changed this conversation in a way", "This conversation can't go on as it is", "can't be followed"]
-        .iter()
-        .any(|what| told.contains(what))
+    [
+        "A member has changed this conversation in a way",
+        "This conversation can't go on as it is",
+        "can't be followed",
+        "leads you to another",
+    ]
+    .iter()
+    .any(|what| told.contains(what))
 }
 
 impl World {
@@ -126,12 +131,20 @@ impl World {
                 let held = c.standing == Standing::Held && is_in && !alone && self.devices[*device].is_listed();
                 // Where nobody is left who has taken the invitation nobody makes anything.
                 let outlaw = |device: DeviceId| self.model.outlaws.contains(&(device, line.clone()));
-                // Nobody can follow what is not shown to it.
-                if self.model.lied_to == Some(*device) {
+                // Nobody can follow what is not shown to it, or goes on by itself while the person is asked where.
+                let is_asked = |device| match self.view(device, &Query::Invitations) {
+                    Some(View::Invitations(asked)) => asked.iter().any(|asked| asked.conversation == c.id),
+                    _ => false,
+                };
+                if self.model.lied_to == Some(*device) || is_asked(*device) {
                     return None;
                 }
                 let somebody = self.model.stays.iter().any(|((other, of), stay)| {
-                    *of == line && stay.active && !outlaw(*other) && self.devices[*other].is_listed()
+                    *of == line
+                        && stay.active
+                        && !outlaw(*other)
+                        && !is_asked(*other)
+                        && self.devices[*other].is_listed()
                 });
                 (held && somebody && !outlaw(*device)).then_some(())
             };

@@ -724,6 +724,7 @@ static NEXT_RUN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::ne
 fn conversation_of(command: &Command) -> Option<&str> {
     match command {
         Command::Send { conversation, .. }
+        | Command::Forward { to: conversation, .. }
         | Command::Schedule { conversation, .. }
         | Command::Typing { conversation, .. }
         | Command::MarkRead { conversation, .. }

@@ -330,6 +330,15 @@ fn key_packages_are_checked_limited_replaced_and_never_stale() {
     let soon = alice.key_package(1, 61, rig.now.plus(10));
     let counted = client.ask(rig.now, put(vec![soon], true));
     assert_eq!(counted, Ok(Response::KeyPackageCount { count: 1, last_resort_used: false }));
+    // What has expired is no stock, or its device would not offer any more; and it takes up no room.
+    let counted = client.ask(rig.now.plus(10), Request::CountKeyPackages);
+    assert_eq!(counted, Ok(Response::KeyPackageCount { count: 0, last_resort_used: false }));
+    let fifty: Vec<Bytes> = (0..49).map(|content| alice.key_package(1, content, rig.now.plus(20))).collect();
+    client.ask(rig.now.plus(10), put(fifty, false)).unwrap();
+    let counted = client.ask(rig.now.plus(20), put(vec![alice.key_package(1, 70, rig.now.plus(30))], false));
+    assert_eq!(counted, Ok(Response::KeyPackageCount { count: 1, last_resort_used: false }));
+    let rig_now = rig.now.plus(20);
+    assert_eq!(code(rig.connect().ask(rig_now.plus(10), claim())), Code::NoKeyPackage);
     assert_eq!(code(rig.connect().ask(rig.now.plus(10), claim())), Code::NoKeyPackage);
     let nobody =
         Request::ClaimKeyPackage { address: "alice@relay.example".parse().unwrap(), device: DeviceId([9; 16]) };
