@@ -142,7 +142,7 @@ pub struct Staged {
     /// The public key that opens the log in that epoch.
     pub next: EpochPublicKey,
     /// For each new device, in the order of [`Change::adds`], a Welcome with its own secrets only.
-    pub welcomes: Vec<(Signed<DeviceCertificate>, Vec<u8>)>,
+    pub welcomes: Vec<Addressed>,
     /// The encoded tree that the Welcomes need; there if somebody is added.
     pub tree: Option<Vec<u8>>,
 }
@@ -695,11 +695,14 @@ fn read_members(
         .collect()
 }
 
+/// A device that is added, and its own Welcome.
+pub type Addressed = (Signed<DeviceCertificate>, Vec<u8>);
+
 fn split_welcomes(
     message: &[u8],
     references: &[Vec<u8>],
     certificates: &[Signed<DeviceCertificate>],
-) -> Result<Vec<(Signed<DeviceCertificate>, Vec<u8>)>, MlsError> {
+) -> Result<Vec<Addressed>, MlsError> {
     let mut parts: BTreeMap<Vec<u8>, Vec<u8>> =
         welcome::split(message).ok_or_else(|| library("its own Welcome can't be split"))?.into_iter().collect();
     references

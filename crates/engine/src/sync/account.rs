@@ -718,3 +718,59 @@ pub(super) fn refusal(what: &str, error: &wire::Error) -> Problem {
     };
     Problem::new(Kind::Refused, what, format!("It says: {}.", error.detail.trim_end_matches('.')), next)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+    use wire::{DeviceCertificate, DeviceId, SigningKey};
+
+    use super::*;
+    use crate::Options;
+    use crate::db::{Database, open};
+
+    #[test]
+    fn key_packages_that_nobody_can_use_any_more_are_forgotten() {
+        const DAY: u64 = 86_400_000;
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let db = open(&Database::Memory { name: "key-packages".into() }, &mut rng).unwrap();
+        let mut state = State::load(&db, Options::default()).unwrap();
+        let mut turn = Turn::new(&db, &mut rng, ChaCha20Rng::from_seed([2; 32]), UnixMillis(0));
+        let (account, signer) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
+        let certificate = DeviceCertificate {
+            account_key: account.verifying_key().to_bytes(),
+            address: "alice@a.example".parse().unwrap(),
+            device: DeviceId([3; 16]),
+            signature_key: signer.verifying_key().to_bytes(),
+            suites: vec![1],
+            versions: vec![1],
+            created: UnixMillis(0),
+        }
+        .sign(&account);
+        let make = |turn: &Turn<'_>, days: u64, last_resort: bool, uploaded: bool| {
+            let now = UnixMillis(days * DAY);
+            let (package, reference) = mls::key_package(&turn.mls, &signer, &certificate, 1, now, last_resort).unwrap();
+            turn.db
+                .prepare_cached("INSERT INTO key_packages VALUES (?1, x'', ?2, ?3, ?4)")
+                .unwrap()
+                .execute(params![reference, last_resort, uploaded, db::int(now.0)])
+                .unwrap();
+            package
+        };
+        let one_time = make(&turn, 0, false, true);
+        let last_resorts = [(0, true), (7, true), (8, false)].map(|(days, up)| make(&turn, days, true, up));
+        let mut left = |days: u64| {
+            turn.now = UnixMillis(days * DAY);
+            state.forget_key_packages(&mut turn).unwrap();
+            let all = last_resorts.iter().chain([&one_time]);
+            all.map(|package| mls::has_key_package(&turn.mls, package).unwrap()).collect::<Vec<_>>()
+        };
+        // The first was handed out until the eighth day, and may lie in an inbox for a month from then on.
+        assert_eq!(left(37 + 7), [true, true, true, true]);
+        assert_eq!(left(37 + 8), [false, true, true, true]);
+        // One-time packages are handed out until they expire. The last-resort one that the relay has stays, however old.
+        assert_eq!(left(90 + 37), [false, true, true, true]);
+        assert_eq!(left(90 + 38), [false, true, true, false]);
+        assert_eq!(left(1_000), [false, true, true, false]);
+    }
+}

@@ -380,12 +380,11 @@ impl Model {
         if !self.endings.is_empty() && super::insider::tells_of_ending(problem) {
             return true;
         }
+        let told = ["can't be followed", "can't be added", "no longer knows this conversation"];
         self.restored
-            && ["can't be followed", "can't be added", "no longer knows this conversation"]
-                .iter()
-                .any(|what| problem.what.contains(what))
-            // Its relay has lost the newest list of somebody's devices, who has not given it back yet.
-            || self.restored && problem.why.contains("The relay shows an older list")
+            && (told.iter().any(|what| problem.what.contains(what))
+                // Its relay has lost the newest list of somebody's devices, who has not given it back yet.
+                || problem.why.contains("The relay shows an older list"))
     }
 
     /// True if somebody has set a timer there, whenever; anywhere, if it is not known where.

@@ -1,4 +1,4 @@
-//! What can happen: the one vocabulary of scenario tests, seeded runs and the fuzzer.
+//! What can happen: the one vocabulary of scenario tests and of seeded runs of the whole client.
 
 use api::{Command, Role};
 

@@ -2,8 +2,7 @@
 
 use sim::world::{Alteration, Transition};
 
-use crate::succession::{band, goes_on, shown};
-use crate::support::Story;
+use crate::support::{Story, band, goes_on, shown};
 
 fn log(id: &str) -> wire::LogId {
     id.parse().expect("conversations are named by their log")

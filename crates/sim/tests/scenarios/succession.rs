@@ -1,25 +1,16 @@
 //! An insider ends an epoch with a commit that is not valid: what the others see of it, and how they go on.
 
-use api::{Conversation, Query, Standing, View};
+use api::{Query, Standing, View};
 use engine::mutants::{Mutant, plant};
 use sim::world::{DeviceId, Transition};
 
-use crate::support::{Story, address};
+use crate::support::{Story, address, band, goes_on, shown};
 
 /// A device does what it may not do.
 fn wrongs(story: &mut Story, wrong: Transition) {
     plant(Some(Mutant::Lawless));
     story.does(wrong);
     plant(None);
-}
-
-/// What a device shows of the conversation of this name; it shows one.
-#[track_caller]
-pub(crate) fn shown(story: &Story, device: DeviceId, name: &str) -> Conversation {
-    let mut found: Vec<Conversation> =
-        story.conversations(device).into_iter().filter(|c| c.name == name && c.standing != Standing::Left).collect();
-    assert_eq!(found.len(), 1, "device {device} shows {found:?}");
-    found.remove(0)
 }
 
 /// Goes on until all these devices hold the conversation.
@@ -33,42 +24,6 @@ pub(crate) fn all_hold(story: &mut Story, devices: &[DeviceId], name: &str) {
         story.steps(1);
     }
     panic!("not all devices hold {name}");
-}
-
-/// Everybody goes on in one conversation with these accounts, and what each writes there all see, once and in the same order.
-#[track_caller]
-pub(crate) fn goes_on(story: &mut Story, devices: &[DeviceId], name: &str, members: &[(usize, u32)]) -> String {
-    let id = shown(story, devices[0], name).id;
-    for device in devices {
-        let conversation = shown(story, *device, name);
-        assert_eq!((&conversation.id, conversation.standing), (&id, Standing::Active), "device {device}");
-        let mut inside: Vec<(String, u32)> =
-            conversation.members.iter().map(|member| (member.address.clone(), member.devices)).collect();
-        inside.sort();
-        let wanted: Vec<(String, u32)> = members.iter().map(|(person, devices)| (address(*person), *devices)).collect();
-        assert_eq!(inside, wanted, "device {device}");
-    }
-    for device in devices {
-        story.does(Transition::send(*device, &id, &format!("on from {device} in {id}")));
-    }
-    story.does(Transition::Settle);
-    let texts = story.texts(devices[0], &id);
-    for device in devices {
-        assert_eq!(story.texts(*device, &id), texts, "device {device}");
-        assert_eq!(texts.iter().filter(|text| **text == format!("on from {device} in {id}")).count(), 1);
-    }
-    id
-}
-
-/// A group of four with something said; device 3 is a plain member.
-pub(crate) fn band() -> (Story, String) {
-    let mut story = Story::new(1, 4, 4);
-    let id = story.group(0, "band", &[1, 2, 3]);
-    for device in 0..4 {
-        story.does(Transition::send(device, &id, &format!("before from {device}")));
-        story.settles();
-    }
-    (story, id)
 }
 
 #[test]

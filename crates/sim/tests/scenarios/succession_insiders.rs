@@ -4,8 +4,8 @@ use api::{Command, Invitation, MessageStatus, Query, Role, Standing, View};
 use engine::mutants::{Crime, Mutant, plant};
 use sim::world::{Alteration, DeviceId, Transition};
 
-use crate::succession::{all_hold, band, goes_on, shown};
-use crate::support::{Story, address};
+use crate::succession::all_hold;
+use crate::support::{Story, address, band, goes_on, shown};
 
 /// Everything comes to rest, and what people were promised holds, what an insider has ended included.
 #[track_caller]

@@ -1,6 +1,6 @@
 //! People on devices, for scenarios: what they do, and what they see.
 
-use api::{Conversation, Message, MessageKind, Query, View};
+use api::{Conversation, Message, MessageKind, Query, Standing, View};
 use sim::store::Faults;
 use sim::trace::Trace;
 use sim::world::{DeviceId, Transition, World};
@@ -132,4 +132,49 @@ impl Story {
 /// The account of a device.
 pub fn address(device: DeviceId) -> String {
     format!("p{device}@{RELAY}")
+}
+
+/// What a device shows of the conversation of this name; it shows one.
+#[track_caller]
+pub fn shown(story: &Story, device: DeviceId, name: &str) -> Conversation {
+    let mut found: Vec<Conversation> =
+        story.conversations(device).into_iter().filter(|c| c.name == name && c.standing != Standing::Left).collect();
+    assert_eq!(found.len(), 1, "device {device} shows {found:?}");
+    found.remove(0)
+}
+
+/// Everybody goes on in one conversation with these accounts, and what each writes there all see, once and in the same order.
+#[track_caller]
+pub fn goes_on(story: &mut Story, devices: &[DeviceId], name: &str, members: &[(usize, u32)]) -> String {
+    let id = shown(story, devices[0], name).id;
+    for device in devices {
+        let conversation = shown(story, *device, name);
+        assert_eq!((&conversation.id, conversation.standing), (&id, Standing::Active), "device {device}");
+        let mut inside: Vec<(String, u32)> =
+            conversation.members.iter().map(|member| (member.address.clone(), member.devices)).collect();
+        inside.sort();
+        let wanted: Vec<(String, u32)> = members.iter().map(|(person, devices)| (address(*person), *devices)).collect();
+        assert_eq!(inside, wanted, "device {device}");
+    }
+    for device in devices {
+        story.does(Transition::send(*device, &id, &format!("on from {device} in {id}")));
+    }
+    story.does(Transition::Settle);
+    let texts = story.texts(devices[0], &id);
+    for device in devices {
+        assert_eq!(story.texts(*device, &id), texts, "device {device}");
+        assert_eq!(texts.iter().filter(|text| **text == format!("on from {device} in {id}")).count(), 1);
+    }
+    id
+}
+
+/// A group of four with something said; device 3 is a plain member.
+pub fn band() -> (Story, String) {
+    let mut story = Story::new(1, 4, 4);
+    let id = story.group(0, "band", &[1, 2, 3]);
+    for device in 0..4 {
+        story.does(Transition::send(device, &id, &format!("before from {device}")));
+        story.settles();
+    }
+    (story, id)
 }

@@ -48,7 +48,9 @@ impl Run {
         let there = |device: DeviceId| conversations(world, device).into_iter().filter(in_use).collect::<Vec<_>>();
         let id = chance.pick(&there(device))?.id.clone();
         self.insiders.left -= 1;
+        // Whoever is new where an insider leads can't know better: what is to be demanded of whom only a scenario says.
         let crime = *chance.pick(&Crime::ENDING)?;
+        let crime = if crime == Crime::Leads { Crime::Junk } else { crime };
         let others = (0..world.devices.len()).filter(|other| *other != device);
         let others: Vec<DeviceId> = others.filter(|other| there(*other).iter().any(|c| c.id == id)).collect();
         if let (Some(other), true) = (chance.pick(&others).copied(), chance.per_mille(300)) {

@@ -45,15 +45,17 @@ fn drawn(options: Options) -> Outcome {
     };
     let relays = 1 + chance.below(RELAYS.len());
     let people = 2 + chance.below(3);
-    let spare = chance.below(3);
+    let theme = Theme::of(options.seed);
+    let spare = chance.below(3) + usize::from(theme == Theme::Devices);
     let world = World::new(options.seed, &RELAYS[..relays], people + spare, faults, options.mutant, trace);
     let mut world = match world {
         Ok(world) => world,
         Err(violation) => return Outcome { hash: [0; 32], steps: 0, last: Vec::new(), verdict: Err(violation) },
     };
     let loses = true;
-    let (restores, timers) = (chance.per_mille(100), chance.per_mille(150));
+    let (restores, timers) = (chance.per_mille(100) || theme == Theme::Devices, chance.per_mille(150));
     let mut run = Run {
+        theme,
         chance,
         people,
         relays,
@@ -82,7 +84,38 @@ fn drawn(options: Options) -> Outcome {
     }
 }
 
+/// What happens more often in some runs, so that what takes several steps of one kind comes to pass at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Theme {
+    /// Nothing.
+    Any,
+    /// Invite links.
+    Links,
+    /// Devices that come, with their history, certify one another and go, at relays that are restored.
+    Devices,
+}
+
+impl Theme {
+    const fn of(seed: u64) -> Self {
+        match seed % 8 {
+            3 => Self::Links,
+            5 => Self::Devices,
+            _ => Self::Any,
+        }
+    }
+
+    /// How often each of what [`Run::next`] knows is drawn.
+    const fn weights(self) -> [u32; 26] {
+        match self {
+            Self::Any => [40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8, 3],
+            Self::Links => [20, 6, 8, 4, 5, 4, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 10, 60, 3, 3, 3, 2, 1],
+            Self::Devices => [30, 8, 5, 4, 3, 3, 3, 2, 8, 1, 30, 2, 2, 2, 4, 1, 2, 12, 2, 20, 3, 6, 3, 6, 3, 25],
+        }
+    }
+}
+
 struct Run {
+    theme: Theme,
     chance: Chance,
     people: usize,
     relays: usize,
@@ -185,7 +218,7 @@ impl Run {
                 conversation.kind == ConversationKind::Group && conversation.standing == Standing::Active
             })
             .collect();
-        match self.chance.weighted([40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8, 3])? {
+        match self.chance.weighted(self.theme.weights())? {
             0 => {
                 let active: Vec<&Conversation> =
                     conversations.iter().filter(|conversation| conversation.standing == Standing::Active).collect();
