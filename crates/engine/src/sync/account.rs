@@ -732,6 +732,7 @@ mod tests {
     #[test]
     fn key_packages_that_nobody_can_use_any_more_are_forgotten() {
         const DAY: u64 = 86_400_000;
+        const BEGIN: u64 = 20_779;
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let db = open(&Database::Memory { name: "key-packages".into() }, &mut rng).unwrap();
         let mut state = State::load(&db, Options::default()).unwrap();
@@ -748,7 +749,7 @@ mod tests {
         }
         .sign(&account);
         let make = |turn: &Turn<'_>, days: u64, last_resort: bool, uploaded: bool| {
-            let now = UnixMillis(days * DAY);
+            let now = UnixMillis((BEGIN + days) * DAY);
             let (package, reference) = mls::key_package(&turn.mls, &signer, &certificate, 1, now, last_resort).unwrap();
             turn.db
                 .prepare_cached("INSERT INTO key_packages VALUES (?1, x'', ?2, ?3, ?4)")
@@ -760,7 +761,7 @@ mod tests {
         let one_time = make(&turn, 0, false, true);
         let last_resorts = [(0, true), (7, true), (8, false)].map(|(days, up)| make(&turn, days, true, up));
         let mut left = |days: u64| {
-            turn.now = UnixMillis(days * DAY);
+            turn.now = UnixMillis((BEGIN + days) * DAY);
             state.forget_key_packages(&mut turn).unwrap();
             let all = last_resorts.iter().chain([&one_time]);
             all.map(|package| mls::has_key_package(&turn.mls, package).unwrap()).collect::<Vec<_>>()

@@ -268,7 +268,8 @@ impl State {
         (seq, hash): (u64, &[u8]),
     ) -> Done {
         let Ok(hash) = hash.try_into() else { return Ok(()) };
-        let unsettled = self.head_is_of_before(turn, conversation.id, seq)?;
+        let unsettled = self.head_is_of_before(turn, conversation.id, seq)?
+            && !self.is_behind_restore(turn, conversation.id, entry, seq)?;
         if conversation.chain_known || seq == 0 || seq != entry.prev.0 || unsettled {
             return Ok(());
         }

@@ -93,7 +93,9 @@ impl State {
         conversation.cursor = since;
         conversations::put(turn.db, &conversation)?;
         held::displace(turn.db, id, since.0)?;
-        held::open(turn.db, id, since.0, turn.now.0)?;
+        // What an invitation of before says of its own place is of the lost history, too.
+        let moved = if conversation.chain_known { since.0 } else { since.0.saturating_sub(1) };
+        held::open(turn.db, id, moved, turn.now.0)?;
         self.healing.insert(id, None);
         Ok(())
     }
@@ -387,6 +389,12 @@ impl State {
     /// True if a head that differs from ours says nothing: its author may have seen the log before its relay was restored.
     pub(super) fn head_is_of_before(&self, turn: &Turn<'_>, id: LogId, seq: u64) -> Done<bool> {
         Ok(held::heal(turn.db, id)?.is_some_and(|heal| heal.unsettled && seq > heal.since))
+    }
+
+    /// True for a head behind all that was given back, in a commit: its author has seen the log as it is now.
+    pub(super) fn is_behind_restore(&self, turn: &Turn<'_>, id: LogId, entry: &Entry, head_seq: u64) -> Done<bool> {
+        let heal = held::heal(turn.db, id)?.filter(|heal| !heal.open);
+        Ok(entry.kind == EntryKind::Commit && heal.is_some_and(|heal| head_seq > heal.whole))
     }
 
     /// A commit counts. One whose author had seen the log as it is now ends the time in which heads say nothing; one that was given

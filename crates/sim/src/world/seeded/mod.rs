@@ -255,6 +255,17 @@ impl Run {
             9 => Some(Transition::block(device, self.chance.pick(&others)?)),
             10 => {
                 let by = self.chance.below(self.people);
+                // Its history is on its way when the relay loses a part of it.
+                if self.theme == Theme::Devices && self.restores {
+                    let relay = self.chance.below(self.relays);
+                    let (before, behind) = (self.chance.between(20, 300) as u32, self.chance.between(1, 60) as u32);
+                    self.queued.extend([
+                        Transition::RestoreRelay(relay),
+                        Transition::Network(behind),
+                        Transition::BackUpRelay(relay),
+                        Transition::Network(before),
+                    ]);
+                }
                 (!self.spare.is_empty() && !world.is_linking())
                     .then(|| Transition::Link { device: self.spare.remove(0), by })
             }
