@@ -143,6 +143,9 @@ pub(crate) enum Deposit {
     /// A part of what you sent me is gone, for another device of the same account.
     #[n(6)]
     HistoryGone(#[n(0)] Box<HistoryGone>),
+    /// An ended conversation goes on there; ask to be added.
+    #[n(7)]
+    GoesOn(#[n(0)] Box<GoesOn>),
 }
 
 /// An invitation to one device.
@@ -318,6 +321,42 @@ impl HistoryGone {
     pub(crate) fn parts(&self, inbox: LogId) -> Vec<u8> {
         let (number, time) = (self.number.to_be_bytes(), self.time.to_be_bytes());
         signing_input("history gone", &[&inbox.0, &self.transfer, &number, &self.device, &time])
+    }
+}
+
+/// Where an ended conversation goes on, for a device that may not have been invited (protocol rule 18).
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct GoesOn {
+    #[n(0)]
+    pub version: u8,
+    #[n(1)]
+    pub relay: String,
+    /// The conversation that has ended.
+    #[n(2)]
+    pub of: ByteVec,
+    /// The one that goes on for it.
+    #[n(3)]
+    pub log: ByteVec,
+    /// Who says so: the signed account record and the device in it that signed this.
+    #[n(4)]
+    pub record: ByteVec,
+    #[n(5)]
+    pub device: ByteVec,
+    #[n(6)]
+    pub time: u64,
+    #[n(7)]
+    pub signature: ByteVec,
+}
+
+impl GoesOn {
+    /// What the device signs, bound to the addressee's inbox.
+    pub(crate) fn parts(&self, inbox: LogId) -> Vec<u8> {
+        let time = self.time.to_be_bytes();
+        signing_input(
+            "goes on",
+            &[&inbox.0, self.relay.as_bytes(), &self.of, &self.log, &self.record, &self.device, &time],
+        )
     }
 }
 

@@ -105,6 +105,8 @@ pub enum Crime {
     Leads,
     /// The successor that it makes has another name.
     SuccessorRenamed,
+    /// The successor that it makes is as it should be, and one of those who are in it is not invited.
+    SuccessorKeeps,
     /// The successor that it makes is its own.
     SuccessorCrowned,
     /// The successor that it makes lacks somebody.

@@ -28,6 +28,8 @@ pub enum Label {
     Invitation,
     /// The device key signs a request to be added again.
     Rejoin,
+    /// The device key signs where an ended conversation goes on (protocol rule 18).
+    GoesOn,
     /// The device key signs an invite link.
     InviteLink,
     /// The device key signs a request to be let in by a link.
@@ -46,7 +48,7 @@ pub enum Label {
 
 impl Label {
     /// Every label, for the table of vectors.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::DeviceCertificate,
         Self::AccountRecord,
         Self::Authenticate,
@@ -56,6 +58,7 @@ impl Label {
         Self::CommitEnvelope,
         Self::Invitation,
         Self::Rejoin,
+        Self::GoesOn,
         Self::InviteLink,
         Self::AskToJoin,
         Self::History,
@@ -80,6 +83,7 @@ impl Label {
             Self::InviteLink => "transom v1 invite link",
             Self::AskToJoin => "transom v1 ask to join",
             Self::History => "transom v1 history",
+            Self::GoesOn => "transom v1 goes on",
             Self::HistoryGone => "transom v1 history gone",
             Self::Signal => "transom v1 signal",
             Self::PutRecord => "transom v1 put record",

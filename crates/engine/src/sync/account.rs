@@ -656,6 +656,7 @@ impl State {
                 Ok(Deposit::History(offer)) => self.on_history_offer(turn, &offer)?,
                 Ok(Deposit::HistoryGone(gone)) => self.on_history_gone(turn, &gone, entry.time)?,
                 Ok(Deposit::HandOver(offer)) => self.on_hand_over(turn, &offer)?,
+                Ok(Deposit::GoesOn(note)) => self.on_goes_on(turn, &note)?,
                 Ok(Deposit::Record(record)) => self.on_own_record(turn, &record)?,
                 Err(_) => {}
             }

@@ -148,6 +148,17 @@ pub(super) fn tampered_successor(
     }
 }
 
+/// Those whom the insider invites into its successor.
+pub(super) fn keeps_one(
+    of: Option<LogId>,
+    mut invites: Vec<crate::formats::PendingInvite>,
+) -> Vec<crate::formats::PendingInvite> {
+    if of.and_then(mutants::crime) == Some(Crime::SuccessorKeeps) {
+        invites.pop();
+    }
+    invites
+}
+
 /// A state whose logging policy is another one.
 fn logged(state: &[u8]) -> Vec<u8> {
     let mut out = state.to_vec();

@@ -52,6 +52,8 @@ impl State {
             Some(of) => self.revoking(turn, of)?,
             None => Vec::new(),
         };
+        #[cfg(feature = "mutants")]
+        let invites = super::insider::keeps_one(succeeds, invites);
         for invite in invites {
             if planted!(InvitationWithheld) && invite.readd {
                 continue;
@@ -246,7 +248,7 @@ impl State {
             && conversations::members(turn.db, log)?.iter().any(|m| m.account_key == record.account_key);
         let was_in = was_in || succeeds;
         // Behind an end of which nobody knows whose doing it is an insider could lead this device anywhere: it looks first.
-        let astray = !succeeds && self.was_led_astray(turn, log)?;
+        let astray = !succeeds && (self.was_led_astray(turn, log)? || self.told_of(turn, log)?.is_some());
         let unseen = succeeds && !self.is_decided(turn, &invitation)?;
         if (!trusted && !was_in && self.requests_waiting(turn)? >= MAX_REQUESTS)
             || (unseen && successors_waiting(turn.db)? >= MAX_REQUESTS)
@@ -436,7 +438,7 @@ impl State {
                 Err(refused) => {
                     turn.mls.back_to(mark);
                     self.groups.extend(old.map(|old| (id, old)));
-                    return self.not_followed(turn, row, refused);
+                    return self.not_followed(turn, row, invitation, refused);
                 }
             };
         let inviter = match &maker {
@@ -573,13 +575,20 @@ impl State {
                 Ok(maker) => Some((ending, maker)),
                 Err(why) => return Ok(Err(Refused::Void(why))),
             },
-            None => None,
+            None => match self.told_of(turn, id)? {
+                Some(of) => match self.accept_elsewhere(turn, of, (&members, &state), row.accepted)? {
+                    Ok(maker) => Some(maker),
+                    Err(refused) => return Ok(Err(refused)),
+                },
+                None => None,
+            },
         };
         if let Some((ending, maker)) = &maker
             && !super::succession::goes_before(ending, (*maker, id), row.time)
         {
-            // Another one goes on already.
-            return Ok(Err(Refused::Late));
+            // Another one goes on already. Whoever has made this one may not have been invited there.
+            let lost = invitation.succeeds.is_some().then(|| Refused::Lost(Box::new(ending.clone())));
+            return Ok(Err(lost.unwrap_or(Refused::Late)));
         }
         let before = conversations::get(turn.db, id)?;
         if before.as_ref().is_some_and(|before| group.epoch() <= before.epoch.0) {
@@ -588,7 +597,7 @@ impl State {
         }
         // Whoever had not answered when a conversation ended is asked where it goes on, by whom he was asked before if that one is there.
         let mut taken = match &maker {
-            Some((ending, _)) => row.accepted && self.has_taken(turn, ending)?,
+            Some((ending, _)) => (row.accepted || invitation.succeeds.is_none()) && self.has_taken(turn, ending)?,
             None => row.accepted,
         };
         if let (Some(old), false) = (old, taken)
@@ -603,8 +612,21 @@ impl State {
         Ok(Ok(Welcomed { group, state, members, maker, before, taken }))
     }
 
-    fn not_followed(&mut self, turn: &mut Turn<'_>, row: &InvitationRow, refused: Refused) -> Done {
+    fn not_followed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        row: &InvitationRow,
+        invitation: &Invitation,
+        refused: Refused,
+    ) -> Done {
+        if invitation.succeeds.is_some() && matches!(refused, Refused::Void(_) | Refused::Otherwise(_)) {
+            super::succession::set_refused(turn, row.id)?;
+        }
         match refused {
+            Refused::Lost(ending) => {
+                self.tell_its_maker(turn, &ending, invitation)?;
+                self.not_followed(turn, row, invitation, Refused::Late)
+            }
             Refused::Void(why) => self.invitation_is_void(turn, row.id, &row.sender, why),
             Refused::Otherwise(ending) => self.goes_on_otherwise(turn, row.id, &row.sender, &ending),
             Refused::Late => {
@@ -612,7 +634,8 @@ impl State {
                 self.report_caught_up(turn)
             }
             Refused::Asks(differs) => {
-                let Some(conversation) = conversations::get(turn.db, row.id)? else { return Ok(()) };
+                let of = self.told_of(turn, row.id)?.unwrap_or(row.id);
+                let Some(conversation) = conversations::get(turn.db, of)? else { return Ok(()) };
                 self.in_doubt.insert(row.id);
                 turn.event(Event::Notice {
                     conversation: Some(row.id.to_string()),
@@ -688,13 +711,15 @@ struct Welcomed {
 }
 
 /// Why an invitation is not followed.
-enum Refused {
+pub(super) enum Refused {
     /// It is none.
     Void(&'static str),
     /// Somebody goes on behind another end than the one that this device has found.
     Otherwise(Box<endings::Ending>),
     /// Another one was followed.
     Late,
+    /// It is a successor that another one goes before.
+    Lost(Box<endings::Ending>),
     /// What it leads to is not what this device knows: the person decides.
     Asks(Vec<String>),
 }

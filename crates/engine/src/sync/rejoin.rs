@@ -156,8 +156,7 @@ impl State {
     pub(super) fn ask_round(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, round: u32) -> Done<usize> {
         let id = conversation.id;
         let Some(me) = &self.me else { return Ok(0) };
-        let Some(certificate) = me.certificate().cloned() else { return Ok(0) };
-        let (signer, record, device) = (me.signer.clone(), me.record.clone(), me.device());
+        let (record, device) = (me.record.clone(), me.device());
         let mut devices: Vec<(RelayName, Device)> = Vec::new();
         let mut know = |record: &Signed<AccountRecord>| {
             let others = record.active().filter(|other| other.certificate.device != device);
@@ -173,11 +172,7 @@ impl State {
             }
         }
         outbox::remove_requests(turn.db, id)?;
-        let (package, reference) =
-            mls::key_package(&turn.mls, &signer, &certificate, self.options.suite, turn.now, false)?;
-        turn.db
-            .prepare_cached("INSERT INTO key_packages VALUES (?1, x'', 0, 1, ?2)")?
-            .execute(params![reference, int(turn.now.0)])?;
+        let Some(package) = self.package_to_come_in(turn)? else { return Ok(0) };
         let healed = db::held::heal(turn.db, id)?.is_some_and(|heal| heal.begun > 0);
         let leaf = self.with_group(turn, id, |_, _, group| {
             let own = group.own_leaf();
@@ -188,33 +183,70 @@ impl State {
         devices.rotate_left(begin);
         devices.truncate(ASKED);
         for (at, (relay, other)) in devices.iter().enumerate() {
-            let mut rejoin = Rejoin {
-                version: 1,
-                relay: conversation.relay.to_string(),
-                log: id.0.to_vec().into(),
-                package: package.clone().into(),
-                record: record.bytes().to_vec().into(),
-                device: device.0.to_vec().into(),
-                time: turn.now.0,
-                signature: Vec::new().into(),
-                leaf: leaf.map(|key| key.to_vec().into()),
-            };
-            rejoin.signature = sign(&signer, Label::Rejoin, &[&rejoin.parts(other.inbox)]).to_vec().into();
-            let plain = formats::encode(&Deposit::Rejoin(Box::new(rejoin)));
-            let Ok(body) = seal_deposit(other, &plain, &mut turn.rng) else { continue };
-            let deposit = NewDeposit {
-                conversation: id,
-                relay: relay.as_str(),
-                inbox: other.inbox,
-                entry: EntryId(turn.random()),
-                body: &body,
-                blob: None,
-                not_before: turn.now.plus(at as u64 * SPREAD_MS).0,
-            };
-            outbox::push_deposit(turn.db, &deposit)?;
+            let after = at as u64 * SPREAD_MS;
+            self.ask_one(turn, (&conversation.relay, id), (&package, leaf), (relay, other), after)?;
         }
         self.drive_deposits(turn)?;
         Ok(devices.len())
+    }
+
+    /// Asks one device to add this one to a conversation that it was told of.
+    pub(super) fn ask_there(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (at, log): (&RelayName, LogId),
+        (relay, other): (&RelayName, &Device),
+    ) -> Done {
+        let Some(package) = self.package_to_come_in(turn)? else { return Ok(()) };
+        self.ask_one(turn, (at, log), (&package, None), (relay, other), 0)?;
+        self.drive_deposits(turn)
+    }
+
+    /// A key package for a request to be added.
+    fn package_to_come_in(&mut self, turn: &mut Turn<'_>) -> Done<Option<Vec<u8>>> {
+        let Some(me) = &self.me else { return Ok(None) };
+        let Some(certificate) = me.certificate() else { return Ok(None) };
+        let (package, reference) =
+            mls::key_package(&turn.mls, &me.signer, certificate, self.options.suite, turn.now, false)?;
+        turn.db
+            .prepare_cached("INSERT INTO key_packages VALUES (?1, x'', 0, 1, ?2)")?
+            .execute(params![reference, int(turn.now.0)])?;
+        Ok(Some(package))
+    }
+
+    fn ask_one(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (at, log): (&RelayName, LogId),
+        (package, leaf): (&[u8], Option<[u8; 32]>),
+        (relay, other): (&RelayName, &Device),
+        after: u64,
+    ) -> Done {
+        let Some(me) = &self.me else { return Ok(()) };
+        let mut rejoin = Rejoin {
+            version: 1,
+            relay: at.to_string(),
+            log: log.0.to_vec().into(),
+            package: package.to_vec().into(),
+            record: me.record.bytes().to_vec().into(),
+            device: me.device().0.to_vec().into(),
+            time: turn.now.0,
+            signature: Vec::new().into(),
+            leaf: leaf.map(|key| key.to_vec().into()),
+        };
+        rejoin.signature = sign(&me.signer, Label::Rejoin, &[&rejoin.parts(other.inbox)]).to_vec().into();
+        let plain = formats::encode(&Deposit::Rejoin(Box::new(rejoin)));
+        let Ok(body) = seal_deposit(other, &plain, &mut turn.rng) else { return Ok(()) };
+        let deposit = NewDeposit {
+            conversation: log,
+            relay: relay.as_str(),
+            inbox: other.inbox,
+            entry: EntryId(turn.random()),
+            body: &body,
+            blob: None,
+            not_before: turn.now.plus(after).0,
+        };
+        Ok(outbox::push_deposit(turn.db, &deposit)?)
     }
 
     /// Looks a few members up before they are asked, others in each round: a backup does not hold the record of everybody, and what it

@@ -547,3 +547,28 @@ fn rule_18_what_nobody_can_follow_though_it_opens_ends_for_all() {
     story.does(Transition::Settle);
     assert!(story.texts(3, &next).contains(&"on".into()));
 }
+
+#[test]
+fn rule_18_whoever_was_not_invited_to_what_goes_on_is_told_and_comes_in() {
+    let (mut story, id) = band();
+    // The first in the tree makes it, and keeps the last one's invitation; that one makes its own.
+    story.does(Transition::crime(0, &id, Crime::SuccessorKeeps));
+    story.does(Transition::crime(3, &id, Crime::Crowns));
+    story.does(Transition::Settle);
+    story.does(Transition::send(2, &address(0), "is anybody there?"));
+    for _ in 0..4 {
+        story.does(Transition::Advance(3_600_000));
+        story.does(Transition::Settle);
+    }
+    let (one, other) = (shown(&story, 1, "band"), shown(&story, 2, "band"));
+    assert_eq!((&one.id, one.standing, other.standing), (&other.id, Standing::Active, Standing::Active));
+    story.does(Transition::send(1, &one.id, "among us"));
+    story.does(Transition::send(2, &one.id, "me too"));
+    story.does(Transition::Settle);
+    for device in 0..3 {
+        let texts = story.texts(device, &one.id);
+        for text in ["among us", "me too", "before from 0"] {
+            assert_eq!(texts.iter().filter(|said| *said == text).count(), 1, "device {device}: {texts:?}");
+        }
+    }
+}

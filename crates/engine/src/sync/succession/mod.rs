@@ -13,9 +13,11 @@ use rusqlite::params;
 use wire::{AccountRecord, Bytes, DeviceId, Entry, LogId, Seq, Signed, UnixMillis};
 
 mod accept;
+mod elsewhere;
 
 use self::accept::{Found, accept, is_revoked, state_after};
 pub(super) use self::accept::{differences, goes_before, line};
+pub(super) use self::elsewhere::set_refused;
 use super::intents::Intent;
 use super::{Done, State, Turn};
 use crate::db::conversations::{self, Conversation};
@@ -424,6 +426,7 @@ impl State {
         outbox::remove_leaving(turn.db, from)?;
         self.unseal_all(turn, from)?;
         if from != of {
+            self.tell_those_left(turn, ending, from, to)?;
             say_again(turn, from, successor.line.offset)?;
             conversations::shelve(turn.db, from, successor.line.offset)?;
             self.forget_group(turn, from)?;
