@@ -310,15 +310,17 @@ pub(crate) fn open(db: &Connection, log: LogId, since: u64, now: u64) -> rusqlit
     // A profile of an older version does not know from where on it has read everything: from nowhere.
     db.prepare_cached(
         "INSERT INTO heals VALUES (?1, -1, 1, ?2, 1, 0, ?3, 0) ON CONFLICT (conversation) DO UPDATE SET open = 1, \
-         since = CASE unsettled WHEN 1 THEN min(since, ?2) ELSE ?2 END, unsettled = 1, begun = ?3",
+         since = CASE unsettled WHEN 1 THEN min(since, ?2) ELSE ?2 END, whole = CASE unsettled WHEN 1 THEN whole ELSE 0 END, \
+         unsettled = 1, begun = ?3",
     )?
     .execute(params![log.0, int(since), int(now)])?;
     Ok(())
 }
 
-/// Everything that can be found or given back was.
+/// Everything that can be found or given back was. Behind several restores that nobody has settled the first counts: what was written
+/// since may have been written in an epoch that others had gone beyond.
 pub(crate) fn close(db: &Connection, log: LogId, last: Seq) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE heals SET open = 0, moved = 0, whole = ?2 WHERE conversation = ?1")?
+    db.prepare_cached("UPDATE heals SET open = 0, moved = 0, whole = CASE whole WHEN 0 THEN ?2 ELSE min(whole, ?2) END WHERE conversation = ?1")?
         .execute(params![log.0, int(last.0)])?;
     Ok(())
 }

@@ -65,7 +65,12 @@ impl State {
             let sinned = None;
             if sinned != Some(false) {
                 if sinned.is_none() {
+                    let seen = self.seen_by_own(turn, conversation, entry)?;
                     self.own_commit_won(turn, conversation, entry, &pending)?;
+                    if let Some((head_seq, head)) = seen {
+                        // It may have been given back by others, who had followed it before a restore.
+                        self.heal_commit(turn, conversation, entry.epoch, head_seq, &head)?;
+                    }
                 }
                 return Ok(true);
             }
@@ -114,6 +119,29 @@ impl State {
         }
         self.epoch_changed(turn, id)?;
         Ok(true)
+    }
+
+    /// The head that this device had seen when it made a commit of its own, where that matters.
+    fn seen_by_own(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &Conversation,
+        entry: &Entry,
+    ) -> Done<Option<(u64, Vec<u8>)>> {
+        let id = conversation.id;
+        let is_unsettled = crate::db::held::heal(turn.db, id)?.is_some_and(|heal| heal.unsettled && !heal.open);
+        let (true, Some(next)) = (is_unsettled, entry.next) else { return Ok(None) };
+        let header = formats::commit_header(id, entry.epoch, entry.id, &next);
+        let seen = self.with_group(turn, id, |_, turn, group| {
+            let key = group.secret(&turn.mls, Derive::Envelope, &conversation.relay)?;
+            let plain = formats::open(&key, &header, &entry.body).ok();
+            let envelope = plain.and_then(|plain| formats::decode::<CommitEnvelope>(&plain).ok());
+            let own = group.member(group.own_leaf()).map(|member| member.certificate.signature_key);
+            let body =
+                envelope.zip(own).and_then(|(envelope, own)| envelope.open((&conversation.relay, &header), &own).ok());
+            Ok(body.map(|body| (body.head_seq, body.head.to_vec())))
+        })?;
+        Ok(seen.flatten())
     }
 
     fn foreign_commit(
