@@ -432,13 +432,17 @@ pub(crate) fn remove_requests(db: &Connection, conversation: LogId) -> rusqlite:
     Ok(())
 }
 
+/// Stands for the conversation of deposits that nobody waits for.
+pub(crate) const UNAWAITED: LogId = LogId([0; 16]);
+
 pub(crate) fn deposits_left(db: &Connection, conversation: LogId) -> rusqlite::Result<u32> {
     db.prepare_cached("SELECT count(*) FROM deposits WHERE conversation = ?1")?
         .query_row([conversation.0], |row| row.get(0))
 }
 
 pub(crate) fn all_deposits_left(db: &Connection) -> rusqlite::Result<u32> {
-    db.prepare_cached("SELECT count(*) FROM deposits")?.query_row([], |row| row.get(0))
+    db.prepare_cached("SELECT count(*) FROM deposits WHERE conversation != ?1")?
+        .query_row([UNAWAITED.0], |row| row.get(0))
 }
 
 pub(crate) fn delay_deposit(db: &Connection, n: i64, not_before: u64) -> rusqlite::Result<()> {

@@ -103,7 +103,7 @@ impl State {
             let plain = formats::encode(&Deposit::GoesOn(Box::new(note)));
             let Ok(body) = seal_deposit(&device, &plain, &mut turn.rng) else { continue };
             let deposit = NewDeposit {
-                conversation: device.inbox,
+                conversation: outbox::UNAWAITED,
                 relay: relay.as_str(),
                 inbox: device.inbox,
                 entry: EntryId(turn.random()),

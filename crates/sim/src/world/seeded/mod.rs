@@ -46,7 +46,7 @@ fn drawn(options: Options) -> Outcome {
     let relays = 1 + chance.below(RELAYS.len());
     let people = 2 + chance.below(3);
     let theme = Theme::of(options.seed);
-    let spare = chance.below(3) + usize::from(theme == Theme::Devices);
+    let spare = chance.below(3) + usize::from(matches!(theme, Theme::Devices | Theme::Losses));
     let world = World::new(options.seed, &RELAYS[..relays], people + spare, faults, options.mutant, trace);
     let mut world = match world {
         Ok(world) => world,
@@ -93,6 +93,8 @@ enum Theme {
     Links,
     /// Devices that come, with their history, certify one another and go, at relays that are restored.
     Devices,
+    /// Backups, and accounts that lose all of their devices.
+    Losses,
 }
 
 impl Theme {
@@ -100,6 +102,7 @@ impl Theme {
         match seed % 8 {
             3 => Self::Links,
             5 => Self::Devices,
+            7 => Self::Losses,
             _ => Self::Any,
         }
     }
@@ -109,6 +112,7 @@ impl Theme {
         match self {
             Self::Any => [40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8, 3],
             Self::Links => [20, 6, 8, 4, 5, 4, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 10, 60, 3, 3, 3, 2, 1],
+            Self::Losses => [40, 8, 5, 4, 3, 3, 3, 2, 8, 1, 3, 2, 2, 2, 1, 1, 2, 3, 2, 30, 3, 6, 3, 40, 3, 1],
             Self::Devices => [30, 8, 5, 4, 3, 3, 3, 2, 8, 1, 30, 2, 2, 2, 4, 1, 2, 12, 2, 20, 3, 6, 3, 6, 3, 25],
         }
     }

@@ -11,7 +11,8 @@ impl Run {
         let certifies = |of: DeviceId| matches!(world.view(of, &Query::WhoAmI), Some(View::WhoAmI(Some(account))) if account.certifies);
         let kept: Vec<DeviceId> =
             world.kept.iter().filter(|(of, kept)| kept.whole && certifies(**of)).map(|(of, _)| *of).collect();
-        if kept.is_empty() || self.spare.is_empty() || self.chance.per_mille(300) {
+        let more = if self.theme == super::Theme::Losses { 800 } else { 300 };
+        if kept.is_empty() || self.spare.is_empty() || self.chance.per_mille(more) {
             let again = world.kept.get(&device).is_some_and(|kept| kept.whole) && self.chance.per_mille(700);
             let how = if again { Transition::BackUpToRelay(device) } else { Transition::BackUp(device) };
             return certifies(device).then_some(how);
