@@ -9,11 +9,14 @@ impl Run {
     /// A backup, or an account that comes back from one; now and then one that was removed from a group meanwhile.
     pub(super) fn loses_everything(&mut self, world: &World, device: DeviceId) -> Option<Transition> {
         let certifies = |of: DeviceId| matches!(world.view(of, &Query::WhoAmI), Some(View::WhoAmI(Some(account))) if account.certifies);
+        let losses = self.theme == super::Theme::Losses;
+        // Where losses are the theme nobody loses everything before there is a backup at the relay, which grows for a while.
+        let ready = |kept: &super::super::Kept| kept.whole && (!losses || kept.at_relay.is_some());
         let kept: Vec<DeviceId> =
-            world.kept.iter().filter(|(of, kept)| kept.whole && certifies(**of)).map(|(of, _)| *of).collect();
-        let more = if self.theme == super::Theme::Losses { 800 } else { 300 };
+            world.kept.iter().filter(|(of, kept)| ready(kept) && certifies(**of)).map(|(of, _)| *of).collect();
+        let (more, on) = if losses { (600, 970) } else { (300, 700) };
         if kept.is_empty() || self.spare.is_empty() || self.chance.per_mille(more) {
-            let again = world.kept.get(&device).is_some_and(|kept| kept.whole) && self.chance.per_mille(700);
+            let again = world.kept.get(&device).is_some_and(|kept| kept.whole) && self.chance.per_mille(on);
             let how = if again { Transition::BackUpToRelay(device) } else { Transition::BackUp(device) };
             return certifies(device).then_some(how);
         }
