@@ -255,6 +255,8 @@ pub(crate) struct Heal {
     pub whole: u64,
     /// Not everything is in place.
     pub open: bool,
+    /// As `whole`, behind the first of the restores that nobody has settled yet.
+    pub first: u64,
 }
 
 /// This device reads a log from behind `joined` on.
@@ -283,19 +285,22 @@ pub(crate) fn forget(db: &Connection, log: LogId) -> rusqlite::Result<()> {
 }
 
 pub(crate) fn heal(db: &Connection, log: LogId) -> rusqlite::Result<Option<Heal>> {
-    db.prepare_cached("SELECT joined, since, unsettled, moved, begun, whole, open FROM heals WHERE conversation = ?1")?
-        .query_row([log.0], |row| {
-            Ok(Heal {
-                joined: row.get::<_, i64>(0)? as u64,
-                since: uint(row, 1)?,
-                unsettled: row.get(2)?,
-                moved: row.get(3)?,
-                begun: uint(row, 4)?,
-                whole: uint(row, 5)?,
-                open: row.get(6)?,
-            })
+    db.prepare_cached(
+        "SELECT joined, since, unsettled, moved, begun, whole, open, first FROM heals WHERE conversation = ?1",
+    )?
+    .query_row([log.0], |row| {
+        Ok(Heal {
+            joined: row.get::<_, i64>(0)? as u64,
+            since: uint(row, 1)?,
+            unsettled: row.get(2)?,
+            moved: row.get(3)?,
+            begun: uint(row, 4)?,
+            whole: uint(row, 5)?,
+            open: row.get(6)?,
+            first: uint(row, 7)?,
         })
-        .optional()
+    })
+    .optional()
 }
 
 /// Conversations whose relay was restored and that are not whole again.
@@ -309,18 +314,17 @@ pub(crate) fn healing(db: &Connection) -> rusqlite::Result<Vec<LogId>> {
 pub(crate) fn open(db: &Connection, log: LogId, since: u64, now: u64) -> rusqlite::Result<()> {
     // A profile of an older version does not know from where on it has read everything: from nowhere.
     db.prepare_cached(
-        "INSERT INTO heals VALUES (?1, -1, 1, ?2, 1, 0, ?3, 0) ON CONFLICT (conversation) DO UPDATE SET open = 1, \
-         since = CASE unsettled WHEN 1 THEN min(since, ?2) ELSE ?2 END, whole = CASE unsettled WHEN 1 THEN whole ELSE 0 END, \
+        "INSERT INTO heals VALUES (?1, -1, 1, ?2, 1, 0, ?3, 0, 0) ON CONFLICT (conversation) DO UPDATE SET open = 1, \
+         since = CASE unsettled WHEN 1 THEN min(since, ?2) ELSE ?2 END, first = CASE unsettled WHEN 1 THEN first ELSE 0 END, \
          unsettled = 1, begun = ?3",
     )?
     .execute(params![log.0, int(since), int(now)])?;
     Ok(())
 }
 
-/// Everything that can be found or given back was. Behind several restores that nobody has settled the first counts: what was written
-/// since may have been written in an epoch that others had gone beyond.
+/// Everything that can be found or given back was.
 pub(crate) fn close(db: &Connection, log: LogId, last: Seq) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE heals SET open = 0, moved = 0, whole = CASE whole WHEN 0 THEN ?2 ELSE min(whole, ?2) END WHERE conversation = ?1")?
+    db.prepare_cached("UPDATE heals SET open = 0, moved = 0, whole = ?2, first = CASE first WHEN 0 THEN ?2 ELSE min(first, ?2) END WHERE conversation = ?1")?
         .execute(params![log.0, int(last.0)])?;
     Ok(())
 }

@@ -412,7 +412,8 @@ impl State {
         if head_seq > heal.whole && crate::db::heads::get(turn.db, id, head_seq)?.is_some_and(|known| known == head) {
             return Ok(held::settled(turn.db, id)?);
         }
-        let again = held::behind(turn.db, id, epoch, heal.whole)?;
+        // What was written since the first of several restores may have been written in an epoch that others had gone beyond.
+        let again = held::behind(turn.db, id, epoch, heal.first)?;
         let waiting = if again.is_empty() { Vec::new() } else { outbox::list(turn.db, id, 0, usize::MAX >> 1)? };
         for seq in again {
             let seq = conversation.place(Seq(seq));

@@ -64,3 +64,6 @@ CREATE TABLE pictures (
   conversation BLOB NOT NULL, hash BLOB NOT NULL, secret BLOB NOT NULL, size INTEGER NOT NULL, kind INTEGER NOT NULL, file BLOB NOT NULL,
   current INTEGER NOT NULL, tries INTEGER NOT NULL, next INTEGER NOT NULL, uploaded INTEGER NOT NULL, PRIMARY KEY (conversation, hash)
 ) STRICT;
+
+-- `first`: where a log ended when everything was in place again for the first time, behind restores of its relay that nobody has settled yet.
+ALTER TABLE heals ADD COLUMN first INTEGER NOT NULL DEFAULT 0;
