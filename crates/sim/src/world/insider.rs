@@ -126,7 +126,13 @@ impl World {
                 let gone = |address: &str| ending.names_somebody() && address == ending.by.0;
                 let left = c.members.iter().map(|m| m.devices - u32::from(gone(&m.address))).sum::<u32>();
                 let other = c.members.iter().any(|m| m.address != *account && m.devices > u32::from(gone(&m.address)));
-                let alone = left < 2 || (c.kind == api::ConversationKind::Direct && !other);
+                // What the account has revoked does not come along.
+                let revokes = self.model.given.iter().any(|((by, _), given)| {
+                    matches!(given.command, Command::RevokeDevice { .. })
+                        && self.model.accounts.get(by) == Some(account)
+                        && !matches!(given.fate, super::model::Fate::Failed(_))
+                });
+                let alone = left < 2 || (!other && (c.kind == api::ConversationKind::Direct || revokes));
                 let is_in = c.members.iter().any(|member| member.address == *account);
                 let held = c.standing == Standing::Held && is_in && !alone && self.devices[*device].is_listed();
                 // Where nobody is left who has taken the invitation nobody makes anything.

@@ -53,7 +53,7 @@ fn drawn(options: Options) -> Outcome {
         Err(violation) => return Outcome { hash: [0; 32], steps: 0, last: Vec::new(), verdict: Err(violation) },
     };
     let loses = true;
-    let (restores, timers) = (chance.per_mille(100) || theme == Theme::Devices, chance.per_mille(150));
+    let (restores, timers) = (chance.per_mille(100), chance.per_mille(150));
     let mut run = Run {
         theme,
         chance,
@@ -91,7 +91,7 @@ enum Theme {
     Any,
     /// Invite links.
     Links,
-    /// Devices that come, with their history, certify one another and go, at relays that are restored.
+    /// Devices that come, with their history, certify one another and go.
     Devices,
     /// Backups, and accounts that lose all of their devices.
     Losses,
@@ -113,7 +113,7 @@ impl Theme {
             Self::Any => [40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8, 3],
             Self::Links => [20, 6, 8, 4, 5, 4, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 10, 60, 3, 3, 3, 2, 1],
             Self::Losses => [40, 8, 5, 4, 3, 3, 3, 2, 8, 1, 3, 2, 2, 2, 1, 1, 2, 3, 2, 30, 3, 6, 3, 40, 3, 1],
-            Self::Devices => [30, 8, 5, 4, 3, 3, 3, 2, 8, 1, 30, 2, 2, 2, 4, 1, 2, 12, 2, 20, 3, 6, 3, 6, 3, 25],
+            Self::Devices => [30, 8, 5, 4, 3, 3, 3, 2, 8, 1, 30, 2, 2, 2, 4, 1, 2, 3, 2, 20, 3, 6, 3, 6, 3, 25],
         }
     }
 }
@@ -259,17 +259,6 @@ impl Run {
             9 => Some(Transition::block(device, self.chance.pick(&others)?)),
             10 => {
                 let by = self.chance.below(self.people);
-                // Its history is on its way when the relay loses a part of it.
-                if self.theme == Theme::Devices && self.restores {
-                    let relay = self.chance.below(self.relays);
-                    let (before, behind) = (self.chance.between(20, 300) as u32, self.chance.between(1, 60) as u32);
-                    self.queued.extend([
-                        Transition::RestoreRelay(relay),
-                        Transition::Network(behind),
-                        Transition::BackUpRelay(relay),
-                        Transition::Network(before),
-                    ]);
-                }
                 (!self.spare.is_empty() && !world.is_linking())
                     .then(|| Transition::Link { device: self.spare.remove(0), by })
             }
