@@ -53,6 +53,7 @@ transcripts! {
     polls,
     presence,
     refusals,
+    refused,
     relay_backup,
     relay_restarts,
     restore,

@@ -103,6 +103,9 @@ impl State {
             Ok(address) => address,
             Err(problem) => return Ok(Err(problem)),
         };
+        if self.me.as_ref().is_some_and(|me| me.address == address) {
+            return Ok(Err(Problem::new(Kind::Usage, "That is you.", "Nobody can block themselves.", "")));
+        }
         if contacts::get(turn.db, &address)?.is_none() {
             return Ok(Err(never_seen(&address)));
         }
