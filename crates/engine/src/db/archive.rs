@@ -603,6 +603,7 @@ fn take_contact(db: &Connection, c: &Contact, own: &str) -> rusqlite::Result<()>
         blocked: c.blocked,
         changed: c.changed,
         name: c.name.clone(),
+        looked_up: 0,
     };
     let Some(ours) = contacts::get(db, &theirs.address)? else { return contacts::put(db, &theirs) };
     let name = if ours.name.is_empty() { theirs.name.clone() } else { ours.name.clone() };

@@ -25,9 +25,11 @@ pub(crate) struct Contact {
     pub changed: u64,
     /// What the own account calls it; empty without a name.
     pub name: String,
+    /// When its relay was last asked for its devices, or else when it was first seen; 0 if that was not noted.
+    pub looked_up: u64,
 }
 
-const COLUMNS: &str = "address, account_key, record, version, confirmation, other_key, known, blocked, changed, name";
+const COLUMNS: &str = "address, account_key, record, version, confirmation, other_key, known, blocked, changed, name, looked_up";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Contact> {
     let address: String = row.get(0)?;
@@ -49,6 +51,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Contact> {
         blocked: row.get(7)?,
         changed: uint(row, 8)?,
         name: row.get(9)?,
+        looked_up: uint(row, 10)?,
     })
 }
 
@@ -65,6 +68,26 @@ pub(crate) fn get(db: &Connection, address: &Address) -> rusqlite::Result<Option
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM contacts WHERE address = ?1"))?
         .query_row([address.as_str()], from_row)
         .optional()
+}
+
+/// The member of conversations in use whose relay was not asked for its devices for longest, if that was before this time.
+pub(crate) fn looked_up_before(db: &Connection, own: &Address, time: u64) -> rusqlite::Result<Option<Address>> {
+    let found: Option<String> = db
+        .prepare_cached(
+            "SELECT address FROM contacts t WHERE looked_up <= ?1 AND blocked = 0 AND address != ?2 AND EXISTS \
+             (SELECT 1 FROM members m JOIN conversations c ON c.id = m.conversation \
+              WHERE m.address = t.address AND c.standing = 2) ORDER BY looked_up, address LIMIT 1",
+        )?
+        .query_row(params![int(time), own.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(found.and_then(|address| address.parse().ok()))
+}
+
+/// Its relay was asked for its devices.
+pub(crate) fn set_looked_up(db: &Connection, address: &Address, now: u64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE contacts SET looked_up = ?2 WHERE address = ?1")?
+        .execute(params![address.as_str(), int(now)])?;
+    Ok(())
 }
 
 /// Those whom the person is in touch with, has named or has blocked.
@@ -96,7 +119,7 @@ pub(crate) fn by_name(db: &Connection, name: &str) -> rusqlite::Result<Vec<Conta
 
 pub(crate) fn put(db: &Connection, contact: &Contact) -> rusqlite::Result<()> {
     db.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO contacts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+        "INSERT OR REPLACE INTO contacts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
     ))?
     .execute(params![
         contact.address.as_str(),
@@ -108,7 +131,8 @@ pub(crate) fn put(db: &Connection, contact: &Contact) -> rusqlite::Result<()> {
         contact.known,
         contact.blocked,
         int(contact.changed),
-        contact.name
+        contact.name,
+        int(contact.looked_up)
     ])?;
     Ok(())
 }
@@ -156,6 +180,7 @@ pub(crate) fn see(db: &Connection, address: &Address, account_key: &[u8; 32], no
                 blocked: blocked.unwrap_or_default(),
                 changed: now,
                 name: name.filter(|name| is_name(name)).unwrap_or_default(),
+                looked_up: now,
             },
         )?;
         return Ok(Seen::Expected);

@@ -299,7 +299,7 @@ impl State {
                 turn.db.prepare_cached("DELETE FROM invitations WHERE conversation = ?1")?.execute([id.0])?;
             }
         }
-        Ok(())
+        self.report_caught_up(turn)
     }
 
     /// Invitations of people that are not known here and that nobody has answered.
@@ -400,7 +400,8 @@ impl State {
             .prepare_cached("SELECT sender, invitation, time, accepted FROM invitations WHERE conversation = ?1")?
             .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, uint(row, 2)?, row.get(3)?)))
             .optional()?;
-        let Some((sender, bytes, time, accepted)) = row else { return Ok(()) };
+        // It may have been taken back meanwhile.
+        let Some((sender, bytes, time, accepted)) = row else { return self.report_caught_up(turn) };
         let Ok(invitation) = formats::decode::<Invitation>(&bytes) else { return Ok(()) };
         if invitation.tree.as_slice() != blob.0 {
             // A newer invitation has come while the tree of the one before was on its way.

@@ -76,7 +76,10 @@ impl State {
         }
         self.links.insert(route, Link { hello, clock_is_off });
         match lane {
-            Lane::Account => self.account_link_up(turn),
+            Lane::Account => {
+                self.look_up_soon(turn);
+                self.account_link_up(turn)
+            }
             Lane::Logs => {
                 let followed: Vec<LogId> = conversations::all(turn.db)?
                     .into_iter()

@@ -23,6 +23,7 @@ mod invitations;
 mod joining;
 mod linking;
 mod links;
+mod look_up;
 mod outbox;
 mod outline;
 mod own_state;
@@ -118,6 +119,8 @@ pub(crate) struct State {
     pictures_due: bool,
     /// When it was last looked whether somebody is to be put to sleep.
     looked_for_idle: Option<UnixMillis>,
+    /// When it is looked whether somebody's list of devices is to be looked up again.
+    look_up_at: UnixMillis,
 }
 
 /// A connection that is up.
@@ -223,6 +226,8 @@ enum Ask {
     LookUpSelf,
     /// Whether the relay of this address knows it with another identity, too, than the one that is pinned.
     LookUpOther(wire::Address),
+    /// The list of devices of somebody whom this account talks to.
+    LookUpAgain(wire::Address),
     /// The list of devices that says that this one certifies.
     TakeRole,
     /// Who has made a link that this account follows.
@@ -291,6 +296,7 @@ impl State {
             own_state: own_state::OwnRun::default(),
             pictures_due: true,
             looked_for_idle: None,
+            look_up_at: UnixMillis(0),
         })
     }
 
@@ -374,6 +380,7 @@ impl State {
             self.pump(turn, id)?;
         }
         self.drive_updates(turn)?;
+        self.drive_look_up(turn)?;
         self.drive_sleep(turn)
     }
 
@@ -392,6 +399,7 @@ impl State {
             Ask::PutRecord { version } => self.on_record_put(turn, version, result),
             Ask::LookUpSelf => self.on_self_looked_up(turn, result),
             Ask::LookUpOther(address) => self.on_other_looked_up(turn, &address, result),
+            Ask::LookUpAgain(address) => self.on_looked_up_again(turn, &address, result),
             Ask::TakeRole => self.on_role_taken(turn, result),
             Ask::Open { epochs, relay } => self.on_opened(turn, &relay, epochs, result),
             Ask::Read { log, epoch, from } => self.on_read(turn, log, epoch, from, result),

@@ -364,15 +364,8 @@ impl State {
 
     /// Nothing can be sent here any more: what waits has failed.
     pub(super) fn fail_outbox(&mut self, turn: &mut Turn<'_>, log: LogId, problem: &Problem) -> Done {
-        let conversation = conversations::get(turn.db, log)?;
         for row in outbox::drain(turn.db, log)? {
             if let Some(message) = row.message {
-                let place = messages::get(turn.db, log, &message)?.map_or(0, |stored| stored.seq);
-                // Said again behind a restore it is in the log already; not so what was said in a successor that did not last.
-                if place != 0 && !conversation.as_ref().is_some_and(|c| c.waits_on_shelf(place)) {
-                    self.message_settled(&message);
-                    continue;
-                }
                 messages::set_failed(turn.db, log, &message)?;
                 self.own_act_failed(turn, log, &message)?;
                 self.message_changed(turn, log, &message)?;

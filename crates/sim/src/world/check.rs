@@ -409,8 +409,9 @@ fn sent(
             return Ok(());
         }
         Fate::Done(_) => {
-            // Taken in a successor that did not last, whose author was removed where the others went on, before it could say it again.
-            let line = given.conversation.as_deref().filter(|line| model.has_ended(line));
+            // Taken in a successor that did not last, or behind a restore, by an author who was removed where the others went on, before it
+            // could say it again.
+            let line = given.conversation.as_deref().filter(|line| model.has_ended(line) || model.restored);
             let is_out = line.is_some_and(|line| model.was_outside(author, line));
             if is_out && own.is_some_and(|message| message.seq == 0 && message.status == MessageStatus::Failed) {
                 return Ok(());

@@ -357,10 +357,7 @@ impl State {
 
     /// An own act will not be in the log.
     pub(super) fn own_act_failed(&mut self, turn: &mut Turn<'_>, log: LogId, id: &[u8; 32]) -> Done {
-        let conversation = conversations::get(turn.db, log)?;
-        let on_shelf = |act: &Act| conversation.as_ref().is_some_and(|c| c.waits_on_shelf(act.seq));
-        let acts = acts::get(turn.db, log, id)?.into_iter();
-        for act in acts.filter(|act| act.own && (act.seq == 0 || on_shelf(act))) {
+        for act in acts::get(turn.db, log, id)?.into_iter().filter(|act| act.own) {
             acts::remove(turn.db, log, id)?;
             self.show_again(turn, log, &act)?;
         }

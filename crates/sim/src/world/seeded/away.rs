@@ -32,6 +32,12 @@ impl Run {
         }
         world.apply(&Transition::Settle)?;
         world.apply(&Transition::ComeBack(who))?;
-        world.apply(&Transition::Settle)
+        world.apply(&Transition::Settle)?;
+        // Who has other devices than before is found out within hours.
+        for _ in 0..4 {
+            world.apply(&Transition::Advance(HOUR))?;
+            world.apply(&Transition::Settle)?;
+        }
+        Ok(())
     }
 }
