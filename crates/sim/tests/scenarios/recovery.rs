@@ -262,6 +262,29 @@ fn rule_16_what_the_relay_leaves_again_lets_nobody_in_again() {
 }
 
 #[test]
+fn rule_16_who_was_away_till_nobody_asked_any_more_lets_in_who_has_come_back_from_a_backup() {
+    let (mut story, direct, _) = told(13);
+    story.does(Transition::GoAway(1));
+    story.does(Transition::Recover { device: 3, of: 0 });
+    story.does(Transition::Settle);
+    for _ in 0..40 {
+        story.does(Transition::Advance(DAY_MS));
+        story.does(Transition::Settle);
+    }
+    // It has asked for a week, and what it left in the other's inbox says nothing any more.
+    assert_eq!(standing(&story, 3, &direct), Some((Standing::Left, false)));
+    story.does(Transition::ComeBack(1));
+    for _ in 0..4 {
+        story.does(Transition::Advance(DAY_MS / 24));
+        story.does(Transition::Settle);
+    }
+    story.settles();
+    assert_eq!(devices(&story, 1, &direct, 0), Some(1));
+    assert_eq!(standing(&story, 3, &direct), Some((Standing::Active, false)));
+    talks(&mut story, &direct, &[1, 3]);
+}
+
+#[test]
 fn rule_16_two_who_have_both_lost_everything_wait_and_can_begin_anew() {
     let (mut story, direct, group) = told(11);
     story.does(Transition::BackUp(1));
