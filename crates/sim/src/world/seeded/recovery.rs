@@ -1,6 +1,6 @@
 //! People make backups, lose all of their devices, and come back.
 
-use api::{Command, Query, Role, View};
+use api::{Command, Query, Role, Standing, View};
 
 use super::{Run, conversations};
 use crate::world::{DeviceId, Transition, World};
@@ -10,10 +10,8 @@ impl Run {
     pub(super) fn loses_everything(&mut self, world: &World, device: DeviceId) -> Option<Transition> {
         let certifies = |of: DeviceId| matches!(world.view(of, &Query::WhoAmI), Some(View::WhoAmI(Some(account))) if account.certifies);
         let losses = self.theme == super::Theme::Losses;
-        // Where losses are the theme nobody loses everything before there is a backup at the relay, which grows for a while.
-        let ready = |kept: &super::super::Kept| kept.whole && (!losses || kept.at_relay.is_some());
         let kept: Vec<DeviceId> =
-            world.kept.iter().filter(|(of, kept)| ready(kept) && certifies(**of)).map(|(of, _)| *of).collect();
+            world.kept.iter().filter(|(of, kept)| kept.whole && certifies(**of)).map(|(of, _)| *of).collect();
         let (more, on) = if losses { (600, 970) } else { (300, 700) };
         if kept.is_empty() || self.spare.is_empty() || self.chance.per_mille(more) {
             let again = world.kept.get(&device).is_some_and(|kept| kept.whole) && self.chance.per_mille(on);
@@ -23,6 +21,9 @@ impl Run {
         let of = *self.chance.pick(&kept)?;
         let at_relay = world.kept.get(&of).is_some_and(|kept| kept.at_relay.is_some());
         let device = self.spare.remove(0);
+        if losses && self.chance.per_mille(500) {
+            return Some(self.loses_what_has_grown(world, device, of));
+        }
         let recover = match at_relay && self.chance.per_mille(700) {
             true => Transition::RecoverFromRelay { device, of },
             false => Transition::Recover { device, of },
@@ -35,6 +36,21 @@ impl Run {
             return Some(removal);
         }
         Some(recover)
+    }
+
+    /// What is written behind a backup at the relay gets into the next one there, then everything is lost.
+    fn loses_what_has_grown(&mut self, world: &World, device: DeviceId, of: DeviceId) -> Transition {
+        let in_use = conversations(world, of).into_iter().filter(|c| c.standing == Standing::Active);
+        let in_use: Vec<String> = in_use.map(|conversation| conversation.id).collect();
+        let mut story = vec![Transition::Settle];
+        if let Some(conversation) = self.chance.pick(&in_use) {
+            let text = self.text(of);
+            story.extend([Transition::send(of, conversation, &text), Transition::Settle]);
+        }
+        story.extend([Transition::BackUpToRelay(of), Transition::Settle, Transition::RecoverFromRelay { device, of }]);
+        // What is queued last comes first.
+        self.queued.extend(story.into_iter().rev());
+        Transition::BackUpToRelay(of)
     }
 
     /// Somebody who may removes the account of this device from a group.
