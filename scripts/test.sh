@@ -22,13 +22,43 @@ deny() { cargo deny --version >/dev/null 2>&1 || return 77; cargo deny --all-fea
 build() { cargo build --workspace --all-targets --locked --quiet; }
 unit() { cargo test --workspace --locked --quiet --lib --bins; }
 # Many of these wait for sockets and programs: more of them at a time than there are cores.
-integration() { RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}" cargo test --workspace --locked --quiet --test '*'; }
+integration() {
+	local tests
+	tests="$(for test in crates/*/tests/*; do basename "$test" .rs; done | sort -u | grep -vx -e arrows -e scenarios)"
+	# shellcheck disable=SC2046,SC2086 # names of tests
+	RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 5))}" \
+		cargo test --workspace --locked --quiet $(printf -- '--test %s ' $tests) &&
+		once "$(program --workspace --locked --test scenarios)" --quiet
+}
 wasm() { scripts/wasm.sh check; }
 # The one stage with a build of its own: the engine with the simulator's hooks, which nothing that is shipped may have.
 simulator() {
+	local hooks=(--workspace --features transom-sim/mutants --locked)
 	# Behind the seeds what people can't see but the hooks can: which keys are used.
-	scripts/sim.sh run --seeds "$SEEDS" --insiders &&
-		cargo test --workspace --features transom-sim/mutants --locked --quiet --test scenarios -- i5_ rejoin succession history
+	cargo build "${hooks[@]}" --quiet --bin sim &&
+		once "$target/debug/sim" run --seeds "$SEEDS" --insiders &&
+		once "$(program "${hooks[@]}" --test scenarios)" --quiet i5_ rejoin succession history
+}
+
+# Where cargo has put a test that it was told to build.
+program() { CARGO_TERM_COLOR=never cargo test --no-run "$@" 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p' | tail -n 1; }
+
+# Runs what depends on nothing but its program and arguments, as all does that runs in the simulator (the test `replay` proves it): what has
+# held holds, and is not run again till its program is another one. FRESH=1 runs it all the same.
+once() {
+	local kept
+	kept="$target/held/$({ sha256sum <"$1" && printf '%s\n' "${@:2}"; } | sha256sum | cut -c 1-32)"
+	if [ -z "${FRESH:-}" ] && [ -f "$kept" ]; then
+		echo "AS BEFORE: $* is the same program, and held"
+		cat "$kept"
+		return
+	fi
+	mkdir -p "$target/held"
+	"$@" >"$kept.new" 2>&1
+	local code=$?
+	cat "$kept.new"
+	[ "$code" -ne 0 ] || mv "$kept.new" "$kept"
+	return "$code"
 }
 
 stages=(setup fmt arrows clippy deny build unit integration wasm simulator)
@@ -56,12 +86,12 @@ count() {
 		[[ $line =~ ([0-9]+)\ (ignored|skipped) ]] && skipped=$((skipped + BASH_REMATCH[1]))
 		# The simulator counts seeds: those that it ran through hold.
 		[[ $line =~ ^[a-z]+:\ ([0-9]+)\ seeds\ in ]] && passed=$((passed + BASH_REMATCH[1]))
-	done < <(sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ passed[;,] [0-9]+ failed|^[a-z]+: [0-9]+ seeds in')
+	done < <(sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -aE '[0-9]+ passed[;,] [0-9]+ failed|^[a-z]+: [0-9]+ seeds in')
 	# A test that lacks what it needs says so and ends; its runner takes it for passed.
 	while read -r line; do
 		skips+=("${line#SKIPPED }")
 		passed=$((passed - 1)) skipped=$((skipped + 1))
-	done < <(grep -oE 'SKIPPED [a-zA-Z0-9_:]+: .*' "$1" | sort -u)
+	done < <(grep -aoE 'SKIPPED [a-zA-Z0-9_:]+: .*' "$1" | sort -u)
 }
 
 summary() {
@@ -83,6 +113,7 @@ for name in "${stages[@]}"; do
 	limit=$(budget "$name")
 	note=
 	[ -z "$limit" ] || [ "$took" -le "$limit" ] || note="  over budget"
+	! grep -q '^AS BEFORE: ' "$logs/$name.log" || note="$note  (in part as before: the same programs; FRESH=1 runs all again)"
 	before=$failed
 	count "$logs/$name.log"
 	case $code in

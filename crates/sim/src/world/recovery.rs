@@ -44,7 +44,7 @@ impl World {
     /// All devices of the account of `of` are gone, and somebody restores it on `device`.
     pub(super) fn recover(&mut self, device: DeviceId, of: DeviceId, from_relay: bool) -> Result<(), Violation> {
         let mut kept = self.kept.get(&of).cloned().unwrap_or_default();
-        kept.from_relay = from_relay && kept.at_relay.is_some();
+        kept.from_relay = from_relay;
         if let (Some(shown), true) = (&kept.at_relay, from_relay) {
             kept.shown = shown.clone();
         }

@@ -166,7 +166,7 @@ fn without_history_nothing_comes_until_it_is_sent() {
 
 #[test]
 fn rule_15_history_that_a_restored_relay_has_lost_begins_anew_by_itself() {
-    let (mut story, id) = told(300);
+    let (mut story, id) = told(301);
     story.does(Transition::BackUpRelay(0));
     story.does(Transition::Link { device: 2, by: 0 });
     let mut steps = 0;

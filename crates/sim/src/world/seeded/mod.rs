@@ -202,7 +202,7 @@ impl Run {
     /// What happens next; `None` if what was drawn is not possible now.
     fn next(&mut self, world: &World) -> Option<Transition> {
         if let Some(queued) = self.queued.pop() {
-            return Some(queued);
+            return Some(recovery::from_where_it_is(world, queued));
         }
         #[cfg(feature = "mutants")]
         if let Some(crime) = self.commits(world) {

@@ -70,3 +70,15 @@ impl Run {
         self.chance.pick(&removals).cloned()
     }
 }
+
+/// A backup that did not get to the relay is restored from its file.
+pub(super) fn from_where_it_is(world: &World, transition: Transition) -> Transition {
+    match transition {
+        Transition::RecoverFromRelay { device, of }
+            if world.kept.get(&of).is_none_or(|kept| kept.at_relay.is_none()) =>
+        {
+            Transition::Recover { device, of }
+        }
+        transition => transition,
+    }
+}
