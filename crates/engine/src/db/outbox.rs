@@ -55,7 +55,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Outgoing> {
 /// The numbers of a conversation's rows. They begin with 31 bits of its log's id, so that its rows stand together and no index is
 /// needed to find them: each page that a message touches is encrypted and written anew. Another conversation may begin with the same
 /// bits, so statements name the conversation too.
-fn numbers(conversation: LogId) -> (i64, i64) {
+pub(super) fn numbers(conversation: LogId) -> (i64, i64) {
     let [a, b, c, d, ..] = conversation.0;
     let first = i64::from(u32::from_be_bytes([a & 0x7f, b, c, d])) << 32;
     (first, first | 0xffff_ffff)

@@ -106,6 +106,7 @@ fn rule_15_pins_come_along_and_are_never_lost() {
         known: false,
         blocked: false,
         changed: 5,
+        looked_up: 0,
         name: String::new(),
     };
     use Confirmation::{Confirmed, Conflict, NotConfirmedYet, Verified};
