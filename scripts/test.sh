@@ -41,7 +41,12 @@ simulator() {
 }
 
 # Where cargo has put a test that it was told to build.
-program() { CARGO_TERM_COLOR=never cargo test --no-run "$@" 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p' | tail -n 1; }
+program() {
+	local said
+	said="$(CARGO_TERM_COLOR=never cargo test --no-run "$@" 2>&1)"
+	printf '%s\n' "$said" >&2
+	sed -n 's/^ *Executable .*(\(.*\))$/\1/p' <<<"$said" | tail -n 1
+}
 
 # Runs what depends on nothing but its program and arguments, as all does that runs in the simulator (the test `replay` proves it): what has
 # held holds, and is not run again till its program is another one. FRESH=1 runs it all the same.
