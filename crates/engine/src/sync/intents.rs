@@ -85,6 +85,12 @@ impl Intent {
                 | Self::PutToSleep
         )
     }
+
+    /// It says something that a person has written or shown, to whoever is in, or brings somebody in who would read on: not where
+    /// somebody is in conflict (rule 22). What takes people out, and what keeps keys fresh, goes on.
+    fn tells(&self) -> bool {
+        matches!(self, Self::Add { .. } | Self::Rename { .. } | Self::Describe { .. } | Self::SetPicture { .. })
+    }
 }
 
 /// Why a commit could not be staged; nothing has changed.
@@ -230,6 +236,11 @@ impl State {
                 "",
             )));
         };
+        if intent.tells()
+            && let Some(address) = db::contacts::conflict_in(turn.db, &conversation.id.0)?
+        {
+            return Ok(Plan::Impossible(super::outbox::in_conflict(&address)));
+        }
         let outline = self.with_group(turn, conversation.id, |state, turn, group| {
             state.outline(turn, conversation, group, &intent)
         })?;

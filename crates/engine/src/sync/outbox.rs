@@ -85,14 +85,8 @@ impl State {
     /// A conflict of identities blocks sending until the person has looked at it.
     fn conflict_holds(&mut self, turn: &mut Turn<'_>, conversation: &Conversation) -> Done<bool> {
         let Some(address) = crate::db::contacts::conflict_in(turn.db, &conversation.id.0)? else { return Ok(false) };
-        let problem = Problem::new(
-            Kind::Trust,
-            format!(
-                "Nothing is sent here: {address} appears with another identity than the one that this device knows."
-            ),
-            "",
-            format!("Compare safety numbers with {address}, then accept the new identity. Your messages are kept."),
-        );
+        let mut problem = in_conflict(&address);
+        problem.next.push_str(" Your messages are kept.");
         for row in outbox::list(turn.db, conversation.id, 0, WINDOW)? {
             if let Some(message) = row.message {
                 self.message_failed(turn, &message, &problem);
@@ -374,6 +368,16 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Why nothing goes where somebody is with another identity than the pinned one.
+pub(super) fn in_conflict(address: &str) -> Problem {
+    Problem::new(
+        Kind::Trust,
+        format!("Nothing is sent here: {address} appears with another identity than the one that this device knows."),
+        "",
+        format!("Compare safety numbers with {address}, then accept the new identity."),
+    )
 }
 
 /// What proves a message to a third party (protocol section 5): entry id, epoch, sender's time, franking key, commitment, device

@@ -76,3 +76,57 @@ fn rule_22_another_identity_under_a_known_name_gets_nothing_before_it_is_accepte
     assert!(!all_texts(&story, 1).contains(&"for the new one".into()));
     assert_eq!(confirmation(&story, 0, &address(1)), Confirmation::Confirmed);
 }
+
+/// Somebody brings the new account under a known name into a group, where the other is known.
+#[test]
+fn rule_22_a_group_with_another_identity_is_told_nothing_and_can_be_rid_of_it() {
+    let world = World::new(23, &[RELAY], 4, Faults::default(), None, Trace::default()).unwrap();
+    let mut story = Story::in_world(world, 0);
+    story.does(Transition::BackUpRelay(0));
+    for device in [0, 1] {
+        story.does(Transition::register(device, &address(device)));
+    }
+    story.settles();
+    story.direct(0, 1);
+    story.does(Transition::GoAway(1));
+    story.does(Transition::RestoreRelay(0));
+    story.does(Transition::Settle);
+    story.does(Transition::register(2, &address(1)));
+    story.does(Transition::register(3, &address(3)));
+    story.does(Transition::Settle);
+    story.does(Transition::create_group(3, "band", &[&address(0), &address(1)]));
+    story.does(Transition::Settle);
+    for device in [0, 2] {
+        let Some(View::Invitations(asked)) = story.world.view(device, &Query::Invitations) else {
+            panic!("it is asked")
+        };
+        story.does(Transition::accept(device, &asked[0].conversation));
+    }
+    story.does(Transition::Settle);
+    let group = story.conversation(3, "band").id;
+    let role = Command::SetRole { conversation: group.clone(), member: address(0), role: api::Role::Owner };
+    story.does(Transition::Do { device: 3, command: role });
+    story.does(Transition::Settle);
+    assert_eq!(confirmation(&story, 0, &address(1)), Confirmation::Conflict);
+
+    let rename = |name: &str| Transition::Do {
+        device: 0,
+        command: Command::Rename { conversation: group.clone(), name: name.into() },
+    };
+    let epoch =
+        |story: &Story| story.conversations(3).iter().find(|c| c.id == group).map(|c| (c.epoch, c.name.clone()));
+    let before = epoch(&story);
+    story.does(rename("a secret"));
+    story.does(Transition::send(0, &group, "another one"));
+    story.does(Transition::Settle);
+    assert_eq!(epoch(&story), before);
+    assert!(all_texts(&story, 2).is_empty());
+    // Taking that one out is no secret, and ends the conflict there.
+    story.does(Transition::remove(0, &group, &address(1)));
+    story.does(Transition::Settle);
+    story.does(rename("ours"));
+    story.does(Transition::Settle);
+    assert_eq!(story.conversation(3, "ours").id, group);
+    assert!(all_texts(&story, 3).contains(&"another one".into()));
+    assert!(all_texts(&story, 2).is_empty());
+}
