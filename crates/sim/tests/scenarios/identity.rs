@@ -130,3 +130,39 @@ fn rule_22_a_group_with_another_identity_is_told_nothing_and_can_be_rid_of_it() 
     assert!(all_texts(&story, 3).contains(&"another one".into()));
     assert!(all_texts(&story, 2).is_empty());
 }
+
+/// A group knows somebody by the account of before.
+#[test]
+fn rule_22_whoever_accepts_another_identity_hears_where_the_one_of_before_still_is() {
+    let world = World::new(24, &[RELAY], 4, Faults::default(), None, Trace::default()).unwrap();
+    let mut story = Story::in_world(world, 0);
+    story.does(Transition::BackUpRelay(0));
+    for device in [0, 1, 3] {
+        story.does(Transition::register(device, &address(device)));
+    }
+    story.settles();
+    let group = story.group(0, "band", &[1, 3]);
+    story.does(Transition::GoAway(1));
+    story.does(Transition::RestoreRelay(0));
+    story.does(Transition::Settle);
+    story.does(Transition::register(2, &address(1)));
+    story.does(Transition::Settle);
+    story.does(Transition::send(2, &address(0), "it's me, on my new phone"));
+    story.does(Transition::Settle);
+    story.does(Transition::Do { device: 0, command: Command::AcceptIdentity { address: address(1) } });
+    story.does(Transition::Settle);
+    let told = |story: &Story| {
+        let said = story.messages(0, &group).into_iter();
+        said.filter(|m| matches!(&m.kind, api::MessageKind::System { text } if text.contains("of before"))).count()
+    };
+    assert_eq!(told(&story), 1);
+    story.does(Transition::remove(0, &group, &address(1)));
+    story.does(Transition::Settle);
+    let add = Command::AddMembers { conversation: group.clone(), members: vec![address(1)] };
+    story.does(Transition::Do { device: 0, command: add });
+    story.does(Transition::Settle);
+    story.does(Transition::accept(2, &group));
+    story.does(Transition::send(0, &group, "for the new one"));
+    story.does(Transition::Settle);
+    assert!(story.texts(2, &group).contains(&"for the new one".into()));
+}

@@ -227,7 +227,8 @@ impl State {
         Ok(Ok(()))
     }
 
-    /// What is written to a contact goes to the identity that was accepted: 1:1 conversations with an earlier one are over.
+    /// What is written to a contact goes to the identity that was accepted: 1:1 conversations with an earlier one are over. In groups it
+    /// is said that the earlier one is still there: only their admins can change that, and it may be on somebody else's phone.
     fn leave_behind(&mut self, turn: &mut Turn<'_>, contact: &contacts::Contact) -> Done {
         let is_other = |member: &conversations::Member| {
             member.address == contact.address.as_str() && member.account_key != contact.account_key
@@ -235,7 +236,16 @@ impl State {
         for conversation in conversations::all(turn.db)? {
             let is_direct = conversation.peer.as_deref() == Some(contact.address.as_str());
             let is_over = conversation.standing == Standing::Left;
-            if !is_direct || is_over || !conversations::members(turn.db, conversation.id)?.iter().any(is_other) {
+            if is_over || !conversations::members(turn.db, conversation.id)?.iter().any(is_other) {
+                continue;
+            }
+            if !is_direct {
+                let text = format!(
+                    "{0} is still here with the identity of before, and whoever has that reads along. To change it, an admin removes {0} and \
+                     adds it again.",
+                    contact.address
+                );
+                self.system_message(turn, &conversation, &text)?;
                 continue;
             }
             let what = format!("{} has another identity now, and goes on in a new conversation.", contact.address);
