@@ -243,6 +243,9 @@ impl State {
         let (sent, bytes) = (envelope.sent, envelope.content);
         let (sender, time, seq) = (address, entry.time, Seq(conversation.place(entry.seq)));
         let account = certificate.account_key;
+        if own {
+            self.said_by_another(turn, conversation.id, &id.0)?;
+        }
         let arrived = Arrived { id: id.0, sender, account, own, sent, time, seq, content: bytes, evidence };
         if self.arrived(turn, conversation, arrived, &content)? {
             conversations::touch(turn.db, conversation.id, entry.time.0, 0)?;

@@ -432,6 +432,17 @@ impl State {
         Ok(())
     }
 
+    /// Another own device has said again what this one was about to say again: once more would move it for everybody.
+    pub(super) fn said_by_another(&mut self, turn: &mut Turn<'_>, id: LogId, said: &[u8; 32]) -> Done {
+        for row in outbox::list(turn.db, id, 0, usize::MAX >> 1)? {
+            if row.message.as_ref() == Some(said) && row.sealed.is_none() {
+                outbox::remove(turn.db, row.n)?;
+                self.message_settled(said);
+            }
+        }
+        Ok(())
+    }
+
     /// What was done to a message came again under another entry id: it counts where it came last, like a message.
     pub(super) fn acts_again(&self, turn: &Turn<'_>, id: LogId, act: &[u8; 32]) -> Done {
         let before = crate::db::acts::get(turn.db, id, act)?;
