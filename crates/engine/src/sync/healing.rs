@@ -86,9 +86,13 @@ impl State {
                 conversation.chain = first.head;
                 Seq(first.seq - 1)
             }
-            // Not a single one of them was found after the last restore; or nothing is held.
+            // Not a single one of them was found after the last restore.
             Some(_) => conversation.cursor,
-            None => conversation.cursor,
+            None => {
+                // What stands before the first entry that this device has read may have been given back, at other times.
+                conversation.chain_known &= conversation.cursor == Seq(0);
+                conversation.cursor
+            }
         };
         conversation.cursor = since;
         conversations::put(turn.db, &conversation)?;

@@ -255,6 +255,12 @@ impl State {
         {
             return Ok(());
         }
+        // A relay can leave the same one again; the keys that it is for are used up.
+        let hash = formats::hash(&invitation.signature);
+        let Some(first) = hash.first_chunk::<16>() else { return Ok(()) };
+        if !conversations::count_entry(turn.db, inbox, first)? {
+            return Ok(());
+        }
         self.in_doubt.remove(&log);
         self.see_record(turn, record.bytes(), false)?;
         if asked {

@@ -5,6 +5,7 @@ mod away;
 mod check;
 mod device;
 mod home;
+mod hostile;
 mod in_step;
 #[cfg(feature = "mutants")]
 mod insider;
@@ -303,6 +304,7 @@ impl World {
             }
             #[cfg(feature = "mutants")]
             Transition::Crime { device, conversation, crime } => self.crime(*device, conversation, *crime)?,
+            Transition::Hostile => self.hostile(),
             Transition::DiskFull(relay, full) => self.net.set_full(*relay, *full),
             Transition::Cut(device) => {
                 for link in self.devices[*device].links() {

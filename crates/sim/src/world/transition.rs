@@ -93,6 +93,8 @@ pub enum Transition {
         /// What.
         crime: engine::mutants::Crime,
     },
+    /// Somebody who is no member of anything sends relays and inboxes what is nothing, altered, or was for others.
+    Hostile,
     /// A relay's disk is full, or has space again.
     DiskFull(usize, bool),
     /// All connections of a device are cut.

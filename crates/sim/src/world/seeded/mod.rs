@@ -300,6 +300,7 @@ impl Run {
                     }
                 }
             }
+            16 if self.chance.per_mille(400) => Some(Transition::Hostile),
             16 => Some(Transition::Cut(device)),
             17 if self.restores => {
                 let relay = self.chance.below(self.relays);
