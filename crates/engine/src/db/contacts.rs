@@ -29,7 +29,8 @@ pub(crate) struct Contact {
     pub looked_up: u64,
 }
 
-const COLUMNS: &str = "address, account_key, record, version, confirmation, other_key, known, blocked, changed, name, looked_up";
+const COLUMNS: &str =
+    "address, account_key, record, version, confirmation, other_key, known, blocked, changed, name, looked_up";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Contact> {
     let address: String = row.get(0)?;
