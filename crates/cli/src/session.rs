@@ -214,6 +214,7 @@ impl<'a> Session<'a> {
             if matches!(event, Event::CaughtUp) { Next::Enough } else { Next::Wait }
         });
         match waited {
+            Ok(()) if self.is_taken_out() => Err(taken_out()),
             Ok(()) => Ok(()),
             Err(Ended::Late(waited)) => {
                 Err(self.late(waited, SLOW, "What waits there stays there until the next run."))
