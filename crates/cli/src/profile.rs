@@ -185,8 +185,16 @@ pub fn new_passphrase() -> Result<Zeroizing<String>, Problem> {
     let new = match from_environment("TRANSOM_NEW_PASSPHRASE") {
         Some(new) => new,
         None => {
-            let new = ask("New passphrase: ")?;
-            if *ask("The same again: ")? != *new {
+            let nobody = || {
+                Problem::new(
+                    Kind::Local,
+                    "A new passphrase is wanted.",
+                    "There is no terminal to ask for it.",
+                    "Set TRANSOM_NEW_PASSPHRASE, which must not be empty.",
+                )
+            };
+            let new = prompt("New passphrase: ").ok_or_else(nobody)?;
+            if *prompt("The same again: ").ok_or_else(nobody)? != *new {
                 return Err(Problem::new(Kind::Usage, "The two passphrases differ.", "", "Try again."));
             }
             new
@@ -204,19 +212,22 @@ pub fn new_passphrase() -> Result<Zeroizing<String>, Problem> {
 }
 
 /// Asks for a passphrase; an error if there is nobody to ask.
-pub fn ask(prompt: &str) -> Result<Zeroizing<String>, Problem> {
-    let nobody = || {
+pub fn ask(question: &str) -> Result<Zeroizing<String>, Problem> {
+    prompt(question).ok_or_else(|| {
         Problem::new(
             Kind::Local,
             "This profile is protected by a passphrase.",
             "There is no terminal to ask for it.",
             "Set TRANSOM_PASSPHRASE, or name a file with --passphrase-file FILE.",
         )
-    };
+    })
+}
+
+fn prompt(question: &str) -> Option<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {
-        return Err(nobody());
+        return None;
     }
-    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|_| nobody())
+    rpassword::prompt_password(question).ok().map(Zeroizing::new)
 }
 
 fn from_environment(name: &str) -> Option<Zeroizing<String>> {

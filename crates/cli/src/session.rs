@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
         timeout: Duration,
         mut look: impl FnMut(&Event),
     ) -> Result<Made, Problem> {
-        let keeps = keeps(&command);
+        let (keeps, slow) = (keeps(&command), slow(&command));
         // Before there is an account, a relay that can't be one is the end of it; later it is one of several.
         self.is_first = match command {
             Command::Register { .. } | Command::BeginLink { .. } => true,
@@ -164,6 +164,12 @@ impl<'a> Session<'a> {
             _ => false,
         };
         let is_first = self.is_first;
+        // An earlier run may have asked another relay, of which word comes late.
+        let relay = match &command {
+            Command::Register { address, .. } => address.rsplit('@').next().unwrap_or_default().to_owned(),
+            Command::BeginLink { relay } => relay.clone(),
+            _ => String::new(),
+        };
         let id = self.client.command(command);
         let mut made = None;
         let waited = self.wait(what, timeout, |event| {
@@ -177,7 +183,9 @@ impl<'a> Session<'a> {
                     made = Some(Err(problem.clone()));
                     Next::Enough
                 }
-                Event::Notice { conversation: None, problem } if is_first && is_final(problem) => {
+                Event::Notice { conversation: None, problem }
+                    if is_first && is_final(problem) && is_about(problem, &relay) =>
+                {
                     made = Some(Err(problem.clone()));
                     Next::Enough
                 }
@@ -186,7 +194,7 @@ impl<'a> Session<'a> {
         });
         match (made, waited) {
             (Some(made), _) => made,
-            (None, Err(Ended::Late(waited))) => Err(self.late(waited, keeps)),
+            (None, Err(Ended::Late(waited))) => Err(self.late(waited, slow, keeps)),
             (None, Err(Ended::Interrupted)) => Err(interrupted(keeps)),
             (None, Err(Ended::Locked)) => Err(locked(keeps)),
             (None, Ok(()) | Err(Ended::Stopped)) => Err(stopped()),
@@ -198,22 +206,34 @@ impl<'a> Session<'a> {
         if self.is_caught_up {
             return Ok(());
         }
+        if self.is_taken_out() {
+            return Err(taken_out());
+        }
         let waited = self.wait("Fetching what waits", TIMEOUT, |event| {
             look(event);
             if matches!(event, Event::CaughtUp) { Next::Enough } else { Next::Wait }
         });
         match waited {
+            Ok(()) if self.is_taken_out() => Err(taken_out()),
             Ok(()) => Ok(()),
-            Err(Ended::Late(waited)) => Err(self.late(waited, "What waits there stays there until the next run.")),
+            Err(Ended::Late(waited)) => {
+                Err(self.late(waited, SLOW, "What waits there stays there until the next run."))
+            }
             Err(Ended::Interrupted) => Err(interrupted("What was fetched is kept.")),
             Err(Ended::Locked) => Err(locked("What was fetched is kept.")),
             Err(Ended::Stopped) => Err(stopped()),
         }
     }
 
+    /// Another device has revoked this one: nothing comes any more.
+    fn is_taken_out(&self) -> bool {
+        let devices = self.query(Query::Devices);
+        matches!(devices, Ok(View::Devices(devices)) if devices.iter().any(|own| own.this && own.revoked.is_some()))
+    }
+
     /// Fetches what waits, if that goes quickly, so that what follows is decided on what is true now.
     pub fn freshen(&mut self) {
-        if self.is_caught_up {
+        if self.is_caught_up || self.is_taken_out() {
             return;
         }
         let timeout = self.timeout.replace(self.timeout.map_or(FRESHEN, |timeout| timeout.min(FRESHEN)));
@@ -248,7 +268,7 @@ impl<'a> Session<'a> {
             let keeps = "It goes on by itself on the next run, for example `transom receive`.";
             match waited {
                 Ok(()) => {}
-                Err(Ended::Late(waited)) => return Err(self.late(waited, keeps)),
+                Err(Ended::Late(waited)) => return Err(self.late(waited, SLOW, keeps)),
                 Err(Ended::Interrupted) => return Err(interrupted(keeps)),
                 Err(Ended::Locked) => return Err(locked(keeps)),
                 Err(Ended::Stopped) => return Err(stopped()),
@@ -358,7 +378,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn late(&self, waited: Duration, keeps: &str) -> Problem {
+    fn late(&self, waited: Duration, slow: &str, keeps: &str) -> Problem {
         let seconds = waited.as_secs_f64();
         match &self.unreachable {
             Some(problem) if problem.kind == Kind::Offline => {
@@ -369,7 +389,7 @@ impl<'a> Session<'a> {
             None => Problem::new(
                 Kind::Offline,
                 format!("This was not finished within {seconds} s."),
-                "A relay is slow, or not in reach.",
+                slow,
                 format!("{keeps} To wait longer: --timeout SECONDS"),
             ),
         }
@@ -417,6 +437,18 @@ fn items(client: &Client, directory: &Path) -> Receiver<Item> {
     receiver
 }
 
+/// What most commands wait for.
+const SLOW: &str = "A relay is slow, or not in reach.";
+
+/// Why a command was not finished in time, if nothing says so.
+fn slow(command: &Command) -> &'static str {
+    match command {
+        Command::BeginLink { .. } => "No device of yours has let this one in by then.",
+        Command::InspectLink { .. } | Command::ConfirmLink { .. } => "The new device does not answer.",
+        _ => SLOW,
+    }
+}
+
 /// What becomes of a command that was not finished in time.
 fn keeps(command: &Command) -> &'static str {
     match command {
@@ -444,6 +476,20 @@ fn keeps(command: &Command) -> &'static str {
 /// A relay that can't be used as it is: trying longer changes nothing.
 fn is_final(problem: &Problem) -> bool {
     matches!(problem.kind, Kind::Refused | Kind::Trust)
+}
+
+/// What is said of a relay names it first; what it calls itself may come after that.
+fn is_about(problem: &Problem, relay: &str) -> bool {
+    problem.what.split(" calls itself ").next().is_some_and(|begin| begin.contains(relay))
+}
+
+fn taken_out() -> Problem {
+    Problem::new(
+        Kind::Forbidden,
+        "This device was taken out of your account.",
+        "Another device of yours has revoked it.",
+        "What it has read stays here; link it again in a new profile if that was a mistake.",
+    )
 }
 
 fn locked(keeps: &str) -> Problem {

@@ -211,7 +211,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     };
     let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
     if !metadata.is_file() || metadata.len() > LARGEST {
-        return Err(Problem::new(Kind::Usage, format!("The file {} is not a backup.", shown(path)), "", ""));
+        let next = "Name a file that `transom backup create` wrote.";
+        return Err(Problem::new(Kind::Usage, format!("The file {} is not a backup.", shown(path)), "", next));
     }
     fs::read(path).map_err(|error| unreadable(&error))
 }

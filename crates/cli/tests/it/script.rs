@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! # A remark.
-//! relay: start                        also: kill, and forget (all its accounts and logs)
+//! relay: start                        also: kill, forget (all its accounts and logs), and replace (its certificate as well)
+//! file: cut NAME                      the end of a file in `[home]` gets lost; `file: spoil NAME` changes a byte in its middle
 //! [alice]$ transom send bob "hi"      runs to its end; what it prints follows
 //! [bob]$ transom send alice - < some words
 //! [bob]& transom watch                runs on; `[bob] until TEXT` reads on to a line with TEXT,
@@ -15,7 +16,8 @@
 //! (`EVENTS_LEFT_OUT`). `picture.png` and `drawing.svg` are in `[home]`. An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
 //! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed,
-//! `[scheduled]` for the last id of what is to be sent later, `[link]` for the last invite link that a line consists of, `[recovery]` for the last recovery key, `[other]` for the one before it.
+//! `[scheduled]` for the last id of what is to be sent later, `[link]` for the last invite link that a line consists of, `[recovery]` for the last recovery key, `[other]` for the one before it,
+//! `[pin]` for the file that a profile keeps the relay's authority in, `[long]` for a text of 40,000 letters.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -71,7 +73,7 @@ pub fn run(name: &str) {
 }
 
 fn is_action(line: &str) -> bool {
-    line.starts_with("relay: ") || actor(line).is_some()
+    line.starts_with("relay: ") || line.starts_with("file: ") || actor(line).is_some()
 }
 
 /// `[name]` and what follows it.
@@ -101,12 +103,28 @@ impl Stage {
             "relay: start" => self.relay.start(),
             "relay: kill" => self.relay.kill(),
             "relay: forget" => self.relay.forget(),
+            "relay: replace" => self.relay.replace(),
+            _ if line.starts_with("file: ") => self.damage(line),
             _ => {
                 let (who, what) = actor(line).expect("an action has an actor");
                 return self.actor(who, what);
             }
         }
         Vec::new()
+    }
+
+    /// What disks and downloads do to files.
+    fn damage(&self, line: &str) {
+        let (how, name) = line.trim_start_matches("file: ").split_once(' ').expect("a file has a name");
+        let path = self.home.join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let half = bytes.len() / 2;
+        match how {
+            "cut" => bytes.truncate(half),
+            "spoil" => bytes[half] ^= 1,
+            other => panic!("nobody knows how to {other} a file"),
+        }
+        std::fs::write(&path, bytes).unwrap();
     }
 
     fn actor(&mut self, who: &str, what: &str) -> Vec<String> {
@@ -117,7 +135,7 @@ impl Stage {
             };
             let mut process = self.start(who, command);
             if let Some(input) = input {
-                process.input(&self.with_keys(input));
+                process.input(&self.with_keys(input).replace("[long]", &long()));
             }
             return self.ended(process.end());
         }
@@ -151,6 +169,8 @@ impl Stage {
             .replace("[message]", &self.message)
             .replace("[scheduled]", &self.scheduled)
             .replace("[link]", &self.link)
+            .replace("[pin]", &self.pin())
+            .replace("[long]", &long())
             .replace("[home]", &self.home.to_string_lossy());
         // `transom` may be followed by settings in braces: {NAME=value}.
         let (mut words, mut settings) = (Vec::new(), self.environment.get(who).cloned().unwrap_or_default());
@@ -161,6 +181,11 @@ impl Stage {
             }
         }
         Transom::start(&self.home, who, &words, &settings)
+    }
+
+    /// Where a profile keeps what it has pinned of the relay.
+    fn pin(&self) -> String {
+        format!("{}.pem", self.relay.name().replace(':', "_"))
     }
 
     fn with_keys(&self, text: &str) -> String {
@@ -220,7 +245,7 @@ impl Stage {
     /// Replaces what differs from run to run: link codes, names of relays, and words as [`mask_word`] says.
     fn mask(&self, line: &str) -> String {
         let line = if self.code.is_empty() { line.to_owned() } else { line.replace(&self.code, "[code]") };
-        let line = without_secret(&line).replace(&self.relay.name(), "[relay]");
+        let line = without_secret(&line).replace(&self.relay.name(), "[relay]").replace(&self.pin(), "[pin]");
         let line = without_date(&line).replace(&*self.home.to_string_lossy(), "[home]");
         let line = self.keys.iter().fold(line, |line, key| line.replace(key, "[recovery]"));
         let line = line.replace(&format!("localhost:{}", self.relay.http), "localhost:[http]");
@@ -237,6 +262,11 @@ const EVENTS_LEFT_OUT: [&str; 5] = [
     r#""event":"done","command":1"#,
     r#""event":"done","command":2"#,
 ];
+
+/// More than fits anywhere.
+fn long() -> String {
+    "x".repeat(40_000)
+}
 
 /// The text of a field of a line of JSON.
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {

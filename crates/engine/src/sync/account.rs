@@ -8,7 +8,7 @@ use wire::{
 };
 
 use super::{Ask, Done, State, Turn};
-use crate::db;
+use crate::db::{self, conversations};
 use crate::formats::{self, Deposit};
 use crate::identity::{META, Me, NewDevice};
 use crate::io::{CommandId, Lane, Rejection, Route};
@@ -76,21 +76,28 @@ impl State {
         address: &str,
         invite: &str,
     ) -> Done<Result<(), Problem>> {
-        if let Some(me) = &self.me {
-            return Ok(Err(Problem::new(
-                Kind::Conflict,
-                format!("This profile already belongs to {}.", me.address),
-                "",
-                "Use another profile for another account.",
-            )));
-        }
-        if let Some(problem) = self.unfinished_recovery(turn)? {
-            return Ok(Err(problem));
-        }
         let address = match super::resolve::address(address) {
             Ok(address) => address,
             Err(problem) => return Ok(Err(problem)),
         };
+        if let Some(me) = &self.me {
+            // No relay has confirmed it, and nothing was begun with it: whoever has mistyped an address tries the right one.
+            let is_given_up = !me.registered() && me.address != address && conversations::all(turn.db)?.is_empty();
+            if !is_given_up {
+                return Ok(Err(Problem::new(
+                    Kind::Conflict,
+                    format!("This profile already belongs to {}.", me.address),
+                    "",
+                    "Use another profile for another account.",
+                )));
+            }
+            if let Some(before) = self.give_up_registration(turn)? {
+                self.fail(turn, before, Problem::new(Kind::Conflict, "This was begun anew.", "", ""));
+            }
+        }
+        if let Some(problem) = self.unfinished_recovery(turn)? {
+            return Ok(Err(problem));
+        }
         let device = NewDevice::generate(&mut turn.rng);
         let me = device.found_account(address, &mls::SUITES, turn.now, &mut turn.rng);
         me.save(turn.db)?;
@@ -164,17 +171,23 @@ impl State {
             ),
             _ => refusal(&format!("The relay did not register {address}."), &error),
         };
-        if let Some(route) = self.account_route() {
-            self.want(turn, route, false);
-        }
-        self.me = None;
-        db::remove_meta(turn.db, META)?;
-        db::remove_meta(turn.db, INVITE)?;
-        match self.account.registering.take() {
+        match self.give_up_registration(turn)? {
             Some(command) => self.fail(turn, command, problem),
             None => turn.event(Event::Notice { conversation: None, problem }),
         }
         Ok(())
+    }
+
+    /// There is no account here any more. Answers with the command that was to make it.
+    fn give_up_registration(&mut self, turn: &mut Turn<'_>) -> Done<Option<CommandId>> {
+        if let Some(route) = self.account_route() {
+            self.want(turn, route, false);
+        }
+        self.asked.retain(|_, ask| !matches!(ask, Ask::Register));
+        self.me = None;
+        db::remove_meta(turn.db, META)?;
+        db::remove_meta(turn.db, INVITE)?;
+        Ok(self.account.registering.take())
     }
 
     pub(super) fn authenticate(&mut self, turn: &mut Turn<'_>) {
@@ -643,7 +656,7 @@ impl State {
             me.set_inbox_cursor(entry.seq.0);
             // A deposit that was sent again because its answer was lost counts once.
             let inbox = me.inbox();
-            if !db::conversations::count_entry(turn.db, inbox, &entry.id.0)? {
+            if !conversations::count_entry(turn.db, inbox, &entry.id.0)? {
                 continue;
             }
             let Some(me) = &self.me else { return Ok(()) };

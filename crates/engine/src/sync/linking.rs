@@ -251,6 +251,8 @@ impl State {
 
     pub(super) fn drop_linking(&mut self, turn: &mut Turn<'_>) -> Done {
         if let Some(linking) = self.linking.take() {
+            // What was asked for it is no answer to the next one, whose log may not be there yet.
+            self.asked.retain(|_, ask| !matches!(ask, super::Ask::Link(_)));
             self.want(turn, Route { relay: linking.relay.clone(), lane: Lane::Rendezvous }, false);
             db::remove_meta(turn.db, META)?;
             for command in linking.commands {
@@ -452,11 +454,16 @@ impl State {
         let (id, history) = (candidate.id, *history);
         let Some(me) = &mut self.me else { return Ok(()) };
         if !*confirmed {
-            let conversations = conversations::all(turn.db)?.iter().filter(|c| c.standing == Standing::Active).count();
+            // Those that the person knows of.
+            let mut count = 0;
+            for conversation in conversations::all(turn.db)? {
+                let is_seen = !crate::view::is_out_of_sight(turn.db, &conversation)?;
+                count += u32::from(is_seen && conversation.standing == Standing::Active);
+            }
             let preview = LinkPreview {
                 code: code(&linking.relay, &linking.secret),
                 fingerprint: fingerprint(&candidate.signature_key),
-                conversations: conversations as u32,
+                conversations: count,
             };
             for command in linking.commands.clone() {
                 turn.event(Event::LinkRequest { command, preview: Box::new(preview.clone()) });

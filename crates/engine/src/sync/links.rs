@@ -9,6 +9,7 @@ use wire::{
 
 use super::{Ask, Done, Link, LogRun, State, Turn};
 use crate::db::conversations;
+use crate::identity::Me;
 use crate::io::{Lane, Output, Rejection, Route};
 
 /// Clocks further apart than this are off (protocol section 2).
@@ -416,8 +417,9 @@ impl State {
         // Who certifies, and who is who, is settled before one says that all is known.
         let is_open = |ask: &Ask| matches!(ask, Ask::TakeRole | Ask::LookUpSelf | Ask::LookUpOther(_));
         let asking = self.asked.values().any(is_open);
-        // Where somebody else has the address there is no inbox any more.
-        let inbox = self.account.inbox_caught_up || self.account.is_taken;
+        // Where somebody else has the address there is no inbox any more, nor for a device that was taken out.
+        let is_out = self.account.is_taken || self.me.as_ref().is_some_and(Me::revoked);
+        let inbox = self.account.inbox_caught_up || is_out;
         if self.account.reported_caught_up || !inbox || fetching || asking {
             return Ok(());
         }

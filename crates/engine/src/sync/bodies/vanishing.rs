@@ -51,12 +51,16 @@ impl State {
             Err(problem) => return Ok(Err(problem)),
         };
         let MessageKind::ViewOnce { opened } = message.kind else {
-            return Ok(Err(Problem::new(Kind::Usage, "This message is not one that opens once.", "", "")));
+            let next = "Read it in its conversation, where it stays.";
+            return Ok(Err(Problem::new(Kind::Usage, "This message is not one that opens once.", "", next)));
         };
         let body = MimiContent::decode(&message.content).map(|content| content::interpret(&content));
         let (false, false, Ok(Body::Text { text, .. })) = (message.own, opened, body) else {
-            let why = if message.own { "What you send so only the others can open." } else { "It has been opened." };
-            return Ok(Err(Problem::new(Kind::Forbidden, "There is nothing to look at any more.", why, "")));
+            let (what, why) = match message.own {
+                true => ("You can't open this message.", "It is yours: only the others can look at it."),
+                false => ("There is nothing to look at any more.", "It has been opened."),
+            };
+            return Ok(Err(Problem::new(Kind::Forbidden, what, why, "")));
         };
         let id = message.id;
         self.set_opened(turn, message)?;

@@ -161,7 +161,7 @@ pub(super) fn group_name(name: &str) -> Result<String, Problem> {
             Kind::Usage,
             "That can't be a group's name.",
             format!("A name has 1 to {MAX_NAME} bytes."),
-            "",
+            "Choose another one.",
         ));
     }
     Ok(name)

@@ -258,5 +258,6 @@ impl State {
 }
 
 fn not_an_invitation(conversation: &Conversation) -> Problem {
-    Problem::new(Kind::Conflict, format!("“{}” is not an invitation that waits.", conversation.name), "", "")
+    let what = format!("“{}” is not an invitation that waits.", conversation.name);
+    Problem::new(Kind::Conflict, what, "", "See those that wait in the list of invitations.")
 }
