@@ -144,6 +144,9 @@ impl State {
                     Ok(members) => members,
                     Err(problem) => return Ok(Err(problem)),
                 };
+                if members.is_empty() {
+                    return Ok(Err(Problem::new(Kind::Usage, "You can't add yourself.", "You are in this group.", "")));
+                }
                 self.change(turn, id, &conversation, Intent::Add { members }, true)
             }
             Command::RemoveMember { conversation, member } => {
