@@ -439,7 +439,7 @@ impl State {
         // that is one: they may be what it takes to go on.
         self.with_group(turn, id, |_, _, _| Ok(()))?;
         let (mark, old) = (turn.mls.mark(), self.groups.remove(&id));
-        let Welcomed { group, state, members, maker, before, taken } =
+        let Welcomed { group, state, members, maker, before, taken, outdated } =
             match self.welcomed(turn, row, invitation, (tree, old.as_ref()))? {
                 Ok(welcomed) => welcomed,
                 Err(refused) => {
@@ -521,6 +521,9 @@ impl State {
         if maker.is_none() && conversation.line.room.is_some() {
             // What own devices have said of the line waits under the log in which it began.
             self.apply_again(turn)?;
+        }
+        if row.sender == own_address && conversation.line.of.is_some() {
+            self.led_here(turn, id, outdated, row.time)?;
         }
         if let Some((ending, maker)) = &maker {
             self.take_over(turn, ending, (id, *maker), row.time)?;
@@ -616,7 +619,12 @@ impl State {
             }
             taken = true;
         }
-        Ok(Ok(Welcomed { group, state, members, maker, before, taken }))
+        let of = super::succession::line(&state).of.filter(|_| maker.is_none());
+        let outdated = match self.outdated(turn, (id, of), (&row.sender, row.time))? {
+            Ok(outdated) => outdated,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        Ok(Ok(Welcomed { group, state, members, maker, before, taken, outdated }))
     }
 
     fn not_followed(
@@ -715,6 +723,8 @@ struct Welcomed {
     before: Option<Conversation>,
     /// The person need not be asked.
     taken: bool,
+    /// A successor for the same conversation, into which an own device had led this one before.
+    outdated: Option<LogId>,
 }
 
 /// Why an invitation is not followed.

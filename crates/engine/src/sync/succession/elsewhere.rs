@@ -189,4 +189,47 @@ impl State {
         });
         Ok(Ok((ending, maker.map_or(u32::MAX, |maker| maker.leaf))))
     }
+
+    /// Of several successors an own device has brought this one into one after the other, which came in later and has seen no end: the
+    /// later word counts. Answers with the one that is over then, if this invitation is the later one.
+    pub(in crate::sync) fn outdated(
+        &self,
+        turn: &Turn<'_>,
+        (id, of): (LogId, Option<LogId>),
+        (sender, time): (&str, u64),
+    ) -> Done<Result<Option<LogId>, Refused>> {
+        let is_own = self.me.as_ref().is_some_and(|me| me.address.as_str() == sender);
+        let Some(of) = of.filter(|_| is_own) else { return Ok(Ok(None)) };
+        if endings::get(turn.db, of)?.is_some() {
+            return Ok(Ok(None));
+        }
+        let is_other = |c: &Conversation| c.id != id && c.line.of == Some(of);
+        let Some(other) = conversations::all(turn.db)?.into_iter().find(is_other) else { return Ok(Ok(None)) };
+        match db::meta::<u64>(turn.db, &led(other.id))? {
+            Some(before) if before > time => Ok(Err(Refused::Late)),
+            Some(_) => Ok(Ok(Some(other.id))),
+            None => Ok(Ok(None)),
+        }
+    }
+
+    /// An own device has led this one here, past `before`.
+    pub(in crate::sync) fn led_here(&mut self, turn: &mut Turn<'_>, to: LogId, before: Option<LogId>, at: u64) -> Done {
+        db::set_meta(turn.db, &led(to), &at)?;
+        let (Some(from), Some(successor)) = (before, conversations::get(turn.db, to)?) else { return Ok(()) };
+        self.lay_down(turn, from)?;
+        self.take_along(turn, from, successor.line.offset)?;
+        conversations::move_into(turn.db, from, to)?;
+        if let Some(mut over) = conversations::get(turn.db, from)? {
+            self.unfollow(turn, from, &over.relay.clone());
+            (over.standing, over.line.next) = (Standing::Left, Some(to));
+            conversations::put(turn.db, &over)?;
+            self.conversation_changed(turn, from)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where it is noted when an own device has left the invitation to a successor by which this one has come in.
+fn led(log: LogId) -> String {
+    format!("led to {log}")
 }

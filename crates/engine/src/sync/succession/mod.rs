@@ -418,18 +418,10 @@ impl State {
             self.abandon(turn, other)?;
         }
         let Some(successor) = conversations::get(turn.db, to)? else { return Ok(()) };
-        self.give_up_intents(turn, from, &was_ended())?;
-        outbox::remove_pending_commit(turn.db, from)?;
-        outbox::remove_requests(turn.db, from)?;
-        super::rejoin::forget_rejoin(turn, from)?;
-        messages::forgive(turn.db, from)?;
-        outbox::remove_leaving(turn.db, from)?;
-        self.unseal_all(turn, from)?;
+        self.lay_down(turn, from)?;
         if from != of {
             self.tell_those_left(turn, ending, from, to)?;
-            say_again(turn, from, successor.line.offset)?;
-            conversations::shelve(turn.db, from, successor.line.offset)?;
-            self.forget_group(turn, from)?;
+            self.take_along(turn, from, successor.line.offset)?;
         } else if let Some(over) = conversations::get(turn.db, of)?.filter(|over| over.line.of.is_some()) {
             conversations::shelve_on(turn.db, of, over.line.offset, successor.line.offset)?;
         }
@@ -465,6 +457,24 @@ impl State {
         self.scheduling = true;
         self.conversation_changed(turn, to)?;
         self.pump(turn, to)
+    }
+
+    /// Nothing more is done in a conversation that is over; what was to be sent there goes on waiting.
+    fn lay_down(&mut self, turn: &mut Turn<'_>, from: LogId) -> Done {
+        self.give_up_intents(turn, from, &was_ended())?;
+        outbox::remove_pending_commit(turn.db, from)?;
+        outbox::remove_requests(turn.db, from)?;
+        super::rejoin::forget_rejoin(turn, from)?;
+        messages::forgive(turn.db, from)?;
+        outbox::remove_leaving(turn.db, from)?;
+        self.unseal_all(turn, from)
+    }
+
+    /// What was said in a successor that does not last is said again.
+    fn take_along(&mut self, turn: &mut Turn<'_>, from: LogId, place: u64) -> Done {
+        say_again(turn, from, place)?;
+        conversations::shelve(turn.db, from, place)?;
+        self.forget_group(turn, from)
     }
 
     /// Who owns the successor that did not own what it goes on for, in words.
