@@ -20,7 +20,13 @@ impl std::fmt::Display for Brief<'_> {
                 write!(f, "subscribe")?;
                 logs.iter().try_for_each(|one| write!(f, " {:?} epoch {} from {}", one.log, one.epoch, one.from))
             }
-            other => write!(f, "{:?}", other.lane()),
+            Request::PutKeyPackages { packages, last_resort, replace } => {
+                let last = if last_resort.is_some() { " and a last-resort one" } else { "" };
+                let how = if *replace { " in place of all" } else { "" };
+                write!(f, "PutKeyPackages {}{last}{how}", packages.len())
+            }
+            // The name alone: what a request carries would fill pages.
+            other => write!(f, "{}", format!("{other:?}").split([' ', '(']).next().unwrap_or_default()),
         }
     }
 }
@@ -38,6 +44,9 @@ impl std::fmt::Display for BriefFrame<'_> {
                 states.iter().try_for_each(|state| {
                     write!(f, " {:?} epoch {} head {} {:?}", state.log, state.epoch, state.head, state.error)
                 })
+            }
+            ServerFrame::Response { id, result: Ok(Response::KeyPackageCount { count, last_resort_used }) } => {
+                write!(f, "{id}: {count} key packages, last resort used: {last_resort_used}")
             }
             ServerFrame::Response { id, result: Ok(_) } => write!(f, "{id}: ok"),
             ServerFrame::Response { id, result: Err(error) } => write!(f, "{id}: {:?} {}", error.code, error.current),

@@ -41,6 +41,8 @@ pub(super) struct AccountRun {
     /// `api::Event::CaughtUp` was emitted on this connection.
     pub(super) reported_caught_up: bool,
     put_in_flight: bool,
+    /// How many key packages the relay said last that it has.
+    key_packages: u32,
     /// The relay has lost this device, or does not accept it: it is not asked again before this time.
     pub(super) forgotten_until: UnixMillis,
     /// How long the pause before that was; 0 once it accepts the device.
@@ -386,6 +388,7 @@ impl State {
                 return Ok(());
             }
         };
+        self.account.key_packages = count;
         self.forget_key_packages(turn)?;
         let target = self.options.key_packages;
         let last_resort: Option<i64> = turn
@@ -455,6 +458,9 @@ impl State {
         }
         let last_resort = if last_resort { Some(make(turn, true)?) } else { None };
         let replace = self.key_packages_are_void(turn)?;
+        if replace {
+            self.account.key_packages = 0;
+        }
         let request = Request::PutKeyPackages { packages, last_resort, replace };
         self.ask(turn, route, request, Ask::PutKeyPackages { references });
         Ok(())
@@ -474,10 +480,13 @@ impl State {
                         .prepare_cached("UPDATE key_packages SET uploaded = 1 WHERE reference = ?1")?
                         .execute([reference])?;
                 }
-                // Until the relay has enough of them.
                 self.registration_complete(turn)?;
                 match response {
-                    Response::KeyPackageCount { count, .. } if count < self.options.key_packages => {
+                    // Until the relay has enough of them, as long as they become more.
+                    Response::KeyPackageCount { count, .. }
+                        if count < self.options.key_packages
+                            && count > std::mem::replace(&mut self.account.key_packages, count) =>
+                    {
                         self.put_key_packages(turn, (self.options.key_packages - count) as usize, false)
                     }
                     _ => {

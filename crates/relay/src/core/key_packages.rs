@@ -150,7 +150,10 @@ impl<S: Store> Relay<S> {
 
     async fn drop_one_time(&self, address: &Address, device: DeviceId) -> Result<(), Error> {
         let prefix = keys::key_packages(address, device);
-        while self.store.take(&prefix).await.map_err(refusal)?.is_some() {}
+        // What is there now: what the device puts meanwhile, on another connection, stays.
+        for (name, _) in self.store.scan(&prefix, None, usize::MAX).await.map_err(refusal)? {
+            self.store.remove_record(&name).await.map_err(refusal)?;
+        }
         Ok(())
     }
 
