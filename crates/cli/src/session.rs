@@ -457,7 +457,7 @@ fn keeps(command: &Command) -> &'static str {
         }
         Command::Register { .. } => "Registration goes on by itself on the next run: type the same again.",
         Command::BeginLink { .. } => {
-            "The code is no longer good; run `transom devices link --new RELAY` again for a new one."
+            "Type the same again: a code stays good for ten minutes, also if it is confirmed while nobody waits here."
         }
         Command::InspectLink { .. } | Command::ConfirmLink { .. } => {
             "Try again while the new device still shows its code."

@@ -116,7 +116,7 @@ fn parse_code(text: &str) -> Result<(RelayName, Secret), Problem> {
 }
 
 impl State {
-    /// The new device's side begins.
+    /// The new device's side begins, or goes on with the code that is still good.
     pub(super) fn begin_link(
         &mut self,
         turn: &mut Turn<'_>,
@@ -142,6 +142,18 @@ impl State {
                 "It looks like relay.example or localhost:8443.",
             )));
         };
+        // Whoever stopped waiting and asks again: the code is out, and may have been confirmed meanwhile. A new one would leave the
+        // account with a device that nobody runs.
+        if let Some(Linking { relay: before, secret, role: Side::New { made, .. }, commands, .. }) = &mut self.linking
+            && *before == relay
+        {
+            commands.push(command);
+            if *made {
+                turn.event(Event::LinkCode { command, code: code(&relay, secret) });
+            }
+            self.wait(command, super::waits::WaitFor { by_hand: true, ..Default::default() });
+            return Ok(Ok(()));
+        }
         self.drop_linking(turn)?;
         let device = NewDevice::generate(&mut turn.rng);
         let secret = Secret(turn.random());
