@@ -254,7 +254,6 @@ impl State {
     fn looks_members_up(&mut self, turn: &mut Turn<'_>, conversation: &Conversation, round: u32) -> Done<bool> {
         let log = conversation.id;
         if self.is_looking_up(log) {
-            self.ask_later(turn, log, round, UNREACHED_MS)?;
             return Ok(true);
         }
         let Some(own) = self.me.as_ref().map(|me| me.account_key()) else { return Ok(false) };
@@ -280,7 +279,7 @@ impl State {
             let ask = Ask::RejoinLookUp { log, address: address.to_string(), round };
             self.ask(turn, route, Request::LookUp { address }, ask);
         }
-        self.ask_later(turn, log, round, UNREACHED_MS)?;
+        // The round stays due: whoever is closed meanwhile looks them up again when it is opened.
         Ok(true)
     }
 
