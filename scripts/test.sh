@@ -11,6 +11,7 @@ export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-$([ -t 1 ] && echo always || echo n
 target="${CARGO_TARGET_DIR:-target}"
 logs="$target/test"
 mkdir -p "$logs"
+all=(--workspace --features transom-sim/mutants --locked)
 
 setup() { scripts/setup.sh test; }
 fmt() { cargo fmt --all --check; }
@@ -18,27 +19,21 @@ arrows() { cargo test --workspace --locked --quiet --test arrows; }
 clippy() { cargo clippy --workspace --all-targets --locked --quiet -- -D warnings; }
 # The stage `arrows` enforces the same licences, bans and sources without it; installing it would cost more than all other stages.
 deny() { cargo deny --version >/dev/null 2>&1 || return 77; cargo deny --all-features check bans licenses sources; }
-# One build of every target, so that all stages behind it share one set of features and of artefacts.
-build() { cargo build --workspace --all-targets --locked --quiet; }
-unit() { cargo test --workspace --locked --quiet --lib --bins; }
+# One build of every target, so that all stages behind it share one set of features and of artefacts. With the simulator's hooks in the
+# engine, which do nothing until they are asked to; that the code is whole without them, as it is shipped, `clippy` and `wasm` say.
+build() { cargo build "${all[@]}" --all-targets --quiet; }
+unit() { cargo test "${all[@]}" --quiet --lib --bins; }
 # Many of these wait for sockets and programs: more of them at a time than there are cores.
 integration() {
 	local tests
 	tests="$(for test in crates/*/tests/*; do basename "$test" .rs; done | sort -u | grep -vx -e arrows -e scenarios)"
 	# shellcheck disable=SC2046,SC2086 # names of tests
 	RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 5))}" \
-		cargo test --workspace --locked --quiet $(printf -- '--test %s ' $tests) &&
-		once "$(program --workspace --locked --test scenarios)" --quiet
+		cargo test "${all[@]}" --quiet $(printf -- '--test %s ' $tests) &&
+		once "$(program "${all[@]}" --test scenarios)" --quiet
 }
 wasm() { scripts/wasm.sh check; }
-# The one stage with a build of its own: the engine with the simulator's hooks, which nothing that is shipped may have.
-simulator() {
-	local hooks=(--workspace --features transom-sim/mutants --locked)
-	# Behind the seeds what people can't see but the hooks can: which keys are used.
-	cargo build "${hooks[@]}" --quiet --bin sim &&
-		once "$target/debug/sim" run --seeds "$SEEDS" --insiders &&
-		once "$(program "${hooks[@]}" --test scenarios)" --quiet i5_ rejoin succession history
-}
+simulator() { once "$target/debug/sim" run --seeds "$SEEDS" --insiders; }
 
 # Where cargo has put a test that it was told to build.
 program() {
