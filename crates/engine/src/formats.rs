@@ -119,6 +119,11 @@ pub(crate) fn ending(log: LogId, entry: &wire::Entry) -> [u8; 32] {
     hash(&signing_input("transom v1 ending", &[&log.0, &entry.epoch.0.to_be_bytes(), &entry.id.0, &next, &body]))
 }
 
+/// The id of a line about the conversation itself.
+pub(crate) fn note(log: LogId, seq: u64, text: &str) -> [u8; 32] {
+    hash(&signing_input("transom v1 note", &[&log.0, &seq.to_be_bytes(), text.as_bytes()]))
+}
+
 /// What is left in a device's inbox, sealed to its HPKE key.
 #[derive(Clone, Encode, Decode)]
 pub(crate) enum Deposit {

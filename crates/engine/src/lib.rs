@@ -32,6 +32,8 @@ macro_rules! planted {
 mod archive;
 mod backup;
 mod db;
+#[cfg(test)]
+mod derivations;
 mod env;
 mod formats;
 mod identity;
@@ -151,6 +153,7 @@ impl Engine {
         let result = (|| {
             let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
             let mut turn = Turn::new(&tx, &mut for_mls, own, env.now);
+            self.state.look_at_clock(&mut turn)?;
             work(&mut self.state, &mut turn)?;
             self.state.finish(&mut turn)?;
             let outputs = turn.into_outputs();

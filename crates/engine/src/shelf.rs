@@ -175,20 +175,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_heads_have_their_vectors() {
-        let shelf = Shelf([7; 32]);
-        let hex = |bytes: [u8; 32]| data_encoding::HEXLOWER.encode(&bytes);
-        let slot = Slot { day: 20_000, number: 1 };
-        assert_eq!([shelf.blob(slot).0, shelf.upload(slot).0].map(hex), VECTORS);
-        assert_ne!(shelf.blob(slot).0, shelf.blob(Slot { number: 2, ..slot }).0);
-    }
-
-    const VECTORS: [&str; 2] = [
-        "8d9ea280807c348f79c9fb0cd8ee4c6bf8604460f6ee1d19641b0031cc004e49",
-        "5f1d4a44776b6d40117b6a0f469f46aeb52e902ee472f421d9d6941f0491a17a",
-    ];
-
-    #[test]
     fn a_day_has_so_many_places_and_a_clock_that_goes_back_takes_none_twice() {
         let now = 20_000 * DAY_MS + 5;
         let mut last = None;

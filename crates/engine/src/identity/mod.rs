@@ -443,7 +443,8 @@ pub(crate) fn hpke_open(seed: &[u8], info: &[u8], sealed: &[u8]) -> Result<Vec<u
     .map_err(|_| FormatError)
 }
 
-fn deposit_info(inbox: LogId) -> Vec<u8> {
+/// What a deposit is bound to.
+pub(crate) fn deposit_info(inbox: LogId) -> Vec<u8> {
     wire::signing_input("transom v1 deposit", &[&inbox.0])
 }
 

@@ -83,7 +83,7 @@ impl Derive {
 const EXPORTER_VERSION: u32 = 1;
 
 /// The context of a derivation: (version, relay, log), each behind its length.
-pub(super) fn exporter_context(what: Derive, relay: &RelayName, log: LogId) -> Vec<u8> {
+pub(crate) fn exporter_context(what: Derive, relay: &RelayName, log: LogId) -> Vec<u8> {
     signing_input(what.label(), &[&EXPORTER_VERSION.to_be_bytes(), relay.as_str().as_bytes(), &log.0])
 }
 

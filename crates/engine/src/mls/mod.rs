@@ -31,6 +31,8 @@ mod welcome;
 
 pub use config::{CLASSICAL_SUITE, DEFAULT_SUITE, SUITES};
 pub use error::{JoinError, LeafError, MlsError, ProcessError, ReceiveError, StorageError};
+#[cfg(test)]
+pub(crate) use group::exporter_context;
 pub use group::{Change, Derive, Group, Member, Received, Staged, SuccessionKey};
 pub use incoming::Incoming;
 #[cfg(feature = "mutants")]

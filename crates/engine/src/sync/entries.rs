@@ -342,8 +342,7 @@ impl State {
         text: &str,
     ) -> Done {
         // The same on every device that sees the same: what comes with history shows nothing twice.
-        let place = seq.to_be_bytes();
-        let id = crate::formats::hash(&wire::signing_input("transom v1 note", &[&log.0, &place, text.as_bytes()]));
+        let id = crate::formats::note(log, seq, text);
         let kind = MessageKind::System { text: text.to_owned() };
         let message = Message { sent: time, time, seq, ..Message::new(log, id, kind) };
         self.store_message(turn, &message)?;

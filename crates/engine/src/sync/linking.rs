@@ -32,7 +32,7 @@ pub(super) struct Linking {
     secret: Secret,
     role: Side,
     commands: Vec<CommandId>,
-    until: UnixMillis,
+    pub(super) until: UnixMillis,
     cursor: Seq,
     /// The rendezvous log is open and followed on the connection that is up.
     ready: bool,
@@ -88,6 +88,15 @@ impl Secret {
     fn sealing(&self, relay: &RelayName, from_new: bool) -> Zeroizing<[u8; 32]> {
         self.derive::<32>(relay, if from_new { "from the new device" } else { "to the new device" })
     }
+}
+
+/// What is derived from a code of these bytes, for the vectors: the code as it is shown, `log`, the seed `key`, and the two sealing keys.
+#[cfg(test)]
+pub(crate) fn derived(secret: [u8; 20], relay: &RelayName) -> (String, [Vec<u8>; 4]) {
+    let secret = Secret(secret);
+    let (log, key) = (secret.log(relay).0.to_vec(), secret.derive::<32>(relay, "key").to_vec());
+    let keys = [log, key, secret.sealing(relay, true).to_vec(), secret.sealing(relay, false).to_vec()];
+    (code(relay, &secret), keys)
 }
 
 /// `relay/abcd-efgh-…`: what people read out or scan.
