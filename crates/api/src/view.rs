@@ -155,6 +155,9 @@ pub struct Conversation {
     pub kind: ConversationKind,
     /// A group's name, the other's address, or "Note to self".
     pub name: String,
+    /// Names that a group had before, as far as this device was there: people go on using them, and they name nobody else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<String>,
     /// What can be done with it.
     pub standing: Standing,
     /// The relay that keeps its log.

@@ -7,6 +7,7 @@ use wire::Address;
 
 use crate::lines::Lines;
 use crate::session::Session;
+use crate::terminal::short;
 
 impl<'a> Session<'a> {
     /// The own account.
@@ -46,15 +47,27 @@ impl<'a> Session<'a> {
 
     /// An account: an address, or the name of somebody known, or a name on the own relay.
     pub fn address(&self, text: &str) -> Result<String, Problem> {
-        if text.contains('@') {
-            return parsed(text).map(|address| address.to_string());
+        match self.known(text)? {
+            Some(address) => Ok(address),
+            None => self.at_own_relay(text).map(|address| address.to_string()),
         }
+    }
+
+    fn at_own_relay(&self, text: &str) -> Result<Address, Problem> {
         let own = parsed(&self.account()?.address)?;
+        parsed(&format!("{text}@{}", own.relay()))
+    }
+
+    /// An account that needs no guess: a whole address, or the name of somebody known.
+    fn known(&self, text: &str) -> Result<Option<String>, Problem> {
+        if text.contains('@') {
+            return parsed(text).map(|address| Some(address.to_string()));
+        }
         let lower = text.to_lowercase();
         if let Some(person) = self.contacts()?.into_iter().find(|person| person.name.to_lowercase() == lower) {
-            return Ok(person.address);
+            return Ok(Some(person.address));
         }
-        let name = parsed(&format!("{text}@{}", own.relay()))?;
+        let Ok(name) = self.at_own_relay(text) else { return Ok(None) };
         let conversations = self.conversations()?;
         let known: BTreeSet<&str> = conversations
             .iter()
@@ -63,8 +76,8 @@ impl<'a> Session<'a> {
             .filter(|address| address.rsplit_once('@').is_some_and(|(local, _)| local == name.name()))
             .collect();
         match known.iter().collect::<Vec<_>>()[..] {
-            [] => Ok(name.to_string()),
-            [only] => Ok((*only).to_owned()),
+            [] => Ok(None),
+            [only] => Ok(Some((*only).to_owned())),
             _ => Err(Problem::new(
                 Kind::Usage,
                 format!("'{text}' could be more than one person."),
@@ -106,17 +119,32 @@ impl<'a> Session<'a> {
         }
         // It may be new, or have another name by now.
         self.freshen();
-        if self.conversations()?.iter().any(is_meant) {
+        let conversations = self.conversations()?;
+        if conversations.iter().any(is_meant) {
             return Ok(text.to_owned());
         }
-        self.address(text).map_err(|_| {
+        let unknown = |_| {
             Problem::new(
                 Kind::NotFound,
                 format!("There is no conversation '{text}'."),
                 "",
                 "List yours with `transom list`, or start one with an address: transom send NAME@RELAY \"hello\".",
             )
-        })
+        };
+        if let Some(address) = self.known(text)? {
+            return Ok(address);
+        }
+        // Guessed, a group's old name would hand what is meant for its members to whoever has registered it.
+        let had = |c: &&Conversation| c.formerly.iter().any(|name| name.to_lowercase() == lower);
+        if let Some(group) = conversations.iter().find(had) {
+            return Err(Problem::new(
+                Kind::NotFound,
+                format!("No conversation is called '{text}' any more."),
+                format!("Your group \"{}\" was called that before.", short(&group.name, 60)),
+                "Use its present name; to write to somebody of that name, use the whole address: NAME@RELAY.",
+            ));
+        }
+        self.at_own_relay(text).map(|address| address.to_string()).map_err(unknown)
     }
 }
 

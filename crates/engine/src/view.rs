@@ -245,6 +245,7 @@ pub(crate) fn conversation(
         id: c.id.to_string(),
         kind: c.kind,
         name: c.name.clone(),
+        formerly: former_names(db, c)?,
         standing: c.standing,
         relay: c.relay.to_string(),
         unread: messages::unread(db, c.id)?,
@@ -264,6 +265,13 @@ pub(crate) fn conversation(
         ended: crate::db::endings::shown(db, c)?,
         waiting: c.standing == api::Standing::Held && outlines::is_waiting(db, c.id)?,
     })
+}
+
+/// What a group was called before and isn't now.
+fn former_names(db: &Connection, c: &conversations::Conversation) -> rusqlite::Result<Vec<String>> {
+    let mut names = conversations::former_names(db, c.room())?;
+    names.retain(|name| *name != c.name);
+    Ok(names)
 }
 
 /// The picture of a group, if it is here.

@@ -185,6 +185,7 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
                         created: uint(row, 7)?,
                         touched: uint(row, 8)?,
                         members: Vec::new(),
+                        formerly: Vec::new(),
                     })
                 })?
                 .collect::<Result<_, _>>()?;
@@ -198,6 +199,10 @@ fn step(db: &Connection, place: &mut Place, now: u64, items: &mut Vec<Item>, bud
                         Ok(Member { address: row.get(0)?, key, role: row.get(2)?, devices: row.get(3)? })
                     })?
                     .collect::<Result<_, _>>()?;
+                if let Ok(id) = <[u8; 16]>::try_from(conversation.id.as_slice()) {
+                    let room = super::conversations::room_of(db, LogId(id))?;
+                    conversation.formerly = super::conversations::former_names(db, room)?;
+                }
                 items.push(Item::Conversation(conversation));
             }
         }

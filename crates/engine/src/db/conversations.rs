@@ -331,6 +331,26 @@ pub(crate) fn suite(db: &Connection, id: LogId) -> rusqlite::Result<Option<u16>>
     Ok(suite.filter(|suite| *suite != 0))
 }
 
+/// What a group was called before, in any conversation of the line that began in `room`.
+pub(crate) fn former_names(db: &Connection, room: LogId) -> rusqlite::Result<Vec<String>> {
+    // By the names, which are few, whatever the planner thinks of it.
+    db.prepare_cached(
+        "SELECT DISTINCT f.name FROM former_names f CROSS JOIN conversations c ON c.id = f.conversation \
+         WHERE c.id = ?1 OR c.line_room = ?1 ORDER BY f.name",
+    )?
+    .query_map([room.0], |row| row.get(0))?
+    .collect()
+}
+
+/// Notes what another own device has seen a group being called.
+pub(crate) fn put_former_names(db: &Connection, id: &[u8; 16], names: &[String]) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO former_names VALUES (?1, ?2)")?;
+    for name in names {
+        insert.execute(params![id, name])?;
+    }
+    Ok(())
+}
+
 /// An account of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -438,6 +458,7 @@ pub(crate) fn forget(db: &Connection, id: LogId) -> rusqlite::Result<()> {
         "leaves",
         "endings",
         "looked",
+        "former_names",
         "arrangements",
         "invite_links",
         "invite_secrets",

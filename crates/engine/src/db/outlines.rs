@@ -14,6 +14,9 @@ pub(crate) fn take(db: &Connection, c: &Conversation) -> rusqlite::Result<()> {
     if c.standing == 4 {
         insert(db, c, 4, "")?;
     }
+    if let Ok(id) = <[u8; 16]>::try_from(c.id.as_slice()) {
+        super::conversations::put_former_names(db, &id, &c.formerly)?;
+    }
     Ok(())
 }
 

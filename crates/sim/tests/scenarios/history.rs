@@ -245,3 +245,22 @@ fn history_defects_that_are_planted_are_seen() {
     let (_, _, messages) = shows(Mutant::HistoryTakesAll, 0, true);
     assert!(messages.iter().any(|m| matches!(m.kind, api::MessageKind::ViewOnce { .. })));
 }
+
+#[test]
+fn a_new_device_knows_what_groups_were_called_before() {
+    let mut story = Story::new(9, 1, 2);
+    let id = story.group(0, "bob", &[]);
+    story.does(Transition::rename(0, &id, "Bob's party"));
+    story.settles();
+    assert_eq!(story.conversation(0, "Bob's party").formerly, ["bob"]);
+    story.does(Transition::Link { device: 1, by: 0 });
+    story.settles();
+    assert_eq!(story.conversation(1, "Bob's party").formerly, ["bob"]);
+    // It is called so again.
+    story.does(Transition::rename(1, &id, "bob"));
+    story.settles();
+    assert_eq!(story.conversation(0, "bob").formerly, ["Bob's party"]);
+    story.does(Transition::rename(0, &id, "Bob's party"));
+    story.settles();
+    assert_eq!(story.conversation(1, "Bob's party").formerly, ["bob"]);
+}
