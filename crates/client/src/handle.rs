@@ -20,8 +20,8 @@ use crate::Pump;
 use crate::driver::Action;
 use crate::io::native::{Network, Order, Report};
 
-/// How long the thread sleeps when nothing is due.
-const IDLE: Duration = Duration::from_secs(3600);
+/// How long the thread sleeps at most: so much later it sees that the clock was set, or that the machine was asleep.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// What the engine puts off no longer than this (receipts, invitations to those who were added) is worth waiting for.
 pub const SOON: Duration = Duration::from_secs(3);

@@ -80,6 +80,8 @@ pub enum Mutant {
     ConvictsNobody,
     /// A successor is taken whatever it is.
     SuccessorUnchecked,
+    /// That the clock was set is not noticed.
+    ClockUnnoticed,
 }
 
 /// What an insider does to its conversation: nobody may do any of it.

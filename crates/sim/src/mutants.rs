@@ -75,11 +75,13 @@ pub enum Mutant {
     ConvictsNobody,
     /// A successor is taken whatever it is.
     SuccessorUnchecked,
+    /// A client does not notice that its clock was set.
+    ClockUnnoticed,
 }
 
 impl Mutant {
     /// All that seeds are to find.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::AcknowledgeBeforeSync,
         Self::TailBeforeDurable,
         Self::PastEpochAccepted,
@@ -111,6 +113,7 @@ impl Mutant {
         Self::SleeperForgotten,
         Self::ConvictsNobody,
         Self::SuccessorUnchecked,
+        Self::ClockUnnoticed,
     ];
 
     /// Its name on the command line.
@@ -151,6 +154,7 @@ impl Mutant {
             Self::SleeperForgotten => "sleeper-forgotten",
             Self::ConvictsNobody => "convicts-nobody",
             Self::SuccessorUnchecked => "successor-unchecked",
+            Self::ClockUnnoticed => "clock-unnoticed",
         }
     }
 
@@ -183,6 +187,7 @@ impl Mutant {
                 | Self::SleeperForgotten
                 | Self::ConvictsNobody
                 | Self::SuccessorUnchecked
+                | Self::ClockUnnoticed
         )
     }
 
@@ -241,6 +246,7 @@ impl Mutant {
             Self::SleeperForgotten => Mutant::SleeperForgotten,
             Self::ConvictsNobody => Mutant::ConvictsNobody,
             Self::SuccessorUnchecked => Mutant::SuccessorUnchecked,
+            Self::ClockUnnoticed => Mutant::ClockUnnoticed,
         })
     }
 

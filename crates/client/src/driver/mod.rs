@@ -31,6 +31,8 @@ const ANSWER_MS: u64 = 60_000;
 const STABLE_MS: u64 = 10_000;
 /// When a relay turns out to be back, what else waits for it comes back within this time.
 const BACK_MS: u64 = 1_000;
+/// Clocks are corrected by little all the time.
+const CLOCK_TOLERANCE_MS: u64 = 2_000;
 
 /// The number of a connection; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +94,8 @@ pub struct Driver {
     /// What the person was last told of each relay that is not in reach.
     told: BTreeMap<RelayName, Fault>,
     wake: Option<UnixMillis>,
+    /// What the clock has shown last.
+    clock: UnixMillis,
     last_conn: u64,
     actions: VecDeque<Action>,
 }
@@ -235,6 +239,7 @@ impl Driver {
 
     /// Time has passed.
     pub fn tick(&mut self, now: UnixMillis, rng: &mut dyn CryptoRng) {
+        self.look_at_clock(now);
         if self.wake.is_some_and(|at| at <= now) {
             self.wake = None;
             self.actions.push_back(Action::Feed(Input::Wake));
@@ -258,6 +263,24 @@ impl Driver {
             self.dial_if_due(now, &route);
         }
         self.start_transfers(now);
+    }
+
+    /// Where the clock was set back nothing waits longer for that, and the engine is told the time.
+    fn look_at_clock(&mut self, now: UnixMillis) {
+        let by = self.clock.since(now);
+        self.clock = now;
+        if by <= CLOCK_TOLERANCE_MS {
+            return;
+        }
+        self.wake = Some(now);
+        let links = self.links.values_mut().map(|link| &mut link.not_before);
+        let reach = self.reach.values_mut().map(|reach| &mut reach.not_before);
+        let conns = self.conns.values_mut().flat_map(|conn| {
+            let (State::ExpectsGreeting { until: at } | State::Up { since: at }) = &mut conn.state;
+            conn.in_flight.values_mut().map(|request| &mut request.until).chain([at])
+        });
+        let all = links.chain(reach).chain(conns).chain(self.transfers.iter_mut().map(|waiting| &mut waiting.at));
+        all.for_each(|at| *at = UnixMillis(at.0.saturating_sub(by)));
     }
 
     /// When [`Driver::tick`] has something to do, if ever.

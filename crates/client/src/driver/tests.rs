@@ -383,3 +383,21 @@ fn it_is_quiet_when_nothing_can_come_to_its_end_soon() {
     w.closed(conn, Fault::Unreachable("connection refused".into()));
     assert!(soon(&w), "nothing can be done about it");
 }
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_wait_longer() {
+    let mut w = World { now: UnixMillis(10_000_000), ..world() };
+    let conn = w.want(Lane::Account);
+    w.greet(conn);
+    w.request(1, Lane::Account, Request::CountKeyPackages);
+    w.output(Output::WakeAt(w.now.plus(90_000)));
+    w.driver.tick(w.now, &mut w.rng);
+    let silent = w.driver.deadline().unwrap().since(w.now);
+
+    w.now = UnixMillis(w.now.0 - 3_600_000);
+    w.driver.tick(w.now, &mut w.rng);
+    assert_eq!(fed(&w.drain()), ["wake"], "the engine is told the time");
+    assert_eq!(w.driver.deadline().unwrap().since(w.now), silent, "the relay has as long for its answer as it had");
+    w.closed(conn, Fault::Ended);
+    assert!(w.driver.deadline().unwrap().since(w.now) < 60_000, "it is dialled again soon");
+}

@@ -113,6 +113,15 @@ pub(crate) fn put_off(db: &Connection, kept: &Kept, next: u64) -> rusqlite::Resu
     Ok(())
 }
 
+/// Those that this device has put at their relay, and holds.
+pub(crate) fn uploaded(db: &Connection) -> rusqlite::Result<Vec<Kept>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM pictures WHERE uploaded > 0 AND file != x'' ORDER BY conversation, hash"
+    ))?
+    .query_map([], from_row)?
+    .collect()
+}
+
 /// This device puts it at the relay now.
 pub(crate) fn set_uploaded(db: &Connection, kept: &Kept, now: u64) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE pictures SET uploaded = ?3 WHERE conversation = ?1 AND hash = ?2")?.execute(params![

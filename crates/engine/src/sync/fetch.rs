@@ -36,7 +36,7 @@ pub(super) struct Fetch {
     /// The sets so far, the newest first.
     sets: Vec<(Head, Vec<Chunk>)>,
     tries: u32,
-    again: Option<UnixMillis>,
+    pub(super) again: Option<UnixMillis>,
 }
 
 enum Step {

@@ -148,7 +148,7 @@ impl State {
     fn log_is_lost(&mut self, turn: &mut Turn<'_>, conversation: &Conversation) -> Done {
         let id = conversation.id;
         let Some(heal) = held::heal(turn.db, id)? else { return Ok(()) };
-        if turn.now.0 > heal.begun.saturating_add(GIVE_UP_MS) {
+        if turn.now.0 > heal.begun.saturating_add(GIVE_UP_MS) && self.clock_agrees() {
             self.healing.remove(&id);
             held::forget(turn.db, id)?;
             return self.hold(

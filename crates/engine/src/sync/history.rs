@@ -40,7 +40,7 @@ pub(super) struct HistoryRun {
     /// Chunks that are being uploaded.
     uploading: BTreeSet<BlobId>,
     /// When to look for the next chunk, and how long to wait if it is not there.
-    looks: BTreeMap<[u8; 32], (UnixMillis, u64)>,
+    pub(super) looks: BTreeMap<[u8; 32], (UnixMillis, u64)>,
     /// Commands that wait for a transfer's end.
     commands: BTreeMap<[u8; 32], CommandId>,
 }
@@ -291,7 +291,7 @@ impl State {
     }
 
     fn look_for_chunk(&mut self, turn: &mut Turn<'_>, transfer: Transfer) -> Done {
-        if turn.now.0 > transfer.moved.saturating_add(PATIENCE_MS) {
+        if turn.now.0 > transfer.moved.saturating_add(PATIENCE_MS) && self.clock_agrees() {
             return self.end_transfer(turn, transfer, Progress::GivenUp);
         }
         if self.moving.values().any(|m| matches!(m, Moving::History { id, .. } if *id == transfer.id)) {

@@ -21,7 +21,7 @@ use crate::picture::Picture;
 use crate::state::ConversationState;
 
 /// Between comparisons of clocks that were too far apart for something that waits.
-const CLOCK_AGAIN_MS: u64 = 60_000;
+pub(super) const CLOCK_AGAIN_MS: u64 = 60_000;
 
 /// What somebody wants.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -319,11 +319,6 @@ impl State {
             return Ok(Plan::Nothing);
         }
         Ok(Plan::Commit(Box::new(Attempt { change, invites, grounds: outline.grounds })))
-    }
-
-    /// Any relay's clock is more than an hour from ours.
-    pub(super) fn clock_is_off(&self) -> bool {
-        self.links.values().any(|link| link.clock_is_off)
     }
 
     /// The relay doesn't have the log yet.

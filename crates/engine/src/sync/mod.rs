@@ -9,6 +9,7 @@
 mod account;
 mod backup;
 mod bodies;
+mod clock;
 mod commands;
 mod commits;
 mod entries;
@@ -21,7 +22,8 @@ mod insider;
 mod intents;
 mod invitations;
 mod joining;
-mod linking;
+mod key_packages;
+pub(crate) mod linking;
 mod links;
 mod look_up;
 mod outbox;
@@ -100,6 +102,10 @@ pub(crate) struct State {
     presence: commands::PresenceRun,
     next_number: u64,
     wake: Option<UnixMillis>,
+    /// What the clock has shown last.
+    clock: UnixMillis,
+    /// What the database knows of it.
+    clock_noted: UnixMillis,
     /// The person knows that this clock and a relay's are apart.
     clock_told: bool,
     /// The next time at which a message vanishes is to be looked up.
@@ -286,6 +292,8 @@ impl State {
             presence: commands::PresenceRun::load(db)?,
             next_number: 1,
             wake: None,
+            clock: clock::noted(db)?,
+            clock_noted: clock::noted(db)?,
             clock_told: false,
             vanishing: true,
             scheduling: true,

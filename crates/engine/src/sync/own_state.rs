@@ -38,6 +38,14 @@ impl Default for OwnRun {
 }
 
 impl State {
+    /// The clock was set back.
+    pub(super) fn own_state_set_back(&mut self, turn: &mut Turn<'_>, back: db::clock::Back) -> Done {
+        back.set(&mut self.own_state.next);
+        let Some(mut told) = db::meta::<u64>(turn.db, HEADS_TOLD)? else { return Ok(()) };
+        back.set_ms(&mut told);
+        Ok(db::set_meta(turn.db, HEADS_TOLD, &told)?)
+    }
+
     /// The person has chosen something here.
     pub(super) fn chose(&mut self, turn: &Turn<'_>, change: &Change) -> Done {
         let before = self.last_word(turn, change)?.map_or(0, |kept| kept.time);

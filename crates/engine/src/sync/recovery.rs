@@ -39,7 +39,7 @@ pub(super) struct Recovery {
     /// The relay has lost the account.
     is_lost: bool,
     /// The relay is asked again at this time.
-    again: Option<UnixMillis>,
+    pub(super) again: Option<UnixMillis>,
 }
 
 /// What a request of a restore was for.

@@ -202,6 +202,17 @@ impl State {
         Ok(db::set_meta(turn.db, META, &kept)?)
     }
 
+    /// The clock was set back.
+    pub(super) fn shelf_set_back(&mut self, turn: &mut Turn<'_>, back: db::clock::Back) -> Done {
+        self.shelf.commands.iter_mut().for_each(|(_, since)| back.set(since));
+        let Some(mut kept) = db::meta::<Kept>(turn.db, META)? else { return Ok(()) };
+        let (line, run) = (kept.line.as_mut().map(|line| &mut line.begun), kept.run.as_mut().map(|run| &mut run.begun));
+        let all = [Some(&mut kept.due), kept.made.as_mut(), line, run];
+        all.into_iter().flatten().for_each(|at| back.set_ms(at));
+        self.shelf.due = kept.daily.then_some(UnixMillis(kept.due));
+        Ok(db::set_meta(turn.db, META, &kept)?)
+    }
+
     /// Begins a set: full, if there is none to go on from, if it is old, or if what goes on from it has become as large as it is.
     fn begin_set(&mut self, turn: &mut Turn<'_>, kept: &mut Kept) -> Done {
         let first = backed_up::first(turn.db)?;

@@ -116,7 +116,7 @@ pub(super) fn back_story(who: &str) -> String {
 impl State {
     /// Now and then: in groups that are this account's to look after, those who were not there for long are to be taken out.
     pub(super) fn drive_sleep(&mut self, turn: &mut Turn<'_>) -> Done {
-        if self.looked_for_idle.is_some_and(|at| turn.now < at.plus(LOOK_MS)) || self.clock_is_off() {
+        if self.looked_for_idle.is_some_and(|at| turn.now < at.plus(LOOK_MS)) || !self.clock_agrees() {
             return Ok(());
         }
         self.looked_for_idle = Some(turn.now);

@@ -108,7 +108,7 @@ pub fn check(devices: &[Device], model: &mut Model, now: UnixMillis) -> Result<(
     once(&shown)?;
     same_order(&shown, model)?;
     same_looks(&shown, model)?;
-    vanished(&shown, now)?;
+    vanished(devices, &shown, now)?;
     same_group(&shown, model)?;
     owners_alone(model)?;
     pictures(devices, &shown, model)?;
@@ -217,8 +217,9 @@ fn impersonal(message: &Message) -> Message {
 }
 
 /// Rule 14: what was to vanish is gone, and what is to vanish once it was seen is counted down where it was.
-fn vanished(shown: &BTreeMap<DeviceId, Shown>, now: UnixMillis) -> Result<(), Violation> {
+fn vanished(devices: &[Device], shown: &BTreeMap<DeviceId, Shown>, now: UnixMillis) -> Result<(), Violation> {
     for (device, what) in shown {
+        let now = devices[*device].clock(now);
         for message in what.conversations.values().flat_map(|(_, messages)| messages) {
             let gone = message.vanishes.is_some_and(|at| at <= now.0);
             ensure!(!gone, "14", "device {device} shows {:?}, which was to vanish", message.kind);
@@ -499,7 +500,7 @@ fn later(
         if let Some(waiting) = waits {
             ensure!(own.is_none(), "later", "{text} was sent and waits");
             ensure!(
-                waiting.at > now.0 || waiting.problem.is_some(),
+                waiting.at > device.clock(now).0 || waiting.problem.is_some(),
                 "later",
                 "the time of {text} has come, and it waits"
             );

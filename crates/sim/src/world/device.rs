@@ -48,6 +48,8 @@ pub struct Device {
     wanted: BTreeSet<Route>,
     transfers: Vec<Transfer>,
     wake: Option<UnixMillis>,
+    /// Milliseconds that its clock is ahead of the world's.
+    ahead: i64,
     commands: CommandId,
     events: Vec<api::Event>,
     /// Requests that no connection took: answered as lost at the next opportunity.
@@ -72,6 +74,7 @@ impl Device {
             wanted: BTreeSet::new(),
             transfers: Vec::new(),
             wake: None,
+            ahead: 0,
             commands: 0,
             events: Vec::new(),
             unsent: Vec::new(),
@@ -79,6 +82,23 @@ impl Device {
             #[cfg(feature = "mutants")]
             insider: None,
         }
+    }
+
+    /// What its clock shows.
+    pub fn clock(&self, now: UnixMillis) -> UnixMillis {
+        UnixMillis(now.0.saturating_add_signed(self.ahead))
+    }
+
+    /// Its clock is set. What it waits for is due by its own clock; that this was set back it notices by itself (`client::driver`).
+    pub fn set_clock(&mut self, now: UnixMillis, ahead: i64) {
+        let is_back = ahead < self.ahead;
+        let wake = self.wake.map(|at| self.clock(at));
+        self.ahead = ahead;
+        self.wake = if is_back && self.engine.is_some() { Some(now) } else { wake.map(|at| self.by_the_world(at)) };
+    }
+
+    fn by_the_world(&self, at: UnixMillis) -> UnixMillis {
+        UnixMillis(at.0.saturating_add_signed(-self.ahead))
     }
 
     /// How many rows of its database were changed since it was started; `None` while it isn't running.
@@ -106,7 +126,7 @@ impl Device {
         }
         self.behind = true;
         let database = self.home.database();
-        let mut env = Env { now, rng: self.chance.rng() };
+        let mut env = Env { now: self.clock(now), rng: self.chance.rng() };
         let opened = Engine::open_with(database, self.options.clone(), &mut env);
         self.engine =
             Some(opened.map_err(|error| Violation::new("I5", format!("{} can't be opened: {error}", self.name)))?);
@@ -329,8 +349,9 @@ impl Device {
     }
 
     fn feed(&mut self, input: Input, net: &mut Net, now: UnixMillis) -> Result<(), Violation> {
+        let clock = self.clock(now);
         let Some(engine) = &mut self.engine else { return Ok(()) };
-        let mut env = Env { now, rng: self.chance.rng() };
+        let mut env = Env { now: clock, rng: self.chance.rng() };
         #[cfg(feature = "mutants")]
         engine::mutants::insider(self.insider);
         let handled = engine.handle(&mut env, input);
@@ -346,7 +367,7 @@ impl Device {
         while let Some(output) = self.engine.as_mut().and_then(Engine::poll) {
             match output {
                 Output::Event(event) => self.events.push(event),
-                Output::WakeAt(at) => self.wake = Some(at),
+                Output::WakeAt(at) => self.wake = Some(self.by_the_world(at)),
                 Output::Connect { route, wanted: true } => {
                     self.wanted.insert(route);
                 }

@@ -315,6 +315,10 @@ impl World {
                 self.now = self.now.plus(*millis);
                 self.net.tick(self.now);
             }
+            Transition::SetClock(device, ahead) => {
+                self.model.clocks_differ = true;
+                self.devices[*device].set_clock(self.now, *ahead);
+            }
             Transition::Network(steps) => {
                 for _ in 0..*steps {
                     self.trace.next_step();

@@ -101,6 +101,8 @@ pub enum Transition {
     Cut(DeviceId),
     /// Milliseconds pass.
     Advance(u64),
+    /// The clock of a device is set: so many milliseconds ahead of the world's.
+    SetClock(DeviceId, i64),
     /// So many steps of the network, drawn by chance.
     Network(u32),
     /// Faults are over, everything runs and comes to rest.

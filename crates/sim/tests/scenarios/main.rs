@@ -2,6 +2,7 @@
 
 mod arrangements;
 mod backups;
+mod clocks;
 mod content;
 mod found;
 mod groups;

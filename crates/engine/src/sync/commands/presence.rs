@@ -79,6 +79,14 @@ impl PresenceRun {
         self.tellings.remove(log);
     }
 
+    /// The clock was set back.
+    pub(in crate::sync) fn set_back(&mut self, back: db::clock::Back) {
+        let tellings = self.tellings.values_mut().flat_map(|telling| [Some(&mut telling.due), telling.last.as_mut()]);
+        let online = self.online.values_mut().flat_map(|devices| devices.values_mut());
+        let once = [&mut self.next, &mut self.kept];
+        tellings.flatten().chain(online).chain(once).for_each(|at| back.set(at));
+    }
+
     /// All that can be told is told soon.
     fn hurry(&mut self, now: UnixMillis) {
         let all: Vec<LogId> = self.tellings.keys().copied().collect();

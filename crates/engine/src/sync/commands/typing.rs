@@ -51,6 +51,14 @@ impl TypingRun {
     }
 }
 
+impl TypingRun {
+    /// The clock was set back.
+    pub(in crate::sync) fn set_back(&mut self, back: db::clock::Back) {
+        self.writing.values_mut().for_each(|until| back.set(until));
+        self.told.values_mut().for_each(|(_, at)| back.set(at));
+    }
+}
+
 impl State {
     pub(super) fn types(&mut self, turn: &mut Turn<'_>, command: CommandId, target: &str, typing: bool) -> Tried {
         let conversation = match self.conversation(turn, target)? {

@@ -26,7 +26,8 @@ impl Run {
         }
         let to = self.chance.pick(&targets)?.clone();
         let text = self.text(device);
-        let at = world.now.0 + *self.chance.pick(&[1, 1_000, 30_000, 80_000, 7_200_000])?;
+        let at =
+            world.devices[device].clock(world.now).0 + *self.chance.pick(&[1, 1_000, 30_000, 80_000, 7_200_000])?;
         Some(Transition::schedule(device, &to, &text, at))
     }
 }

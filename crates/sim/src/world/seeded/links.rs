@@ -10,7 +10,8 @@ impl Run {
         let command = match self.chance.weighted([30, 40, 20, 10])? {
             0 => {
                 let conversation = self.chance.pick(groups)?.id.clone();
-                let expires = if self.chance.per_mille(100) { world.now.0 + 60_000 } else { 0 };
+                let expires =
+                    if self.chance.per_mille(100) { world.devices[device].clock(world.now).0 + 60_000 } else { 0 };
                 let (uses, direct) = (self.chance.below(2) as u32, self.chance.per_mille(600));
                 Command::MakeLink { conversation, expires, uses, direct }
             }

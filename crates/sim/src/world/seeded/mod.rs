@@ -22,6 +22,7 @@ use crate::trace::Trace;
 use crate::violation::Violation;
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+const MINUTE: i64 = 60_000;
 const RELAYS: [&str; 3] = ["a.example", "b.example", "c.example"];
 
 /// One run from its seed to its verdict.
@@ -95,6 +96,8 @@ enum Theme {
     Devices,
     /// Backups, and accounts that lose all of their devices.
     Losses,
+    /// Clocks that are wrong, and are set.
+    Clocks,
 }
 
 impl Theme {
@@ -103,17 +106,19 @@ impl Theme {
             3 => Self::Links,
             5 => Self::Devices,
             7 => Self::Losses,
+            1 => Self::Clocks,
             _ => Self::Any,
         }
     }
 
     /// How often each of what [`Run::next`] knows is drawn.
-    const fn weights(self) -> [u32; 26] {
+    const fn weights(self) -> [u32; 27] {
         match self {
-            Self::Any => [40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8, 3],
-            Self::Links => [20, 6, 8, 4, 5, 4, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 10, 60, 3, 3, 3, 2, 1],
-            Self::Losses => [40, 8, 5, 4, 3, 3, 3, 2, 8, 1, 3, 2, 2, 2, 1, 1, 2, 3, 2, 30, 3, 6, 3, 40, 3, 1],
-            Self::Devices => [30, 8, 5, 4, 3, 3, 3, 2, 8, 1, 30, 2, 2, 2, 4, 1, 2, 3, 2, 20, 3, 6, 3, 6, 3, 25],
+            Self::Any => [40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8, 3, 0],
+            Self::Links => [20, 6, 8, 4, 5, 4, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 10, 60, 3, 3, 3, 2, 1, 0],
+            Self::Losses => [40, 8, 5, 4, 3, 3, 3, 2, 8, 1, 3, 2, 2, 2, 1, 1, 2, 3, 2, 30, 3, 6, 3, 40, 3, 1, 0],
+            Self::Devices => [30, 8, 5, 4, 3, 3, 3, 2, 8, 1, 30, 2, 2, 2, 4, 1, 2, 3, 2, 20, 3, 6, 3, 6, 3, 25, 0],
+            Self::Clocks => [40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 4, 2, 3, 2, 2, 1, 2, 3, 2, 40, 10, 6, 12, 6, 8, 5, 30],
         }
     }
 }
@@ -183,6 +188,13 @@ impl Run {
             world.apply(&Transition::Network(steps))?;
         }
         world.set_noise(Noise::default());
+        if self.theme == Theme::Clocks {
+            // While clocks are far apart people are told so, and some of what they want waits.
+            for device in 0..world.devices.len() {
+                let ahead = *self.chance.pick(&[0, 0, 3 * MINUTE, -3 * MINUTE]).unwrap_or(&0);
+                world.apply(&Transition::SetClock(device, ahead))?;
+            }
+        }
         world.apply(&Transition::Settle)?;
         if self.chance.per_mille(80) {
             self.months_go_by(world)?;
@@ -329,8 +341,17 @@ impl Run {
                 };
                 Some(Transition::Do { device, command })
             }
+            26 => Some(self.clock(device)),
             _ => Some(Transition::Advance(*self.chance.pick(&[1_000, 60_000, 3_600_000])?)),
         }
+    }
+
+    /// A clock is set: often right, else wrong by minutes, hours, a day, weeks or years.
+    fn clock(&mut self, device: DeviceId) -> Transition {
+        const DAY: i64 = 24 * 60 * MINUTE;
+        let wrong = [3 * MINUTE, 150 * MINUTE, DAY, 40 * DAY, 800 * DAY];
+        let off = self.chance.pick(&wrong).copied().unwrap_or_default();
+        Transition::SetClock(device, *self.chance.pick(&[0, 0, off, -off]).unwrap_or(&0))
     }
 
     fn text(&mut self, device: DeviceId) -> String {
