@@ -256,9 +256,12 @@ pub struct Log {
 impl Log {
     /// The same for one number in every process; `space` keeps workloads apart.
     pub fn new(space: u8, number: u64) -> Self {
+        // In every byte, as the random ids of real logs are: whatever is sharded by any of them is spread.
         let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut id = [space; 16];
+        let other = (spread ^ spread >> 29 ^ u64::from(space)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mut id = [0; 16];
         id[..8].copy_from_slice(&spread.to_be_bytes());
+        id[8..].copy_from_slice(&(other ^ other >> 32).to_be_bytes());
         let mut seed = [space; 32];
         seed[8..16].copy_from_slice(&number.to_be_bytes());
         Self { id: LogId(id), key: Arc::new(EpochKey::from_seed(&seed)) }
