@@ -44,7 +44,8 @@ pub use frame::{
 };
 pub use ids::{BlobId, BlobSecret, DeviceId, EntryId, Epoch, IdError, Incarnation, LogId, Nonce, Seq, UnixMillis};
 pub use proof::{
-    EpochKey, EpochPublicKey, authenticate_input, sign_put_record, verify_authenticate, verify_put_record,
+    EpochKey, EpochPublicKey, OpenProof, authenticate_input, sign_put_record, verify_authenticate, verify_opens,
+    verify_put_record,
 };
 pub use record::{
     AccountRecord, Device, DeviceCertificate, HPKE_KEY_BYTES, MAX_DEVICES, OfferedKeyPackage, RecordError, RecordHash,

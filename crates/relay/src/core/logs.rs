@@ -13,8 +13,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use store::{EpochState, NewEntry, Placed, Store, StoreError};
 use wire::{
-    Code, Entry, EntryId, EntryKind, Epoch, EpochPublicKey, Error, LogId, LogState, OpenLog, Push, Response, Seq,
-    ServerFrame, StampInput, Subscription, UnixMillis,
+    Code, Entry, EntryId, EntryKind, Epoch, EpochPublicKey, Error, LogId, LogState, OpenLog, OpenProof, Push, Response,
+    Seq, ServerFrame, StampInput, Subscription, UnixMillis, verify_opens,
 };
 
 use super::connections::{Append, Connection, Opened, at_most, not_opened};
@@ -27,7 +27,8 @@ use super::{Relay, not_readable_yet, refusal};
 const CATCH_UP_PAGE: usize = 64 * 1024;
 /// Bodies in one page at most, whatever was asked for.
 const LARGEST_PAGE: u32 = 1024 * 1024;
-/// Signatures that are checked before other connections get their turn.
+/// Signatures that are checked together before other connections get their turn, and as many as take as long one by one.
+const PROOFS_TOGETHER: usize = 50;
 const PROOFS_AT_ONCE: usize = 16;
 /// The public key of logs that no epoch key opens (inboxes): a point of small order, which strict verification refuses.
 pub(super) const NO_KEY: EpochPublicKey = EpochPublicKey([0; 32]);
@@ -75,48 +76,90 @@ impl<S: Store> Relay<S> {
             ));
         }
         let mut states = Vec::with_capacity(logs.len());
-        for (at, open) in logs.iter().enumerate() {
-            if at % PROOFS_AT_ONCE == PROOFS_AT_ONCE - 1 {
+        for (at, opens) in logs.chunks(PROOFS_TOGETHER).enumerate() {
+            if at > 0 {
                 let_others().await;
             }
-            states.push(self.open_one(now, conn, open).await?);
+            self.open_some(now, conn, opens, &mut states).await?;
         }
         Ok(Response::Opened(states))
     }
 
-    async fn open_one(&self, now: UnixMillis, conn: &Arc<Connection>, open: &OpenLog) -> Result<LogState, Error> {
+    /// Opens a few logs, whose proofs are checked together if all can be good, and one by one where one is not.
+    async fn open_some(
+        &self,
+        now: UnixMillis,
+        conn: &Arc<Connection>,
+        opens: &[OpenLog],
+        states: &mut Vec<LogState>,
+    ) -> Result<(), Error> {
         self.may_prove(now, conn)?;
-        // An expired rendezvous is gone for everybody, though its bytes may not be swept yet.
-        let found = match self.rendezvous_expired(open.log, now) {
-            true => Err(StoreError::NotFound),
-            false => self.store.epoch(open.log.0, open.epoch.0).await,
-        };
-        let state = match found {
-            Ok(state) => Some(state),
-            Err(StoreError::NotFound) => None,
-            Err(error) => return Err(refusal(error)),
-        };
+        let mut found = Vec::with_capacity(opens.len());
+        for open in opens {
+            // An expired rendezvous is gone for everybody, though its bytes may not be swept yet.
+            let state = match self.rendezvous_expired(open.log, now) {
+                true => Err(StoreError::NotFound),
+                false => self.store.epoch(open.log.0, open.epoch.0).await,
+            };
+            found.push(match state {
+                Ok(state) => Some(state),
+                Err(StoreError::NotFound) => None,
+                Err(error) => return Err(refusal(error)),
+            });
+        }
         // Where there is no such log a signature is checked all the same, so that the time taken says nothing.
-        let key = state.map_or(self.decoy, |state| EpochPublicKey(state.key));
-        let is_proven = self.verify_named(conn, |name| {
-            key.verify_open(&conn.nonce, name, open.log, open.epoch, &open.signature).is_ok()
-        });
-        let Some(EpochState { ended_at, .. }) = state.filter(|_| is_proven) else {
-            self.proof_failed(now, conn);
-            return Ok(LogState { log: open.log, epoch: Epoch(0), head: Seq(0), error: Some(Code::NotFound) });
-        };
-        let info = self.store.info(open.log.0).await.map_err(refusal)?;
-        self.live.learn_bytes(open.log, info.bytes);
+        let key = |state: &Option<EpochState>| state.map_or(self.decoy, |state| EpochPublicKey(state.key));
+        let proofs: Vec<OpenProof<'_>> = opens
+            .iter()
+            .zip(&found)
+            .map(|(open, state)| OpenProof {
+                key: key(state),
+                log: open.log,
+                epoch: open.epoch,
+                signature: &open.signature,
+            })
+            .collect();
+        let all_are_proven =
+            proofs.len() > 1 && self.verify_named(conn, |name| verify_opens(&proofs, &conn.nonce, name).is_ok());
+        for (at, (proof, state)) in proofs.iter().zip(&found).enumerate() {
+            let is_proven = all_are_proven || {
+                if at % PROOFS_AT_ONCE == PROOFS_AT_ONCE - 1 {
+                    let_others().await;
+                }
+                self.may_prove(now, conn)?;
+                self.verify_named(conn, |name| {
+                    proof.key.verify_open(&conn.nonce, name, proof.log, proof.epoch, proof.signature).is_ok()
+                })
+            };
+            states.push(match state.filter(|_| is_proven) {
+                Some(state) => self.opened(conn, proof, state).await?,
+                None => {
+                    self.proof_failed(now, conn);
+                    LogState { log: proof.log, epoch: Epoch(0), head: Seq(0), error: Some(Code::NotFound) }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// A log that the connection has proven to be open to it.
+    async fn opened(
+        &self,
+        conn: &Arc<Connection>,
+        proof: &OpenProof<'_>,
+        EpochState { ended_at, .. }: EpochState,
+    ) -> Result<LogState, Error> {
+        let (log, epoch) = (proof.log, proof.epoch);
+        let info = self.store.info(log.0).await.map_err(refusal)?;
+        self.live.learn_bytes(log, info.bytes);
         let ended_at = match ended_at {
-            None if info.epoch != open.epoch.0 => {
-                self.store.epoch(open.log.0, open.epoch.0).await.map_err(refusal)?.ended_at
-            }
+            None if info.epoch != epoch.0 => self.store.epoch(log.0, epoch.0).await.map_err(refusal)?.ended_at,
             known => known,
         }
         .map(Seq);
-        conn.open(open.log, Opened { epoch: open.epoch, ended_at }, &self.config.limits)?;
+        conn.open(log, Opened { epoch, ended_at }, &self.config.limits)?;
         let head = ended_at.unwrap_or(Seq(info.head));
-        Ok(LogState { log: open.log, epoch: Epoch(info.epoch), head, error: None })
+        Ok(LogState { log, epoch: Epoch(info.epoch), head, error: None })
     }
 
     /// Runs `verify` with the relay's names until one fits, the one that this client has used before first.

@@ -201,6 +201,40 @@ fn an_outsider_can_not_tell_whether_a_log_exists() {
 }
 
 #[test]
+fn one_wrong_proof_among_many_opens_nothing_and_keeps_nothing_shut() {
+    let mut rig = Rig::new();
+    let logs: Vec<LogId> = (1..=120).map(|n| LogId([n; 16])).collect();
+    logs.iter().for_each(|log| rig.create(*log));
+    let client = rig.connect();
+    let open = |log: LogId, with: &wire::EpochKey| wire::OpenLog {
+        log,
+        epoch: Epoch(0),
+        signature: with.open(&client.nonce, &name(), log, Epoch(0)),
+    };
+    let asked = |wrong: &[u8]| {
+        let opens: Vec<_> = logs
+            .iter()
+            .map(|log| open(*log, &key(if wrong.contains(&log.0[0]) { 77 } else { 0 })))
+            .chain([open(LogId([200; 16]), &key(0))])
+            .collect();
+        let opens = if wrong.is_empty() { opens[..120].to_vec() } else { opens };
+        // It lets others have their turn in between.
+        let mut asked = client.start(rig.now, Request::Open { logs: opens });
+        let answer = loop {
+            if let Poll::Ready(answer) = step(&mut asked) {
+                break answer;
+            }
+        };
+        let Ok(Response::Opened(states)) = answer else { panic!("{answer:?}") };
+        states.into_iter().filter(|state| state.error.is_some()).map(|state| state.log.0[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&[1, 60, 61, 120]), [1, 60, 61, 120, 200]);
+    let read = Request::Read { log: LogId([60; 16]), epoch: Epoch(0), from: wire::Seq(1), max_bytes: 1 };
+    assert_eq!(code(client.ask(rig.now, read)), Code::NotOpened);
+    assert_eq!(asked(&[]), Vec::<u8>::new());
+}
+
+#[test]
 fn a_proof_for_an_alias_is_a_proof() {
     let mut configured = config();
     configured.aliases = vec!["localhost:8080".parse().unwrap(), "127.0.0.1:8080".parse().unwrap()];
