@@ -76,6 +76,8 @@ struct Host {
     running: Option<Running>,
     pending: Vec<Pending>,
     faults: Faults,
+    /// Milliseconds that the time in its greetings is ahead of the world's.
+    lies: i64,
     /// Goes on while the relay is up: one slice of retention.
     sweeping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -105,6 +107,7 @@ impl Net {
                 running: None,
                 pending: Vec::new(),
                 faults,
+                lies: 0,
                 sweeping: None,
             })
             .collect();
@@ -215,12 +218,18 @@ impl Net {
     pub fn connect(&mut self, relay: RelayId, now: UnixMillis) -> Option<LinkId> {
         let (_, core) = self.hosts[relay].running.clone()?;
         let down = Arc::new(Down { queue: Mutex::default(), bound: self.sink_bytes });
-        let (conn, hello) = core.connect(now, self.chance.rng(), PEER, down.clone());
+        let (conn, mut hello) = core.connect(now, self.chance.rng(), PEER, down.clone());
+        hello.time = UnixMillis(hello.time.0.saturating_add_signed(self.hosts[relay].lies));
         down.queue().push_back(ServerFrame::Hello(hello).encode());
         self.next_link += 1;
         let id = LinkId(self.next_link);
         self.links.insert(id, Link { relay, conn, up: VecDeque::new(), down, cut: false });
         Some(id)
+    }
+
+    /// From now on a relay greets with another time than it is.
+    pub fn lie_about_time(&mut self, relay: RelayId, ahead: i64) {
+        self.hosts[relay].lies = ahead;
     }
 
     /// Hands a frame to the network.

@@ -6,7 +6,7 @@
 
 use wire::UnixMillis;
 
-use super::{Done, State, Turn};
+use super::{Done, Link, State, Turn};
 use crate::db::clock::{self, Back};
 
 /// The last time that the database knows of, in ms.
@@ -49,14 +49,27 @@ impl State {
         self.drive_all(turn)
     }
 
-    /// Any relay's clock is more than an hour from ours.
+    /// The clock of the account's own relay is more than an hour from ours; or any relay's, where that one is not in reach. A relay that lies about
+    /// the time holds nothing up at others.
     pub(super) fn clock_is_off(&self) -> bool {
-        self.links.values().any(|link| link.clock_is_off)
+        match self.home() {
+            Some(home) => home.clock_is_off,
+            None => self.links.values().any(|link| link.clock_is_off),
+        }
+    }
+
+    /// The account's own relay is in reach, and its clock is near ours.
+    pub(super) fn clock_agrees_at_home(&self) -> bool {
+        self.home().is_some_and(|home| !home.clock_is_off)
     }
 
     /// A relay's clock is near ours, and none is far: what is done by the clock and can't be undone may be done.
     pub(super) fn clock_agrees(&self) -> bool {
-        !self.links.is_empty() && !self.clock_is_off()
+        !self.links.is_empty() && self.links.values().all(|link| !link.clock_is_off)
+    }
+
+    fn home(&self) -> Option<&Link> {
+        self.links.get(&self.account_route()?)
     }
 
     fn set_back(&mut self, back: Back) {

@@ -56,13 +56,16 @@ impl State {
             }
         };
         self.account.key_packages = count;
-        // By a clock that is wrong those that are here would seem old, and others would refuse those that are made.
-        if !self.clock_agrees() {
+        // Others would refuse those that are made by a clock that is wrong.
+        if !self.clock_agrees_at_home() {
             self.account.count_again = Some(turn.now.plus(CLOCK_AGAIN_MS));
             turn.wake_at(turn.now.plus(CLOCK_AGAIN_MS));
             return self.registration_complete(turn);
         }
-        self.forget_key_packages(turn)?;
+        // By such a clock those that are here would seem old.
+        if self.clock_agrees() {
+            self.forget_key_packages(turn)?;
+        }
         let target = self.options.key_packages;
         let last_resort: Option<i64> = turn
             .db

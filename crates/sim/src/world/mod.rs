@@ -315,6 +315,7 @@ impl World {
                 self.now = self.now.plus(*millis);
                 self.net.tick(self.now);
             }
+            Transition::LieAboutTime(relay, ahead) => self.net.lie_about_time(*relay, *ahead),
             Transition::SetClock(device, ahead) => {
                 self.model.clocks_differ = true;
                 self.devices[*device].set_clock(self.now, *ahead);

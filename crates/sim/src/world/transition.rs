@@ -101,6 +101,8 @@ pub enum Transition {
     Cut(DeviceId),
     /// Milliseconds pass.
     Advance(u64),
+    /// From now on a relay greets with a time that is so many milliseconds ahead.
+    LieAboutTime(usize, i64),
     /// The clock of a device is set: so many milliseconds ahead of the world's.
     SetClock(DeviceId, i64),
     /// So many steps of the network, drawn by chance.

@@ -98,3 +98,27 @@ fn an_account_that_was_made_by_a_wrong_clock_can_be_invited_once_it_is_right() {
         assert_eq!(story.texts(1, &story.conversation(1, &address(0)).id), ["hello"], "{wrong}");
     }
 }
+
+#[test]
+fn a_relay_that_lies_about_the_time_holds_nothing_up_at_others() {
+    let mut story = Story::at(6, &["a.example", "b.example"], &[0, 0, 1]);
+    story.does(Transition::send(2, "p0@a.example", "hello"));
+    story.settles();
+    story.accepts(0);
+    story.does(Transition::LieAboutTime(1, 800 * DAY));
+    (0..3).for_each(|device| story.does(Transition::Cut(device)));
+    story.settles();
+    // At the own relay people are added, more often than there were key packages.
+    for number in 0..12 {
+        story.does(Transition::create_group(1, &format!("group {number}"), &["p0@a.example"]));
+        story.settles();
+        story.accepts(0);
+    }
+    story.does(Transition::create_group(0, "other way", &["p1@a.example"]));
+    story.settles();
+    story.accepts(1);
+    assert_eq!(story.conversation(1, "other way").members.len(), 2);
+    // Whoever is at home where the clock is wrong is told so, and waits.
+    let told = story.world.model.notices.iter().filter(|(_, problem)| problem.what.contains("more than an hour apart"));
+    assert!(told.map(|(device, _)| *device).any(|device| device == 2));
+}
