@@ -237,10 +237,29 @@ pub(crate) fn shelve_on(db: &Connection, id: LogId, from: u64, to: u64) -> rusql
 
 /// All that go on for themselves, the latest first.
 pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Conversation>> {
+    those(db, "TRUE", [])
+}
+
+/// Those of them that bear a name of their own, and this one.
+pub(crate) fn named(db: &Connection, name: &str) -> rusqlite::Result<Vec<Conversation>> {
+    those(db, "peer IS NULL AND name = ?1", [name])
+}
+
+/// Those of them that are with one account alone.
+pub(crate) fn with(db: &Connection, address: &str) -> rusqlite::Result<Vec<Conversation>> {
+    those(db, "kind = 0 AND peer = ?1", [address])
+}
+
+/// Those of them that are notes to oneself.
+pub(crate) fn of_notes(db: &Connection) -> rusqlite::Result<Vec<Conversation>> {
+    those(db, "kind = 2", [])
+}
+
+fn those<const N: usize>(db: &Connection, which: &str, of: [&str; N]) -> rusqlite::Result<Vec<Conversation>> {
     db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM conversations WHERE line_next IS NULL ORDER BY touched DESC, id"
+        "SELECT {COLUMNS} FROM conversations WHERE line_next IS NULL AND {which} ORDER BY touched DESC, id"
     ))?
-    .query_map([], from_row)?
+    .query_map(rusqlite::params_from_iter(of), from_row)?
     .collect()
 }
 

@@ -9,9 +9,12 @@ use super::{fixed, fixed_opt, int, uint};
 /// Epochs before the current one whose entries are held: a relay that lost more can't be healed by this device.
 const EPOCHS: u64 = 8;
 /// Entries that are held of one log at most.
-const ENTRIES: i64 = 2_000;
+const ENTRIES: u64 = 2_000;
 /// Bytes of bodies that are held of one log at most.
-const BYTES: i64 = 4 * 1024 * 1024;
+const BYTES: u64 = 4 * 1024 * 1024;
+/// What is above these two goes when a commit comes, or else each time that so many entries have come: all that is held is looked
+/// through then.
+const PRUNE_EVERY: u64 = 256;
 /// From here on a place is one that an entry had before its relay was restored.
 const BEFORE: u64 = 1 << 40;
 /// The tables whose rows stand where an entry stands.
@@ -96,7 +99,7 @@ pub(crate) fn put(
         seed.map(|seed| seed.as_slice()),
         head.0
     ])?;
-    if entry.kind == EntryKind::Commit || entry.seq.0.is_multiple_of(64) {
+    if entry.kind == EntryKind::Commit || entry.seq.0.is_multiple_of(PRUNE_EVERY) {
         prune(db, log, entry.epoch)?;
     }
     Ok(())
@@ -109,14 +112,21 @@ fn prune(db: &Connection, log: LogId, epoch: Epoch) -> rusqlite::Result<()> {
         int(EPOCHS),
         int(epoch.0)
     ])?;
-    let most: Option<i64> = db
-        .prepare_cached(
-            "SELECT max(seq) FROM (SELECT seq, sum(length(body)) OVER w AS bytes, count(*) OVER w AS entries FROM held \
-             WHERE conversation = ?1 WINDOW w AS (ORDER BY seq DESC)) WHERE bytes > ?2 OR entries > ?3",
-        )?
-        .query_row(params![log.0, BYTES, ENTRIES], |row| row.get(0))?;
+    let mut newest_first =
+        db.prepare_cached("SELECT seq, length(body) FROM held WHERE conversation = ?1 ORDER BY seq DESC")?;
+    let mut rows = newest_first.query([log.0])?;
+    let (mut entries, mut bytes, mut most) = (0, 0, None);
+    while let Some(row) = rows.next()? {
+        (entries, bytes) = (entries + 1, bytes + uint(row, 1)?);
+        if entries > ENTRIES || bytes > BYTES {
+            most = Some(uint(row, 0)?);
+            break;
+        }
+    }
+    drop(rows);
     if let Some(most) = most {
-        db.prepare_cached("DELETE FROM held WHERE conversation = ?1 AND seq <= ?2")?.execute(params![log.0, most])?;
+        db.prepare_cached("DELETE FROM held WHERE conversation = ?1 AND seq <= ?2")?
+            .execute(params![log.0, int(most)])?;
     }
     Ok(())
 }

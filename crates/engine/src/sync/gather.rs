@@ -57,6 +57,8 @@ struct Account {
     /// Claims that have no answer yet.
     outstanding: BTreeSet<DeviceId>,
     found: Vec<Gathered>,
+    /// Why the relay gives no key package, where that is nothing that passes.
+    refused: Option<wire::Error>,
 }
 
 impl Account {
@@ -144,8 +146,14 @@ impl Engine {
             Err(problem) => return Ok(Some(problem)),
         };
         let route = self.errand(address.relay());
-        let account =
-            Account { route: route.clone(), only, record: None, outstanding: BTreeSet::new(), found: Vec::new() };
+        let account = Account {
+            route: route.clone(),
+            only,
+            record: None,
+            outstanding: BTreeSet::new(),
+            found: Vec::new(),
+            refused: None,
+        };
         self.gathers.entry(intent).or_default().accounts.insert(text.to_owned(), account);
         // The own record is known better here than at the relay.
         if let Some(own) = self.me.as_ref().filter(|me| me.address == address).map(|me| me.record.clone()) {
@@ -268,7 +276,8 @@ impl Engine {
                 }
             }
             // A device that has not offered anything yet is left out, unless it is all that there is.
-            (Err(Rejection::Refused(error)), _) if !error.code.is_transient() => {}
+            (Err(Rejection::Refused(error)), _) if matches!(error.code, Code::NoKeyPackage | Code::NotFound) => {}
+            (Err(Rejection::Refused(error)), _) if !error.code.is_transient() => account.refused = Some(error),
             (Err(rejection), _) => retry = Some(super::intents::retry_after(&rejection, 1_000)),
             _ => {}
         }
@@ -279,11 +288,26 @@ impl Engine {
             // Own devices that offer nothing yet hold nobody else up: they are added once they do.
             let own = self.me.as_ref().is_some_and(|me| me.address.as_str() == text);
             if account.found.is_empty() && !own {
-                return self.gather_failed(turn, intent, Failure::Later(1_000));
+                return self.found_nothing(turn, intent, text);
             }
             return self.drive_intent(turn, intent);
         }
         Ok(())
+    }
+
+    /// None of an account's devices can be added. What a person has asked for fails if the relay says so; else they may come online.
+    fn found_nothing(&mut self, turn: &mut Turn<'_>, intent: i64, address: &str) -> Done {
+        let account = self.gathers.get_mut(&intent).and_then(|gather| gather.accounts.get_mut(address));
+        let failure = match account.and_then(|account| account.refused.take()) {
+            Some(error) if self.adds_people(turn, intent)? => {
+                Failure::Impossible(super::account::refusal(&format!("{address} can't be added."), &error))
+            }
+            _ => {
+                self.progress(turn, intent, &format!("waiting for a device of {address} that can be added"));
+                Failure::Later(1_000)
+            }
+        };
+        self.gather_failed(turn, intent, failure)
     }
 
     fn look_up_failed(&mut self, turn: &mut Turn<'_>, intent: i64, address: &str, rejection: &Rejection) -> Done {

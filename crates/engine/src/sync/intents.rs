@@ -173,7 +173,7 @@ impl State {
             self.gathers.remove(&row.n);
             match serde_json::from_slice::<Intent>(&row.intent) {
                 Ok(intent) if intent.is_by_itself() => self.intent_settled(row.n, None),
-                _ => self.intent_failed(turn, row.n, problem),
+                _ => _ = self.intent_failed(turn, row.n, problem),
             }
         }
         Ok(())
@@ -645,17 +645,24 @@ impl State {
         if conversation.standing == Standing::Starting {
             self.keep_unsent(turn, conversation, problem)?;
         }
-        self.intent_failed(turn, intent, problem);
+        let is_told = self.intent_failed(turn, intent, problem);
         if conversation.standing == Standing::Starting {
             // Nothing of it exists outside of this device but, at most, an empty log.
             self.fail_outbox(turn, id, problem)?;
             self.end_conversation(turn, id, problem)?;
             conversations::forget(turn.db, id)?;
-        } else {
+        } else if !is_told {
             let notice = problem.clone();
             turn.event(Event::Notice { conversation: Some(id.to_string()), problem: notice });
         }
         Ok(())
+    }
+
+    /// A person wants people in a conversation.
+    pub(super) fn adds_people(&self, turn: &Turn<'_>, intent: i64) -> Done<bool> {
+        let row = outbox::intent(turn.db, intent)?;
+        let intent = row.and_then(|row| serde_json::from_slice::<Intent>(&row.intent).ok());
+        Ok(matches!(intent, Some(Intent::Create { .. } | Intent::Add { .. })))
     }
 
     /// The intent says itself who owns the group from now on.

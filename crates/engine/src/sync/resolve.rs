@@ -12,39 +12,19 @@ use crate::identity::Me;
 /// somebody with whom there is no conversation yet.
 pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Option<LogId>, Problem> {
     let text = text.trim();
-    let mut all = conversations::all(db).map_err(|_| database())?;
-    all.retain(|c| !c.is_in_making());
     if let Ok(id) = text.parse::<LogId>()
-        && let Some(next) = conversations::last_of_line(db, id).map_err(|_| database())?
+        && let Some(known) = conversations::get(db, id).map_err(|_| database())?
+        && !known.is_in_making()
     {
-        return Ok(Some(next));
+        return Ok(Some(conversations::last_of_line(db, id).map_err(|_| database())?.unwrap_or(id)));
     }
     if text.contains('@') {
-        let address = address(text)?;
-        return direct(db, &all, me, &address);
+        return direct(db, me, &address(text)?);
     }
-    if let Ok(id) = text.parse::<LogId>()
-        && all.iter().any(|c| c.id == id)
-    {
-        return Ok(Some(id));
-    }
-    let mut found: Vec<LogId> = all.iter().filter(|c| c.peer.is_none() && c.name == text).map(|c| c.id).collect();
-    if text.len() >= 4 && found.is_empty() {
-        found.extend(all.iter().filter(|c| c.id.to_string().starts_with(text)).map(|c| c.id));
-    }
+    let named = conversations::named(db, text).map_err(|_| database())?;
+    let mut found: Vec<LogId> = named.iter().filter(|c| !c.is_in_making()).map(|c| c.id).collect();
     if found.is_empty() {
-        let called = contacts::called(db, text).map_err(|_| database())?;
-        let mut addresses: Vec<Address> = all
-            .iter()
-            .filter_map(|c| c.peer.as_deref()?.parse::<Address>().ok())
-            .filter(|address| address.name() == text.to_lowercase())
-            .chain(called.into_iter().map(|contact| contact.address))
-            .collect();
-        addresses.sort();
-        addresses.dedup();
-        for address in &addresses {
-            found.extend(direct(db, &all, me, address)?);
-        }
+        found = less_exact(db, me, text)?;
     }
     match found.as_slice() {
         [one] => Ok(Some(*one)),
@@ -58,25 +38,43 @@ pub(crate) fn conversation(db: &Connection, me: &Me, text: &str) -> Result<Optio
     }
 }
 
+/// Those whose ids begin so; if there are none, those with the people who are called so or whose addresses begin so.
+fn less_exact(db: &Connection, me: &Me, text: &str) -> Result<Vec<LogId>, Problem> {
+    let mut all = conversations::all(db).map_err(|_| database())?;
+    all.retain(|c| !c.is_in_making());
+    if text.len() >= 4 {
+        let found: Vec<LogId> = all.iter().map(|c| c.id).filter(|id| id.to_string().starts_with(text)).collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    let called = contacts::called(db, text).map_err(|_| database())?;
+    let mut addresses: Vec<Address> = all
+        .iter()
+        .filter_map(|c| c.peer.as_deref()?.parse::<Address>().ok())
+        .filter(|address| address.name() == text.to_lowercase())
+        .chain(called.into_iter().map(|contact| contact.address))
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    let mut found = Vec::new();
+    for address in &addresses {
+        found.extend(direct(db, me, address)?);
+    }
+    Ok(found)
+}
+
 /// The 1:1 conversation with an account, or the notes to oneself. Where both sides made one at the same moment, both go on in the
 /// one with the lower hash of its id; what is on its way in the other one still arrives there, under the ids that it has. One in which the
 /// other side is asleep comes last, and so does one that goes on for an ended one and in which the other side was never heard: it may have
 /// begun anew elsewhere.
-fn direct(
-    db: &Connection,
-    all: &[conversations::Conversation],
-    me: &Me,
-    address: &Address,
-) -> Result<Option<LogId>, Problem> {
-    let own = *address == me.address;
-    let fitting = all
-        .iter()
-        .filter(|c| match c.kind {
-            api::ConversationKind::Note => own,
-            api::ConversationKind::Direct => !own && c.peer.as_deref() == Some(address.as_str()),
-            api::ConversationKind::Group => false,
-        })
-        .filter(|c| c.standing != api::Standing::Left);
+fn direct(db: &Connection, me: &Me, address: &Address) -> Result<Option<LogId>, Problem> {
+    let mut fitting = if *address == me.address {
+        conversations::of_notes(db).map_err(|_| database())?
+    } else {
+        conversations::with(db, address.as_str()).map_err(|_| database())?
+    };
+    fitting.retain(|c| !c.is_in_making() && c.standing != api::Standing::Left);
     let mut first = None;
     for one in fitting {
         let sleeps = !conversations::asleep(db, one.id).map_err(|_| database())?.is_empty();

@@ -145,11 +145,13 @@ impl State {
         }
     }
 
-    /// An intent no longer applies.
-    pub(super) fn intent_failed(&mut self, turn: &mut Turn<'_>, intent: i64, problem: &Problem) {
-        for command in self.waits.by_intent.remove(&intent).unwrap_or_default() {
-            self.fail(turn, command, problem.clone());
+    /// An intent no longer applies. False if nobody waits for it.
+    pub(super) fn intent_failed(&mut self, turn: &mut Turn<'_>, intent: i64, problem: &Problem) -> bool {
+        let commands = self.waits.by_intent.remove(&intent).unwrap_or_default();
+        for command in &commands {
+            self.fail(turn, *command, problem.clone());
         }
+        !commands.is_empty()
     }
 
     /// Somebody waits for this intent.

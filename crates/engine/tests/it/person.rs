@@ -3,16 +3,20 @@
 //! The relay keeps one log, that of the group which the person makes, and shows what is in it when the log is opened and read. That it
 //! lies where a test wants it to is the point: a real one (in the simulator and the relay's own tests) never does.
 
+use std::sync::OnceLock;
+
 use api::{Command, Event, Message, Query, View};
-use engine::{Database, Engine, Env, Input, LinkState, Options, Output, Rejection, Route};
+use engine::{Database, Engine, Env, Input, LinkState, Options, Output, Rejection, Route, TransferState};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use wire::{
-    Bytes, Entry, EntryKind, Hello, Incarnation, Limits, LogId, LogState, Nonce, Push, Request, Response, Seq,
-    UnixMillis,
+    Bytes, Entry, EntryId, EntryKind, Epoch, EpochPublicKey, Hello, Incarnation, Limits, LogId, LogState, Nonce, Push,
+    Request, Response, Seq, UnixMillis,
 };
 
 const ALICE: &str = "alice@a.example";
+/// Somebody else at the same relay; his device is never on.
+pub const BOB: &str = "bob@a.example";
 pub const NOW: UnixMillis = UnixMillis(1_795_305_600_000);
 
 /// What is asked of a relay, as far as a test may want it refused.
@@ -20,7 +24,29 @@ pub const NOW: UnixMillis = UnixMillis(1_795_305_600_000);
 pub enum At {
     Registering,
     LookingUp,
+    MakingAGroup,
+    AddingAMember,
+    Inviting,
+    Changing,
     Sending,
+    Linking,
+}
+
+impl At {
+    /// Where this is asked.
+    fn of(request: &Request, me: &str) -> Option<Self> {
+        Some(match request {
+            Request::Register { .. } => Self::Registering,
+            Request::LookUp { address } if address.as_str() != me => Self::LookingUp,
+            Request::Create { .. } => Self::MakingAGroup,
+            Request::ClaimKeyPackage { .. } => Self::AddingAMember,
+            Request::Deposit { .. } => Self::Inviting,
+            Request::Commit { .. } => Self::Changing,
+            Request::Append { .. } => Self::Sending,
+            Request::CreateRendezvous { .. } => Self::Linking,
+            _ => return None,
+        })
+    }
 }
 
 pub struct Person {
@@ -31,6 +57,10 @@ pub struct Person {
     pub refuse: Option<(At, wire::Error)>,
     pub refuse_at_most: usize,
     pub refusals: usize,
+    /// What becomes of each blob that is put at the relay, and of how many that was asked.
+    pub blobs: TransferState,
+    pub uploads: usize,
+    pub recovery_key: Option<String>,
     /// The next message is taken, and the answer lost with the connection.
     pub lose_the_next_answer: bool,
     /// What the relay has in the log.
@@ -41,7 +71,11 @@ pub struct Person {
     /// Failures and notices, in words.
     pub read: Vec<String>,
     made: Option<String>,
+    address: &'static str,
     record: Bytes,
+    packages: Vec<Bytes>,
+    /// Bob's record, and a key package of his device.
+    bob: Option<(Bytes, Bytes)>,
 }
 
 impl Person {
@@ -49,8 +83,24 @@ impl Person {
         Self::with(Database::Memory { name: name.into() })
     }
 
+    /// The same; Bob has an account at the relay, too.
+    pub fn beside_bob(name: &str) -> Self {
+        static KNOWN: OnceLock<(Bytes, Bytes)> = OnceLock::new();
+        let known = KNOWN.get_or_init(|| {
+            let mut bob = Self::of(BOB, 2, Database::Memory { name: "bob".into() });
+            bob.registers();
+            let package = bob.packages.pop().expect("Bob's device offers key packages");
+            (bob.record, package)
+        });
+        Self { bob: Some(known.clone()), ..Self::new(name) }
+    }
+
     pub fn with(database: Database) -> Self {
-        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        Self::of(ALICE, 1, database)
+    }
+
+    fn of(address: &'static str, seed: u8, database: Database) -> Self {
+        let mut rng = ChaCha20Rng::from_seed([seed; 32]);
         let engine = Engine::open_with(database, Options::default(), &mut Env { now: NOW, rng: &mut rng }).unwrap();
         Self {
             engine,
@@ -59,13 +109,19 @@ impl Person {
             refuse: None,
             refuse_at_most: 1,
             refusals: 0,
+            blobs: TransferState::Done(Bytes::new()),
+            uploads: 0,
+            recovery_key: None,
             lose_the_next_answer: false,
             entries: Vec::new(),
             follows: None,
             wake: None,
             read: Vec::new(),
             made: None,
+            address,
             record: Bytes::new(),
+            packages: Vec::new(),
+            bob: None,
         }
     }
 
@@ -81,7 +137,7 @@ impl Person {
     }
 
     pub fn registers(&mut self) {
-        self.command(Command::Register { address: ALICE.into(), invite: String::new() });
+        self.command(Command::Register { address: self.address.into(), invite: String::new() });
     }
 
     /// Makes a group without anybody else; its id.
@@ -132,6 +188,7 @@ impl Person {
             Output::Request { id, route, body } => {
                 let (is_append, follows_from) = match &body {
                     Request::Append { .. } => (true, None),
+                    Request::Commit { .. } => (false, Some(self.entries.last().map_or(1, |last| last.seq.0 + 1))),
                     Request::Subscribe { logs } if !logs.is_empty() => {
                         self.follows = Some((route.clone(), logs[0].log));
                         (false, Some(logs[0].from.0))
@@ -160,18 +217,31 @@ impl Person {
             }
             Output::Event(Event::Done { conversation: Some(id), .. }) => self.made = Some(id),
             Output::WakeAt(at) => self.wake = Some(at),
+            // Only uploads: nobody has anything to fetch here.
+            Output::Transfer { id, .. } => {
+                self.uploads += 1;
+                self.handle(Input::Transfer { id, state: self.blobs.clone() });
+            }
+            Output::Event(Event::RecoveryKey { key, .. }) => self.recovery_key = Some(key),
             _ => {}
         }
     }
 
+    fn appended(
+        &mut self,
+        (kind, epoch, id): (EntryKind, Epoch, EntryId),
+        body: Bytes,
+        commitment: [u8; 32],
+        next: Option<EpochPublicKey>,
+    ) -> Response {
+        let (seq, time, stamp) = (self.entries.last().map_or(Seq(0), |last| last.seq), self.now, [0; 32]);
+        self.leaves(Entry { seq, prev: seq, time, kind, epoch, id, body, commitment, next, stamp });
+        Response::Appended { seq: Seq(seq.0 + 1), time, stamp }
+    }
+
     /// The relay's answer, if it gives one.
     fn answer(&mut self, request: Request) -> Option<Result<Response, Rejection>> {
-        let at = match &request {
-            Request::Register { .. } => Some(At::Registering),
-            Request::LookUp { address } if address.as_str() != ALICE => Some(At::LookingUp),
-            Request::Append { .. } => Some(At::Sending),
-            _ => None,
-        };
+        let at = At::of(&request, self.address);
         if let Some((_, error)) = self.refuse.as_ref().filter(|(refused, _)| at == Some(*refused)) {
             self.refusals += 1;
             return (self.refusals <= self.refuse_at_most).then(|| Err(Rejection::Refused(error.clone())));
@@ -182,29 +252,33 @@ impl Person {
                 self.record = record;
                 Response::Done
             }
-            Request::LookUp { .. } => Response::Record(self.record.clone()),
+            Request::LookUp { address } => match &self.bob {
+                Some((record, _)) if address.as_str() == BOB => Response::Record(record.clone()),
+                _ => Response::Record(self.record.clone()),
+            },
+            Request::ClaimKeyPackage { .. } => {
+                let (_, package) = self.bob.clone().expect("nobody else's is asked for");
+                Response::KeyPackage { package, last_resort: false }
+            }
+            Request::Deposit { .. } => Response::Appended { seq: Seq(1), time: self.now, stamp: [0; 32] },
             Request::Open { logs } => {
                 let states = logs.into_iter().map(|log| LogState { log: log.log, epoch: log.epoch, head, error: None });
                 Response::Opened(states.collect())
             }
-            Request::CountKeyPackages | Request::PutKeyPackages { .. } => {
+            Request::PutKeyPackages { packages, .. } => {
+                self.packages.extend(packages);
                 Response::KeyPackageCount { count: 50, last_resort_used: false }
             }
+            // Making them takes time, and nobody but Bob is invited.
+            Request::CountKeyPackages => {
+                let count = if self.address == BOB { 0 } else { 50 };
+                Response::KeyPackageCount { count, last_resort_used: false }
+            }
             Request::Append { epoch, id, body, commitment, .. } => {
-                let (kind, time, stamp) = (EntryKind::Message, self.now, [0; 32]);
-                self.leaves(Entry {
-                    seq: head,
-                    prev: head,
-                    time,
-                    kind,
-                    epoch,
-                    id,
-                    body,
-                    commitment,
-                    next: None,
-                    stamp,
-                });
-                Response::Appended { seq: Seq(head.0 + 1), time, stamp }
+                self.appended((EntryKind::Message, epoch, id), body, commitment, None)
+            }
+            Request::Commit { epoch, id, next, body, .. } => {
+                self.appended((EntryKind::Commit, epoch, id), body, [0; 32], Some(next))
             }
             Request::Read { from, .. } => {
                 let entries = self.entries.iter().filter(|entry| entry.seq >= from).cloned().collect();

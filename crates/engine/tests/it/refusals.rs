@@ -5,16 +5,18 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use wire::Code;
+use api::{Binary, Command};
+use engine::{TransferFailure, TransferState};
+use wire::{Bytes, Code};
 
-use crate::person::{At, NOW, Person, send};
+use crate::person::{At, BOB, NOW, Person, send};
 
 /// Stands for the time that a relay names.
 const WAIT_MS: u64 = 7_000;
 
 /// What was read in the end, or that the same was asked again by itself, and when.
 fn outcome(mut person: Person) -> String {
-    assert!(person.refusals > 0, "the relay was never asked for it");
+    assert!(person.refusals > 0, "the relay was never asked for it: {:?}", person.read);
     if !person.read.is_empty() {
         return person.read.join(" | ");
     }
@@ -35,17 +37,55 @@ fn outcome(mut person: Person) -> String {
     "(nothing; it waits for what the log brings)".into()
 }
 
+/// Where people meet refusals, and what they are doing then.
+const PLACES: [(&str, At); 8] = [
+    ("registering", At::Registering),
+    ("writing to somebody new", At::LookingUp),
+    ("making a group", At::MakingAGroup),
+    ("adding a member", At::AddingAMember),
+    ("inviting the member", At::Inviting),
+    ("renaming a group", At::Changing),
+    ("sending", At::Sending),
+    ("linking a device", At::Linking),
+];
+
 fn reads(at: At, error: &wire::Error) -> String {
-    let mut person = Person::new(&format!("refusals {} {}", error.code as u32, at as u8));
+    let name = format!("refusals {} {}", error.code as u32, at as u8);
+    let mut person = match at {
+        At::AddingAMember | At::Inviting => Person::beside_bob(&name),
+        _ => Person::new(&name),
+    };
     person.refuse = Some((at, error.clone()));
+    if at == At::Linking {
+        person.command(Command::BeginLink { relay: "a.example".into() });
+        return outcome(person);
+    }
     person.registers();
     match at {
         At::Registering => {}
         At::LookingUp => person.command(send("bob@b.example")),
+        At::MakingAGroup => person.command(Command::CreateGroup { name: "Team".into(), members: Vec::new() }),
+        At::AddingAMember | At::Inviting => {
+            let conversation = person.makes_group();
+            person.command(Command::AddMembers { conversation, members: vec![BOB.into()] });
+            // An invitation is on its way for a moment that is drawn, so that nobody sees who was invited by what.
+            for _ in 0..20 {
+                if person.refusals > 0 {
+                    break;
+                }
+                let at = person.wake.take().expect("something is still to be done");
+                person.wakes(at);
+            }
+        }
+        At::Changing => {
+            let conversation = person.makes_group();
+            person.command(Command::Rename { conversation, name: "Crew".into() });
+        }
         At::Sending => {
             let group = person.makes_group();
             person.command(send(&group));
         }
+        At::Linking => {}
     }
     outcome(person)
 }
@@ -82,9 +122,7 @@ fn rule_11_every_refusal_reads_as_committed() {
         }
         let error = refusal(line);
         codes.push(error.code);
-        for (name, at) in
-            [("registering", At::Registering), ("writing to somebody new", At::LookingUp), ("sending", At::Sending)]
-        {
+        for (name, at) in PLACES {
             let _ = writeln!(renewed, "  {name}: {}", reads(at, &error));
         }
     }
@@ -97,6 +135,68 @@ fn rule_11_every_refusal_reads_as_committed() {
         }
         assert_eq!(renewed.len(), committed.len(), "TRANSCRIPTS=overwrite renews the snapshot");
     }
+}
+
+/// A JPEG by its markers.
+fn jpeg() -> Binary {
+    let frame = [0xff, 0xc0, 0, 11, 8, 0, 8, 0, 8, 1, 1, 0x11, 0];
+    let scan = [0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0];
+    Binary([&[0xff, 0xd8][..], &frame, &scan, b"picture", &[0xff, 0xd9]].concat())
+}
+
+/// A relay has no room for what is put there, and says that it never will.
+#[test]
+fn rule_11_blobs_that_a_relay_never_takes_are_told_once_and_given_up() {
+    let mut person = Person::new("refusals of blobs");
+    person.registers();
+    let conversation = person.makes_group();
+    person.command(Command::MakeRecoveryKey);
+    let key = person.recovery_key.take().expect("the key is shown");
+    let last = key.rsplit('-').next().unwrap().to_owned();
+    person.command(Command::KeepRecoveryKey { last });
+
+    person.blobs = TransferState::Failed(TransferFailure::Refused);
+    person.command(Command::SetPicture { conversation, picture: Some(jpeg()) });
+    assert_eq!(
+        std::mem::take(&mut person.read),
+        ["The relay a.example did not take the picture. Try again later; if it stays so, ask whoever runs that relay."]
+    );
+    person.command(Command::BackUpToRelay);
+    assert_eq!(
+        std::mem::take(&mut person.read),
+        [
+            "The relay did not take the backup. It has no room for it, or takes no blobs of this size. Make one into a file (backup \
+          create), or ask whoever runs the relay."
+        ]
+    );
+    let refused = person.uploads;
+    assert!(refused >= 2, "{refused}");
+    for _ in 0..20 {
+        if let Some(at) = person.wake.take().filter(|at| at.0 < NOW.0 + 3_600_000) {
+            person.wakes(at);
+        }
+    }
+    assert_eq!((person.uploads, person.read.len()), (refused, 0), "{:?}", person.read);
+}
+
+/// A relay can't take blobs for now, or is out of reach: what is put there is put there once it can.
+#[test]
+fn rule_11_blobs_that_a_relay_does_not_take_for_now_go_up_later() {
+    let mut person = Person::new("blobs later");
+    person.registers();
+    let conversation = person.makes_group();
+    person.blobs = TransferState::Failed(TransferFailure::Unreachable);
+    person.command(Command::SetPicture { conversation: conversation.clone(), picture: Some(jpeg()) });
+    for _ in 0..5 {
+        let at = person.wake.take().expect("it is tried again");
+        person.wakes(at);
+    }
+    assert!(person.uploads > 1, "{}", person.uploads);
+    assert!(person.read.is_empty() && person.entries.is_empty(), "{:?}", person.read);
+    person.blobs = TransferState::Done(Bytes::new());
+    let at = person.wake.take().expect("it is tried again");
+    person.wakes(at);
+    assert_eq!(person.entries.len(), 1, "the group has its picture");
 }
 
 #[test]
