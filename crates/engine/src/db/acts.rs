@@ -157,10 +157,13 @@ pub(crate) fn changes(db: &Connection, conversation: LogId, target: &[u8; 32]) -
     .collect()
 }
 
-/// Pins and ends of pins, in the order of the log.
+/// Pins and ends of pins, in the order of the log. Like all else that is done to a message they count behind it, and a message may have
+/// moved since they came.
 pub(crate) fn pins(db: &Connection, conversation: LogId) -> rusqlite::Result<Vec<Act>> {
     db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM acts WHERE conversation = ?1 AND kind IN (6, 7) ORDER BY {ORDER}"
+        "SELECT {COLUMNS} FROM acts WHERE conversation = ?1 AND kind IN (6, 7) AND NOT EXISTS (SELECT 1 FROM messages m \
+         WHERE m.conversation = acts.conversation AND m.id = acts.target AND acts.seq != 0 AND (m.seq = 0 OR m.seq >= acts.seq)) \
+         ORDER BY {ORDER}"
     ))?
     .query_map([conversation.0], from_row)?
     .collect()

@@ -63,6 +63,25 @@ pub fn role(devices: &[Device], model: &Model) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Rule 21, at every moment: while all devices of an account run, one of them at least holds the account's key. A device that has
+/// given it away before the other one has it leaves an account that nobody can ever change again if that one is lost.
+pub fn is_held(devices: &[Device], model: &Model) -> Result<(), Violation> {
+    let accounts: BTreeSet<&String> = model.accounts.values().collect();
+    for account in accounts {
+        let of_account =
+            || model.accounts.iter().filter(|(_, of)| *of == account).filter_map(|(id, _)| devices.get(*id));
+        if of_account().count() < 2 || !of_account().all(Device::is_open) || !of_account().any(Device::is_listed) {
+            continue;
+        }
+        let holds = |device: &Device| match device.view(&Query::WhoAmI) {
+            Some(View::WhoAmI(Some(account))) => account.certifies,
+            _ => false,
+        };
+        ensure!(of_account().any(holds), "21", "no device of {account} certifies");
+    }
+    Ok(())
+}
+
 /// Where the devices of an account talk: `None` if this one is not there.
 fn notes(device: &Device, account: &str) -> Option<String> {
     match device.view(&Query::Conversation { conversation: account.to_owned() }) {

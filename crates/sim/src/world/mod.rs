@@ -328,6 +328,9 @@ impl World {
             }
             Transition::Settle => self.settle()?,
         }
+        if let Transition::Do { command: Command::CertifyBy { .. } | Command::RevokeDevice { .. }, .. } = transition {
+            in_step::is_held(&self.devices, &self.model)?;
+        }
         self.hear()
     }
 

@@ -66,7 +66,12 @@ impl State {
             self.own_state_received(turn, conversation, &arrived, bytes)?;
             return Ok(false);
         }
-        if self.ignores(turn, conversation, &arrived.sender)? {
+        // What came before somebody was blocked goes on standing where all others see it.
+        let is_known = || -> Done<bool> {
+            Ok(messages::get(turn.db, conversation.id, &arrived.id)?.is_some()
+                || !acts::get(turn.db, conversation.id, &arrived.id)?.is_empty())
+        };
+        if self.ignores(turn, conversation, &arrived.sender)? && !is_known()? {
             return Ok(false);
         }
         match shown(content, &body, self.me.as_ref().map(|me| &me.address)) {

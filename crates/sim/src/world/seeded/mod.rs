@@ -54,7 +54,12 @@ fn drawn(options: Options) -> Outcome {
         Err(violation) => return Outcome { hash: [0; 32], steps: 0, last: Vec::new(), verdict: Err(violation) },
     };
     let loses = true;
-    let (restores, timers) = (chance.per_mille(100), chance.per_mille(150));
+    let restores = chance.per_mille(match theme {
+        Theme::Restores => 1_000,
+        Theme::Devices => 400,
+        _ => 100,
+    });
+    let timers = chance.per_mille(150);
     let mut run = Run {
         theme,
         chance,
@@ -98,6 +103,8 @@ enum Theme {
     Losses,
     /// Clocks that are wrong, and are set.
     Clocks,
+    /// Relays that are restored from backups.
+    Restores,
 }
 
 impl Theme {
@@ -107,6 +114,7 @@ impl Theme {
             5 => Self::Devices,
             7 => Self::Losses,
             1 => Self::Clocks,
+            4 => Self::Restores,
             _ => Self::Any,
         }
     }
@@ -117,7 +125,8 @@ impl Theme {
             Self::Any => [40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 45, 8, 6, 5, 6, 8, 3, 0],
             Self::Links => [20, 6, 8, 4, 5, 4, 5, 2, 8, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 10, 60, 3, 3, 3, 2, 1, 0],
             Self::Losses => [40, 8, 5, 4, 3, 3, 3, 2, 8, 1, 3, 2, 2, 2, 1, 1, 2, 3, 2, 30, 3, 6, 3, 40, 3, 1, 0],
-            Self::Devices => [30, 8, 5, 4, 3, 3, 3, 2, 8, 1, 30, 2, 2, 2, 4, 1, 2, 3, 2, 20, 3, 6, 3, 6, 3, 25, 0],
+            Self::Devices => [30, 8, 5, 4, 3, 3, 3, 2, 8, 1, 30, 2, 2, 2, 4, 1, 2, 8, 2, 20, 3, 6, 3, 6, 3, 25, 0],
+            Self::Restores => [45, 8, 6, 5, 5, 8, 5, 2, 8, 2, 4, 2, 3, 2, 1, 1, 2, 25, 2, 25, 4, 4, 3, 0, 3, 2, 0],
             Self::Clocks => [40, 12, 5, 6, 5, 6, 5, 2, 8, 2, 4, 2, 3, 2, 2, 1, 2, 3, 2, 40, 10, 6, 12, 6, 8, 5, 30],
         }
     }
