@@ -262,8 +262,7 @@ impl FaultyStore {
 
     /// What a backup taken now holds.
     pub fn backup(&self) -> Disk {
-        let state = locked(&self.state);
-        Disk { snapshot: state.disk.snapshot(), late: state.late.clone() }
+        locked(&self.state).on_disk()
     }
 
     /// What a power cut leaves: all that was synced, and of the rest a prefix of any length.
@@ -275,9 +274,7 @@ impl FaultyStore {
         for write in &unsynced[..kept] {
             write.apply(&state.disk, &Pipe::default()).expect("what the cache took the disk takes, in the same order");
         }
-        let State { late, disk, .. } = &mut *state;
-        late.retain(|(log, seq), _| now(disk.info(*log)).is_ok_and(|info| info.head >= *seq));
-        Disk { snapshot: state.disk.snapshot(), late: state.late.clone() }
+        state.on_disk()
     }
 
     async fn write(&self, write: Write, pipe: &Pipe) -> Result<Answer, StoreError> {
@@ -364,6 +361,13 @@ impl State {
         } else {
             self.queue.push(Queued { write: None, slot: Some((slot.clone(), answer)) });
         }
+    }
+
+    /// What is on the disk. An entry that slipped in and was not synced will be another one at its place.
+    fn on_disk(&self) -> Disk {
+        let is_synced = |log: LogKey, seq: u64| now(self.disk.info(log)).is_ok_and(|info| info.head >= seq);
+        let late = self.late.iter().filter(|((log, seq), _)| is_synced(*log, *seq));
+        Disk { snapshot: self.disk.snapshot(), late: late.map(|(place, what)| (*place, *what)).collect() }
     }
 
     /// Lets an entry that comes too late slip in. With the epoch to refuse it with, unless a mutant acknowledges it.

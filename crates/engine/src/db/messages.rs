@@ -359,7 +359,7 @@ pub(crate) fn is_heard(db: &Connection, conversation: LogId, sender: &str, place
         .exists(params![conversation.0, int(place), sender])
 }
 
-/// A message stands at another place. False if it stood there, or is not here.
+/// A message stands at another place, or there since another time. False if that was known, or it is not here.
 pub(crate) fn move_to(
     db: &Connection,
     conversation: LogId,
@@ -369,7 +369,7 @@ pub(crate) fn move_to(
 ) -> rusqlite::Result<bool> {
     let moved = db
         .prepare_cached(
-            "UPDATE messages SET seq = ?3, time = ?4 WHERE conversation = ?1 AND id = ?2 AND seq != ?3 AND seq != 0",
+            "UPDATE messages SET seq = ?3, time = ?4 WHERE conversation = ?1 AND id = ?2 AND (seq != ?3 OR time != ?4) AND seq != 0",
         )?
         .execute(params![conversation.0, id, int(seq), int(time)])?;
     Ok(moved == 1)

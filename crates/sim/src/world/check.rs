@@ -149,6 +149,11 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
             for message in messages.iter().filter(|message| is_written(message) && message.seq != 0) {
                 ensure!(message.seq > last, "I2", "device {device} shows {} behind {last} in {id}", message.seq);
                 last = message.seq;
+                // What is said again behind a restore stands there, and other things where it was, for those only who were still there
+                // to see it.
+                if model.restored && was_away {
+                    continue;
+                }
                 let first = places.entry((id, message.seq)).or_insert(message);
                 ensure!(
                     first.id == message.id && first.from == message.from,
@@ -156,10 +161,6 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
                     "two devices show different messages at {} of {id}",
                     message.seq
                 );
-                // What is said again behind a restore stands there for those only who were still there to see it.
-                if model.restored && was_away {
-                    continue;
-                }
                 let seq = *seqs.entry((id, &message.id)).or_insert(message.seq);
                 ensure!(
                     seq == message.seq,
