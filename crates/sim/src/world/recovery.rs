@@ -71,6 +71,22 @@ impl World {
         })
     }
 
+    /// The device that is still to get a part of its account's history from another one that is still listed.
+    pub fn waits_for_history(&self) -> Option<DeviceId> {
+        let is_listed = |devices: &[api::Device], id: &str| devices.iter().any(|d| d.id == id && d.revoked.is_none());
+        let waits = |device: &Device| {
+            let (Some(View::History(transfers)), Some(View::Devices(devices))) =
+                (device.view(&Query::History), device.view(&Query::Devices))
+            else {
+                return false;
+            };
+            let is_under_way =
+                |transfer: &&api::HistoryTransfer| !transfer.sending && transfer.state == api::HistoryState::UnderWay;
+            device.is_listed() && transfers.iter().filter(is_under_way).any(|t| is_listed(&devices, &t.device))
+        };
+        self.devices.iter().position(waits)
+    }
+
     /// Notes where an account has come back.
     pub(super) fn see_recovered(&mut self) {
         let is_back = |device: &DeviceId| match self.devices.get(*device)?.view(&Query::WhoAmI) {

@@ -19,7 +19,7 @@ use crate::mutants::Mutant;
 use crate::run::{Options, Outcome};
 use crate::store::Faults;
 use crate::trace::Trace;
-use crate::violation::Violation;
+use crate::violation::{Violation, ensure};
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 const MINUTE: i64 = 60_000;
@@ -210,13 +210,15 @@ impl Run {
         }
         // Whoever has restored an account, or was away, asks a few members at a time: those of a backup that is old may be gone themselves.
         for _ in 0..4 {
-            if world.is_waiting() {
+            if world.is_waiting() || world.waits_for_history().is_some() {
                 world.apply(&Transition::Advance(4 * 3_600_000))?;
                 world.apply(&Transition::Settle)?;
             }
         }
         #[cfg(feature = "mutants")]
         Self::goes_on(world)?;
+        let waits = world.waits_for_history();
+        ensure!(waits.is_none(), "history", "device {waits:?} still waits for history that another one could send");
         world.check()
     }
 
