@@ -32,6 +32,7 @@ mod succession;
 #[cfg(feature = "mutants")]
 mod succession_insiders;
 mod support;
+mod told;
 mod typing;
 mod vanishing;
 mod who;

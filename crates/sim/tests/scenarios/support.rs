@@ -13,6 +13,14 @@ pub struct Story {
     pub world: World,
 }
 
+impl Drop for Story {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            crate::told::compare(&self.world);
+        }
+    }
+}
+
 impl Story {
     /// The same with several relays; person `n` is at the one that `homes` names.
     pub fn at(seed: u64, relays: &[&str], homes: &[usize]) -> Self {

@@ -1,0 +1,126 @@
+//! What people were told in each scenario that something failed, was refused or is to be looked at: `told.txt` has a section for each,
+//! and a scenario that tells anybody something else fails. `TRANSCRIPTS=overwrite` renews the sections of the scenarios that run, for
+//! a person to review in the diff.
+//!
+//! Ids, keys and codes are masked; who is told is `device N`. Each sentence stands once in a section, where it was told first.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use sim::world::World;
+
+const HEAD: &str = "\
+# What people read in the scenarios when something fails, is refused, or is to be looked at. Compared by crates/sim/tests/scenarios/told.rs;
+# TRANSCRIPTS=overwrite renews it. \"failed\": the answer to what the person of this device wanted; \"notice\": told unasked.
+";
+
+thread_local! {
+    /// The section of the test that runs on this thread, so far: a test may tell several stories.
+    static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/told.txt")
+}
+
+/// A story has ended.
+pub fn compare(world: &World) {
+    let failed = world.model.problems.iter().map(|told| ("failed", told));
+    let notices = world.model.notices.iter().map(|told| ("notice", told));
+    let lines = failed
+        .chain(notices)
+        .map(|(how, (device, problem))| format!("device {device} {how}: {}", masked(&problem.to_string())));
+    let told = TOLD.with_borrow_mut(|told| {
+        for line in lines {
+            if !told.contains(&line) {
+                told.push(line);
+            }
+        }
+        told.clone()
+    });
+    let Some(name) = std::thread::current().name().map(str::to_owned).filter(|name| name.contains("::")) else {
+        return;
+    };
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sections = read();
+    if std::env::var_os("TRANSCRIPTS").is_some_and(|mode| mode == "overwrite") {
+        sections.remove(&name);
+        if !told.is_empty() {
+            sections.insert(name, told);
+        }
+        write(&sections);
+        return;
+    }
+    let known = sections.remove(&name).unwrap_or_default();
+    for line in told {
+        assert!(known.contains(&line), "{name}: {line}\nis not in told.txt (TRANSCRIPTS=overwrite keeps it)");
+    }
+}
+
+fn read() -> BTreeMap<String, Vec<String>> {
+    let mut sections: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut name = String::new();
+    for line in std::fs::read_to_string(file()).unwrap_or_default().lines() {
+        if let Some(told) = line.strip_prefix("  ") {
+            sections.entry(name.clone()).or_default().push(told.to_owned());
+        } else if !line.starts_with('#') {
+            line.clone_into(&mut name);
+        }
+    }
+    sections
+}
+
+fn write(sections: &BTreeMap<String, Vec<String>>) {
+    let mut text = HEAD.to_owned();
+    for (name, lines) in sections {
+        let _ = writeln!(text, "{name}");
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    std::fs::write(file(), text).unwrap();
+}
+
+/// What differs with every draw of randomness: runs of six and more hexadecimal digits, and groups of a code.
+fn masked(text: &str) -> String {
+    let is_id = |word: &str| {
+        word.len() >= 6 && word.bytes().all(|b| b.is_ascii_hexdigit()) && word.bytes().any(|b| b.is_ascii_digit())
+    };
+    let mut out = String::new();
+    let mut word = String::new();
+    for letter in text.replace('\n', " ").chars().chain(std::iter::once('\0')) {
+        if letter.is_ascii_alphanumeric() {
+            word.push(letter);
+            continue;
+        }
+        out.push_str(if is_id(&word) { "[id]" } else { &word });
+        word.clear();
+        if letter != '\0' {
+            out.push(letter);
+        }
+    }
+    out
+}
+
+#[test]
+fn ids_are_masked() {
+    assert_eq!(masked("the device 4f3a09b2 of p0@a.example, decade"), "the device [id] of p0@a.example, decade");
+}
+
+#[test]
+fn every_section_is_of_a_scenario() {
+    for name in read().keys() {
+        let (module, test) = name.split_once("::").expect("a section is named like its test");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/scenarios/{module}.rs"));
+        let source = std::fs::read_to_string(source).unwrap();
+        let test = test.rsplit("::").next().unwrap_or(test);
+        assert!(
+            source.contains(&format!("fn {test}(")),
+            "there is no {name} (any more): take its section out of told.txt"
+        );
+    }
+}
