@@ -515,7 +515,7 @@ impl State {
             conversation.standing = Standing::Left;
             conversations::put(turn.db, &conversation)?;
             let relay = conversation.relay.clone();
-            self.unfollow(turn, id, &relay);
+            self.unfollow(turn, id, &relay)?;
         }
         self.fail_outbox(turn, id, problem)?;
         super::rejoin::forget_rejoin(turn, id)?;
@@ -551,7 +551,7 @@ impl State {
         conversation.held = format!("{what} {why}");
         conversations::put(turn.db, &conversation)?;
         let relay = conversation.relay.clone();
-        self.unfollow(turn, id, &relay);
+        self.unfollow(turn, id, &relay)?;
         self.conversation_changed(turn, id)?;
         // It may have been the last one that was waited for.
         self.report_caught_up(turn)
@@ -573,7 +573,7 @@ impl State {
         conversation.held = format!("{what} {why}");
         conversations::put(turn.db, &conversation)?;
         let relay = conversation.relay.clone();
-        self.unfollow(turn, id, &relay);
+        self.unfollow(turn, id, &relay)?;
         let problem = Problem::new(Kind::Trust, what, why, next);
         for message in failed {
             self.message_failed(turn, &message, &problem);

@@ -274,6 +274,18 @@ impl State {
         self.ask_to_rejoin(turn, &conversation)
     }
 
+    /// A log is not followed any more that was being given back to its relay: nobody waits for that, and what it had not shown again stands
+    /// at the end of what it had.
+    pub(super) fn stop_healing(&mut self, turn: &Turn<'_>, id: LogId) -> Done {
+        if self.healing.remove(&id).is_some()
+            && let Some(conversation) = conversations::get(turn.db, id)?
+        {
+            held::settle_rest(turn.db, id, conversation.cursor)?;
+            held::forget(turn.db, id)?;
+        }
+        Ok(())
+    }
+
     /// Gives back what is missing of the epoch that the log has come to, then the commit that ends it, then goes on in the next.
     pub(super) fn drive_heal(&mut self, turn: &mut Turn<'_>, id: LogId) -> Done {
         let Some(conversation) = conversations::get(turn.db, id)? else { return Ok(()) };

@@ -438,13 +438,15 @@ impl State {
     }
 
     /// Drops what is known of a log and of the connection's use for it.
-    pub(super) fn unfollow(&mut self, turn: &mut Turn<'_>, id: LogId, relay: &RelayName) {
+    pub(super) fn unfollow(&mut self, turn: &mut Turn<'_>, id: LogId, relay: &RelayName) -> Done {
         self.presence.parted(&id);
+        self.stop_healing(turn, id)?;
         if self.logs.remove(&id).is_some() {
             let route = Route { relay: relay.clone(), lane: Lane::Logs };
             if self.links.contains_key(&route) {
                 self.ask(turn, route, Request::Unsubscribe { logs: vec![id] }, Ask::Ignored);
             }
         }
+        Ok(())
     }
 }

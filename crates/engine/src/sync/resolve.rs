@@ -91,7 +91,7 @@ fn direct(db: &Connection, me: &Me, address: &Address) -> Result<Option<LogId>, 
 /// An address as somebody typed it: whole, what the person calls a contact, the name part of a known one, or a name at the own relay.
 pub(crate) fn contact_address(db: &Connection, me: &Me, text: &str) -> Result<Address, Problem> {
     let text = text.trim();
-    if text.contains('@') {
+    if text.contains('@') || text.is_empty() {
         return address(text);
     }
     match contacts::called(db, text).map_err(|_| database())?.as_slice() {

@@ -137,6 +137,22 @@ fn rule_11_every_refusal_reads_as_committed() {
     }
 }
 
+#[test]
+fn rule_16_a_recovery_key_is_in_use_once_its_end_was_typed() {
+    let mut person = Person::new("recovery key");
+    person.registers();
+    person.command(Command::MakeRecoveryKey);
+    person.command(Command::KeepRecoveryKey { last: "!!!!".into() });
+    assert_eq!(
+        std::mem::take(&mut person.read),
+        [
+            "That is not the key's last group. Nothing was changed. Look at what you wrote down, and make a new key if it is not complete."
+        ]
+    );
+    person.command(Command::Backup);
+    assert_eq!(person.read.len(), 1, "{:?}", person.read);
+}
+
 /// A JPEG by its markers.
 fn jpeg() -> Binary {
     let frame = [0xff, 0xc0, 0, 11, 8, 0, 8, 0, 8, 1, 1, 0x11, 0];

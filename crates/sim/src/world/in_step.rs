@@ -29,10 +29,7 @@ pub fn role(devices: &[Device], model: &Model) -> Result<(), Violation> {
     for account in accounts {
         let of_account = model.accounts.iter().filter(|(_, of)| *of == account).map(|(id, _)| *id);
         let listed: Vec<DeviceId> = of_account.filter(|id| devices.get(*id).is_some_and(Device::is_listed)).collect();
-        let holds = |id: &&DeviceId| {
-            let view = devices.get(**id).and_then(|device| device.view(&Query::WhoAmI));
-            matches!(view, Some(View::WhoAmI(Some(account))) if account.certifies)
-        };
+        let holds = |id: &&DeviceId| devices.get(**id).is_some_and(certifies);
         let holders: Vec<DeviceId> = listed.iter().filter(holds).copied().collect();
         // A scenario has restored the account on a device that the model doesn't know of.
         let shows_more = |id: &DeviceId| match devices.get(*id).and_then(|device| device.view(&Query::Devices)) {
@@ -63,23 +60,9 @@ pub fn role(devices: &[Device], model: &Model) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Rule 21, at every moment: while all devices of an account run, one of them at least holds the account's key. A device that has
-/// given it away before the other one has it leaves an account that nobody can ever change again if that one is lost.
-pub fn is_held(devices: &[Device], model: &Model) -> Result<(), Violation> {
-    let accounts: BTreeSet<&String> = model.accounts.values().collect();
-    for account in accounts {
-        let of_account =
-            || model.accounts.iter().filter(|(_, of)| *of == account).filter_map(|(id, _)| devices.get(*id));
-        if of_account().count() < 2 || !of_account().all(Device::is_open) || !of_account().any(Device::is_listed) {
-            continue;
-        }
-        let holds = |device: &Device| match device.view(&Query::WhoAmI) {
-            Some(View::WhoAmI(Some(account))) => account.certifies,
-            _ => false,
-        };
-        ensure!(of_account().any(holds), "21", "no device of {account} certifies");
-    }
-    Ok(())
+/// True if this device holds its account's key, as far as the person sees.
+pub fn certifies(device: &Device) -> bool {
+    matches!(device.view(&Query::WhoAmI), Some(View::WhoAmI(Some(account))) if account.certifies)
 }
 
 /// Where the devices of an account talk: `None` if this one is not there.

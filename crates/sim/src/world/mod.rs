@@ -254,6 +254,13 @@ impl World {
             other => self.trace.line(format_args!("{other:?}")),
         }
         match transition {
+            Transition::Do { device, command: command @ Command::CertifyBy { .. } } => {
+                // Rule 21: whoever hands the role over keeps the account's key until the other one has it.
+                let certified = in_step::certifies(&self.devices[*device]);
+                self.command(*device, command.clone())?;
+                let keeps = !self.devices[*device].is_open() || in_step::certifies(&self.devices[*device]);
+                ensure!(!certified || keeps, "21", "device {device} has given the account's key away at once");
+            }
             Transition::Do { device, command } => self.command(*device, command.clone())?,
             Transition::Link { device, by } => {
                 self.linking.push(Linking { device: *device, by: *by });
@@ -327,9 +334,6 @@ impl World {
                 }
             }
             Transition::Settle => self.settle()?,
-        }
-        if let Transition::Do { command: Command::CertifyBy { .. } | Command::RevokeDevice { .. }, .. } = transition {
-            in_step::is_held(&self.devices, &self.model)?;
         }
         self.hear()
     }

@@ -71,18 +71,27 @@ impl World {
         })
     }
 
-    /// The device that is still to get a part of its account's history from another one that is still listed.
+    /// The device that is still to get a part of its account's history from another one that is still listed, and that does not wait for
+    /// it to be in every conversation.
     pub fn waits_for_history(&self) -> Option<DeviceId> {
-        let is_listed = |devices: &[api::Device], id: &str| devices.iter().any(|d| d.id == id && d.revoked.is_none());
+        let transfers = |device: &Device| match device.view(&Query::History) {
+            Some(View::History(transfers)) => transfers,
+            _ => Vec::new(),
+        };
+        let holds_back = |receiver: &str| {
+            let mut sent = self.devices.iter().flat_map(transfers);
+            sent.any(|transfer| transfer.sending && transfer.waiting && transfer.device == receiver)
+        };
         let waits = |device: &Device| {
-            let (Some(View::History(transfers)), Some(View::Devices(devices))) =
-                (device.view(&Query::History), device.view(&Query::Devices))
-            else {
-                return false;
-            };
-            let is_under_way =
-                |transfer: &&api::HistoryTransfer| !transfer.sending && transfer.state == api::HistoryState::UnderWay;
-            device.is_listed() && transfers.iter().filter(is_under_way).any(|t| is_listed(&devices, &t.device))
+            let Some(View::Devices(listed)) = device.view(&Query::Devices) else { return false };
+            let Some(this) = listed.iter().find(|listed| listed.this && listed.revoked.is_none()) else { return false };
+            let is_listed = |id: &str| listed.iter().any(|listed| listed.id == id && listed.revoked.is_none());
+            transfers(device).iter().any(|transfer| {
+                !transfer.sending
+                    && transfer.state == api::HistoryState::UnderWay
+                    && is_listed(&transfer.device)
+                    && !holds_back(&this.id)
+            })
         };
         self.devices.iter().position(waits)
     }

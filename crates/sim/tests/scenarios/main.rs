@@ -19,6 +19,7 @@ mod power;
 mod presence;
 mod receipts;
 mod recovery;
+mod refusals;
 #[cfg(feature = "mutants")]
 mod rejoin;
 mod replay;

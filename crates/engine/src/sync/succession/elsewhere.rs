@@ -220,7 +220,7 @@ impl State {
         self.take_along(turn, from, successor.line.offset)?;
         conversations::move_into(turn.db, from, to)?;
         if let Some(mut over) = conversations::get(turn.db, from)? {
-            self.unfollow(turn, from, &over.relay.clone());
+            self.unfollow(turn, from, &over.relay.clone())?;
             (over.standing, over.line.next) = (Standing::Left, Some(to));
             conversations::put(turn.db, &over)?;
             self.conversation_changed(turn, from)?;

@@ -428,7 +428,7 @@ impl State {
         conversations::move_into(turn.db, from, to)?;
         for over in BTreeSet::from([of.0, from.0]).into_iter().map(LogId) {
             let Some(mut over) = conversations::get(turn.db, over)? else { continue };
-            self.unfollow(turn, over.id, &over.relay.clone());
+            self.unfollow(turn, over.id, &over.relay.clone())?;
             (over.standing, over.line.next) = (Standing::Left, Some(to));
             conversations::put(turn.db, &over)?;
             self.conversation_changed(turn, over.id)?;
@@ -515,7 +515,7 @@ impl State {
         }
         outbox::remove_pending_commit(turn.db, id)?;
         if let Some(conversation) = conversations::get(turn.db, id)? {
-            self.unfollow(turn, id, &conversation.relay);
+            self.unfollow(turn, id, &conversation.relay)?;
         }
         self.forget_group(turn, id)?;
         Ok(conversations::forget(turn.db, id)?)
