@@ -274,13 +274,10 @@ impl State {
         self.ask_to_rejoin(turn, &conversation)
     }
 
-    /// A log is not followed any more that was being given back to its relay: nobody waits for that, and what it had not shown again stands
-    /// at the end of what it had.
+    /// A log is not followed any more that was being given back to its relay: nothing waits for that from now on. What it has not shown
+    /// again stays behind what it has, in the order that it had.
     pub(super) fn stop_healing(&mut self, turn: &Turn<'_>, id: LogId) -> Done {
-        if self.healing.remove(&id).is_some()
-            && let Some(conversation) = conversations::get(turn.db, id)?
-        {
-            held::settle_rest(turn.db, id, conversation.cursor)?;
+        if self.healing.remove(&id).is_some() {
             held::forget(turn.db, id)?;
         }
         Ok(())

@@ -95,6 +95,16 @@ impl Person {
         Self { bob: Some(known.clone()), ..Self::new(name) }
     }
 
+    /// From now on the relay shows this as Bob's record, and nothing of his devices can be used.
+    pub fn is_shown_of_bob(&mut self, record: Bytes) {
+        self.bob = Some((record, Bytes::new()));
+    }
+
+    /// What the person's own record is.
+    pub fn own_record(&self) -> Bytes {
+        self.record.clone()
+    }
+
     pub fn with(database: Database) -> Self {
         Self::of(ALICE, 1, database)
     }
