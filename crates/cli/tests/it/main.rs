@@ -58,6 +58,7 @@ transcripts! {
     refused_devices,
     refused_links,
     refused_messages,
+    refused_names,
     refused_relay,
     relay_backup,
     relay_restarts,
