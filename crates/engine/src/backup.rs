@@ -68,8 +68,7 @@ impl RecoveryKey {
     pub(crate) fn text(&self) -> Zeroizing<String> {
         let bytes = Zeroizing::new([self.0.as_slice(), &self.checksum()].concat());
         let text = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase());
-        let groups: Vec<&str> = (0..text.len()).step_by(GROUP).map(|at| &text[at..at + GROUP]).collect();
-        Zeroizing::new(groups.join("-"))
+        in_groups(&text)
     }
 
     /// The way back; capitals, spaces and other hyphens don't matter.
@@ -103,6 +102,19 @@ impl RecoveryKey {
     pub(crate) fn public(&self) -> Vec<u8> {
         hpke_public(self.seed().as_slice()).to_vec()
     }
+}
+
+/// A code as people read it out: groups of four letters and digits, with hyphens between.
+pub(crate) fn in_groups(code: &str) -> Zeroizing<String> {
+    // As long as it gets, so that no copy of it stays behind in memory.
+    let mut groups = Zeroizing::new(String::with_capacity(code.len() + code.len() / GROUP));
+    for (place, letter) in code.chars().enumerate() {
+        if place > 0 && place.is_multiple_of(GROUP) {
+            groups.push('-');
+        }
+        groups.push(letter);
+    }
+    groups
 }
 
 /// The letters of a recovery key, or of a part of one, as they are compared.

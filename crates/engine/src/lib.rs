@@ -12,6 +12,7 @@
     clippy::unreachable,
     clippy::exit,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "input from the network must not end the program (I9)"
 )]
 

@@ -102,8 +102,7 @@ pub(crate) fn derived(secret: [u8; 20], relay: &RelayName) -> (String, [Vec<u8>;
 /// `relay/abcd-efgh-…`: what people read out or scan.
 fn code(relay: &RelayName, secret: &Secret) -> String {
     let text = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&secret.0).to_lowercase());
-    let groups: Vec<&str> = (0..text.len()).step_by(4).map(|at| &text[at..at + 4]).collect();
-    format!("{relay}/{}", groups.join("-"))
+    format!("{relay}/{}", *crate::backup::in_groups(&text))
 }
 
 fn parse_code(text: &str) -> Result<(RelayName, Secret), Problem> {
