@@ -100,7 +100,7 @@ pub(super) fn inspect(
             (Proposal::Add(add), ProposalOrRefType::Proposal) => {
                 added.push(leaf::check(add.key_package().leaf_node(), suite)?);
                 let package = add.key_package().tls_serialize_detached();
-                incoming.packages.push(package.map_err(|error| ProcessError::Invalid(error.to_string()))?);
+                incoming.packages.push(package.map_err(|error| ProcessError::Invalid(by_mls(&error)))?);
             }
             (Proposal::Remove(remove), ProposalOrRefType::Proposal) if by_author => {
                 incoming.removed.push(member(remove.removed().u32())?);
@@ -174,6 +174,11 @@ pub(super) fn blame(error: ProcessMessageError<StorageError>, epoch: u64) -> Pro
         ProcessMessageError::ValidationError(error @ ValidationError::UnableToDecrypt(_)) => {
             ProcessError::Unproven(error.to_string())
         }
-        error => ProcessError::Invalid(error.to_string()),
+        error => ProcessError::Invalid(by_mls(&error)),
     }
+}
+
+/// What MLS says against it, as a part of a sentence of ours.
+fn by_mls(error: &dyn std::error::Error) -> String {
+    format!("MLS does not allow it ({})", error.to_string().trim_end_matches('.'))
 }

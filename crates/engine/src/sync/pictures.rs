@@ -39,7 +39,7 @@ impl State {
             return Ok(Err(Problem::new(
                 Kind::Usage,
                 "That can't be a group's picture.",
-                format!("{error}."),
+                super::resolve::capitalised(&format!("{error}.")),
                 "A program makes one of a JPEG, PNG or WebP file: a square JPEG of at most 640 pixels and 256 KiB, without anything else in it.",
             )));
         }

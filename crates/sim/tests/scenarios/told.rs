@@ -2,19 +2,20 @@
 //! and a scenario that tells anybody something else fails. `TRANSCRIPTS=overwrite` renews the sections of the scenarios that run, for
 //! a person to review in the diff.
 //!
-//! Ids, keys and codes are masked; who is told is `device N`. Each sentence stands once in a section, where it was told first.
+//! Ids, keys and codes are masked. Each sentence stands once in a section, where it was told first, behind the devices that were told it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use sim::world::World;
+use sim::world::{DeviceId, World};
 
 const HEAD: &str = "\
 # What people read in the scenarios when something fails, is refused, or is to be looked at. Compared by crates/sim/tests/scenarios/told.rs;
-# TRANSCRIPTS=overwrite renews it. \"failed\": the answer to what the person of this device wanted; \"notice\": told unasked.
+# TRANSCRIPTS=overwrite renews it. Which devices are told it, whether it answers what their person wanted (failed) or is told unasked (notice),
+# and the words.
 ";
 
 /// What is committed. A part of the program, which is not run again as long as it is the same (`scripts/test.sh`).
@@ -22,7 +23,7 @@ const TOLD_BEFORE: &str = include_str!("told.txt");
 
 thread_local! {
     /// The section of the test that runs on this thread, so far: a test may tell several stories.
-    static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static TOLD: RefCell<Vec<(BTreeSet<DeviceId>, String)>> = const { RefCell::new(Vec::new()) };
 }
 
 fn file() -> PathBuf {
@@ -35,11 +36,12 @@ pub fn compare(world: &World) {
     let notices = world.model.notices.iter().map(|told| ("notice", told));
     let lines = failed
         .chain(notices)
-        .map(|(how, (device, problem))| format!("device {device} {how}: {}", masked(&problem.to_string())));
+        .map(|(how, (device, problem))| (*device, format!("{how}: {}", masked(&problem.to_string()))));
     let told = TOLD.with_borrow_mut(|told| {
-        for line in lines {
-            if !told.contains(&line) {
-                told.push(line);
+        for (device, line) in lines {
+            match told.iter_mut().find(|(_, known)| *known == line) {
+                Some((devices, _)) => _ = devices.insert(device),
+                None => told.push((BTreeSet::from([device]), line)),
             }
         }
         told.clone()
@@ -53,15 +55,34 @@ pub fn compare(world: &World) {
         let mut sections = read(&std::fs::read_to_string(file()).unwrap_or_default());
         sections.remove(&name);
         if !told.is_empty() {
-            sections.insert(name, told);
+            sections.insert(name, told.iter().map(|(devices, line)| of_all(devices, line)).collect());
         }
         write(&sections);
         return;
     }
-    let known = read(TOLD_BEFORE).remove(&name).unwrap_or_default();
-    for line in told {
-        assert!(known.contains(&line), "{name}: {line}\nis not in told.txt (TRANSCRIPTS=overwrite keeps it)");
+    // A test tells several stories, one after another: what was told in the first is only a part of what is in the file.
+    let known: BTreeSet<(DeviceId, String)> =
+        read(TOLD_BEFORE).remove(&name).unwrap_or_default().iter().flat_map(|line| each(line)).collect();
+    for (devices, line) in told {
+        for device in devices {
+            assert!(
+                known.contains(&(device, line.clone())),
+                "{name}: device {device} {line}\nis not in told.txt (TRANSCRIPTS=overwrite keeps it)"
+            );
+        }
     }
+}
+
+/// `0 1 2 notice: …`
+fn of_all(devices: &BTreeSet<DeviceId>, line: &str) -> String {
+    devices.iter().map(|device| format!("{device} ")).collect::<String>() + line
+}
+
+/// The way back.
+fn each(line: &str) -> Vec<(DeviceId, String)> {
+    let at = line.find(|letter: char| letter.is_ascii_alphabetic()).expect("a line has words");
+    let (devices, told) = line.split_at(at);
+    devices.split_whitespace().map(|device| (device.parse().unwrap(), told.to_owned())).collect()
 }
 
 fn read(text: &str) -> BTreeMap<String, Vec<String>> {
