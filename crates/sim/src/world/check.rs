@@ -144,13 +144,15 @@ fn same_order(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vi
     let mut seqs: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (device, what) in shown {
         for (id, (conversation, messages)) in &what.conversations {
-            let was_away = conversation.standing == Standing::Left || model.was_outside(*device, id);
+            let was_away = conversation.standing == Standing::Left
+                || model.was_outside(*device, id)
+                || model.absences.contains_key(device);
             let mut last = 0;
             for message in messages.iter().filter(|message| is_written(message) && message.seq != 0) {
                 ensure!(message.seq > last, "I2", "device {device} shows {} behind {last} in {id}", message.seq);
                 last = message.seq;
                 // What is said again behind a restore stands there, and other things where it was, for those only who were still there
-                // to see it.
+                // to see it, and not away for longer than it is kept.
                 if model.restored && was_away {
                     continue;
                 }
