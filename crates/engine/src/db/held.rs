@@ -235,11 +235,18 @@ pub(crate) fn place(db: &Connection, log: LogId, before: u64, entry: &Entry, hea
     Ok(())
 }
 
-/// What never came back stands at the end of what did.
+/// What never came back stands at the end of what did; what this device has from elsewhere, of the time before it was there, where it stood:
+/// no entry can tell it otherwise.
 pub(crate) fn settle_rest(db: &Connection, log: LogId, last: Seq) -> rusqlite::Result<()> {
+    let joined = heal(db, log)?.map(|heal| heal.joined).filter(|joined| *joined < BEFORE).unwrap_or(0);
     for table in ["messages", "acts"] {
+        let offset = offset(db, log, table)?;
+        db.prepare_cached(&format!(
+            "UPDATE {table} SET seq = seq & ?4 WHERE conversation = ?1 AND seq >= ?2 AND seq & ?4 BETWEEN 1 AND ?3"
+        ))?
+        .execute(params![log.0, int(BEFORE), int(joined + offset), int(BEFORE - 1)])?;
         db.prepare_cached(&format!("UPDATE {table} SET seq = ?3 WHERE conversation = ?1 AND seq >= ?2 AND seq > 0"))?
-            .execute(params![log.0, int(BEFORE), int(last.0 + offset(db, log, table)?)])?;
+            .execute(params![log.0, int(BEFORE), int(last.0 + offset)])?;
     }
     for table in ["held", "receipts", "receipts_due"] {
         db.prepare_cached(&format!("DELETE FROM {table} WHERE conversation = ?1 AND seq >= ?2"))?

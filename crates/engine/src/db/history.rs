@@ -105,6 +105,12 @@ pub(crate) fn get(db: &Connection, id: &[u8; 32]) -> rusqlite::Result<Option<Tra
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM history WHERE id = ?1"))?.query_row([id], from_row).optional()
 }
 
+/// What waits for another device waits from now on: how long it has waited was told by a clock that leapt.
+pub(crate) fn wait_anew(db: &Connection, now: u64) -> rusqlite::Result<()> {
+    db.prepare("UPDATE history SET begun = ?1 WHERE sending = 1 AND state = 0")?.execute([int(now)])?;
+    Ok(())
+}
+
 /// All transfers, the last begun first.
 pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Transfer>> {
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM history ORDER BY begun DESC, id"))?

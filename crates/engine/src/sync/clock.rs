@@ -17,6 +17,8 @@ const NOTE_MS: u64 = 20_000;
 const TOLERANCE_MS: u64 = 2_000;
 /// The engine wants to be woken once an hour: where so much time has passed the clock was set, or the machine was asleep.
 const LEAP_MS: u64 = 70 * 60_000;
+/// No machine sleeps so long every week: what gives others days to come online gives them those again.
+const LONG_LEAP_MS: u64 = 3 * 86_400_000;
 
 impl State {
     /// Compares the clock with what it has shown before.
@@ -30,6 +32,9 @@ impl State {
             self.links.values_mut().for_each(|link| link.clock_is_off = true);
             self.compare_clocks_again(turn)?;
             self.pictures_by_the_clock(turn)?;
+        }
+        if before != UnixMillis(0) && turn.now.since(before) > LONG_LEAP_MS {
+            crate::db::history::wait_anew(turn.db, turn.now.0)?;
         }
         // Noted for the next time that the database is opened, in the turn that may keep something of a later time.
         if by > TOLERANCE_MS || turn.now.since(self.clock_noted) >= NOTE_MS {

@@ -62,8 +62,12 @@ impl World {
         self.command(device, kept.restores(true))
     }
 
-    /// True where somebody has restored an account, or was away, and a conversation waits to be joined again.
+    /// True where somebody has restored an account, or was away, and a conversation waits to be joined again; or where the account is not
+    /// back yet: another device was first, and the same is typed again.
     pub fn is_waiting(&self) -> bool {
+        if !self.recovering.is_empty() {
+            return true;
+        }
         let mut devices = self.model.recovered.keys().chain(self.model.absences.keys());
         devices.any(|device| match self.view(*device, &Query::Conversations) {
             Some(View::Conversations(conversations)) => conversations.iter().any(|c| c.waiting),
