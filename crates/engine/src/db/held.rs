@@ -138,10 +138,14 @@ pub(crate) fn first(db: &Connection, log: LogId) -> rusqlite::Result<Option<Held
         .optional()
 }
 
-pub(crate) fn by_entry(db: &Connection, log: LogId, entry: &EntryId) -> rusqlite::Result<Option<Held>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM held WHERE conversation = ?1 AND entry = ?2"))?
-        .query_row(params![log.0, entry.0], from_row)
-        .optional()
+/// An entry that the restored relay has not shown again.
+pub(crate) fn missing_entry(db: &Connection, log: LogId, entry: &EntryId) -> rusqlite::Result<Option<Held>> {
+    // The number is written out, as in the index, which SQLite uses for nothing else.
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM held WHERE conversation = ?1 AND entry = ?2 AND seq >= {BEFORE}"
+    ))?
+    .query_row(params![log.0, entry.0], from_row)
+    .optional()
 }
 
 /// The commit that ended an epoch.

@@ -35,13 +35,14 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 /// How a database of each format becomes one of the next; what is here never changes once it is released.
-const MIGRATIONS: [&[&str]; 6] = [
+const MIGRATIONS: [&[&str]; 7] = [
     &[include_str!("migrations/0001.sql"), crate::mls::storage::SCHEMA],
     &[include_str!("migrations/0002.sql")],
     &[include_str!("migrations/0003.sql")],
     &[include_str!("migrations/0004.sql")],
     &[include_str!("migrations/0005.sql")],
     &[include_str!("migrations/0006.sql")],
+    &[include_str!("migrations/0007.sql")],
 ];
 /// The format that this version writes.
 const FORMAT: i64 = MIGRATIONS.len() as i64;

@@ -233,18 +233,14 @@ impl State {
             self.read_from_the_start(turn, &mut again)?;
             return self.resubscribe(turn, id);
         }
-        match held::by_entry(turn.db, id, &entry.id)? {
-            Some(row) if row.is_missing() && row.is(entry) => {
-                held::place(turn.db, id, row.seq, entry, before)?;
-                let reached = self.logs.get(&id).and_then(|run| run.opened);
-                if row.kind == EntryKind::Commit && reached == Some(row.epoch) && row.epoch < conversation.epoch {
-                    let relay = conversation.relay.clone();
-                    return self.open_log(turn, id, &relay);
-                }
-                return Ok(());
+        if let Some(row) = held::missing_entry(turn.db, id, &entry.id)?.filter(|row| row.is(entry)) {
+            held::place(turn.db, id, row.seq, entry, before)?;
+            let reached = self.logs.get(&id).and_then(|run| run.opened);
+            if row.kind == EntryKind::Commit && reached == Some(row.epoch) && row.epoch < conversation.epoch {
+                let relay = conversation.relay.clone();
+                return self.open_log(turn, id, &relay);
             }
-            Some(_) => return Ok(()),
-            None => {}
+            return Ok(());
         }
         if conversations::has_counted(turn.db, id, &entry.id.0)? {
             return Ok(());

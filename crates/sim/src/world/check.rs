@@ -628,17 +628,12 @@ fn stay_out(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Viol
 /// Rule 16: whoever has lost all devices and restored the account shows what the backup held, and where others are with the account they
 /// have let the new device in, and the earlier ones are out.
 fn recovered(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Violation> {
+    for (device, held) in &model.taken_in {
+        shown.get(device).map_or(Ok(()), |what| backed_up(*device, what, held, model))?;
+    }
     for (device, held) in &model.recovered {
         let (Some(what), Some(account)) = (shown.get(device), model.accounts.get(device)) else { continue };
-        for (id, texts) in held {
-            let here = what.conversations.get(id);
-            ensure!(here.is_some(), "16", "device {device} shows nothing of {id}, which was in the backup");
-            let gone = |text: &str| model.taken_back.contains(text) || model.has_timer(Some(id));
-            for text in texts.iter().filter(|text| !gone(text)) {
-                let there = what.texts.get(text).is_some_and(|places| places.iter().any(|(there, _)| there == id));
-                ensure!(there, "16", "device {device} does not show {text}, which was in the backup");
-            }
-        }
+        backed_up(*device, what, held, model)?;
         let own = model.accounts.values().filter(|of| *of == account).count();
         for (other, theirs) in shown.iter().filter(|(other, _)| model.accounts.get(other) != Some(account)) {
             let in_use = theirs
@@ -666,6 +661,25 @@ fn recovered(shown: &BTreeMap<DeviceId, Shown>, model: &Model) -> Result<(), Vio
                     "device {other} has {account} in {id}, where device {device} has restored it and stands as {standing:?}"
                 );
             }
+        }
+    }
+    Ok(())
+}
+
+/// What was in a backup is there, but for what was deleted since.
+fn backed_up(
+    device: DeviceId,
+    what: &Shown,
+    held: &BTreeMap<String, BTreeSet<String>>,
+    model: &Model,
+) -> Result<(), Violation> {
+    for (id, texts) in held {
+        let here = what.conversations.get(id);
+        ensure!(here.is_some(), "16", "device {device} shows nothing of {id}, which was in the backup");
+        let gone = |text: &str| model.taken_back.contains(text) || model.has_timer(Some(id));
+        for text in texts.iter().filter(|text| !gone(text)) {
+            let there = what.texts.get(text).is_some_and(|places| places.iter().any(|(there, _)| there == id));
+            ensure!(there, "16", "device {device} does not show {text}, which was in the backup");
         }
     }
     Ok(())

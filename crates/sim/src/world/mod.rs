@@ -117,6 +117,8 @@ pub struct World {
     backups: BTreeMap<RelayId, Disk>,
     /// What is kept of each device.
     pub kept: BTreeMap<DeviceId, Kept>,
+    /// Backups that are being taken in where the account is already, by device and command, and what they hold.
+    taking_in: BTreeMap<(DeviceId, u64), BTreeMap<String, BTreeSet<String>>>,
     /// Fresh devices on which an account is to be restored, and what from.
     recovering: BTreeMap<DeviceId, Kept>,
     /// When anybody was last told anything of weight.
@@ -194,6 +196,7 @@ impl World {
             linking: Vec::new(),
             without_history: false,
             kept: BTreeMap::new(),
+            taking_in: BTreeMap::new(),
             recovering: BTreeMap::new(),
             backups: BTreeMap::new(),
             news: now,
@@ -288,6 +291,9 @@ impl World {
             Transition::BackUp(device) => self.command(*device, Command::MakeRecoveryKey)?,
             Transition::Restore { device, of } => {
                 let kept = self.kept.get(of).cloned().unwrap_or_default();
+                if let Some(id) = self.devices[*device].next_command() {
+                    self.taking_in.insert((*device, id), kept.shown.clone());
+                }
                 self.command(*device, kept.restores(false))?;
             }
             Transition::BackUpToRelay(device) => self.command(*device, Command::BackUpToRelay)?,
@@ -481,6 +487,9 @@ impl World {
                         self.kept.entry(id).or_default().whole = true;
                     }
                     Event::Done { command, .. } => {
+                        if let Some(shown) = self.taking_in.remove(&(id, command)) {
+                            self.model.taken_in.push((id, shown));
+                        }
                         if let Some(kept) = self.kept.get_mut(&id)
                             && let Some(shown) = kept.shelved.remove(&command)
                         {

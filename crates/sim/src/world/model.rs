@@ -99,6 +99,8 @@ pub struct Model {
     pub opened: BTreeMap<(DeviceId, String), String>,
     /// Devices on which somebody has restored an account, with what the backup held: texts by conversation.
     pub recovered: BTreeMap<DeviceId, BTreeMap<String, BTreeSet<String>>>,
+    /// Devices that have taken in a backup where their account was already, and what was in it.
+    pub taken_in: Vec<(DeviceId, BTreeMap<String, BTreeSet<String>>)>,
     /// Devices that are or were away, with what they showed before.
     pub absences: BTreeMap<DeviceId, super::away::Absence>,
     /// Devices that are away now: nobody is promised that they show what is written then.
@@ -372,6 +374,7 @@ impl Model {
         self.crashed(device, now);
         self.former.extend(self.accounts.remove(&device).map(|account| (device, account)));
         self.recovered.remove(&device);
+        self.taken_in.retain(|(taken_in, _)| *taken_in != device);
         self.stays.iter_mut().filter(|((of, _), _)| *of == device).for_each(|(_, stay)| stay.active = false);
     }
 

@@ -139,14 +139,14 @@ fn raw(dir: &Path, in_flight: usize, time: Duration) -> io::Result<(Duration, Me
 fn bare(dir: &Path, in_flight: usize, time: Duration) -> Result<(Duration, Measured), ::fjall::Error> {
     let database = Database::builder(dir.join(format!("bare-{in_flight}")))
         .cache_size(64 << 20)
-        .max_journaling_size(64 << 20)
+        .max_journaling_size(256 << 20)
         .journal_compression(CompressionType::None)
         .manual_journal_persist(true)
-        .worker_threads(2)
+        .worker_threads(1)
         .open()?;
     let entries = database.keyspace("entries", || {
         KeyspaceCreateOptions::default()
-            .max_memtable_size(16 << 20)
+            .max_memtable_size(64 << 20)
             .manual_journal_persist(true)
             .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
             .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(32 << 20)))

@@ -94,7 +94,9 @@ pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
         Some(_) => recover(dir, cache_bytes)?,
         None => create(dir, cache_bytes)?,
     };
-    let entries = keyspace(dir, &database, "entries", 16 << 20)?;
+    // With less, what is written as fast as it goes is written out and merged so often that it takes a fifth of the processor and writers
+    // wait for it (`make bench`, pairs).
+    let entries = keyspace(dir, &database, "entries", 64 << 20)?;
     let state = keyspace(dir, &database, "state", 8 << 20)?;
     let view = View::new(database, entries, state);
     let found = view.last_batch().map_err(|error| damage(dir, error.to_string()))?;
@@ -193,8 +195,9 @@ fn database(dir: &Path, cache_bytes: u64) -> Result<Database, OpenError> {
     let path = dir.join("db");
     Database::builder(&path)
         .cache_size(cache_bytes)
-        // The journals are what a restart reads.
-        .max_journaling_size(64 << 20)
+        // The journals are what a restart reads: up to a second of it. Less than four full memtables would have them written out before
+        // they are full.
+        .max_journaling_size(256 << 20)
         // Bodies are ciphertext: nothing to gain.
         .journal_compression(CompressionType::None)
         // Only a batch is ever written, and each says itself when it is synced.

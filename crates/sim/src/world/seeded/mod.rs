@@ -76,6 +76,7 @@ fn drawn(options: Options) -> Outcome {
         at_once: false,
         faults,
         links: Vec::new(),
+        takes_in: Chance::new(options.seed, 6),
         #[cfg(feature = "mutants")]
         insiders: insider::Insiders::of(options.seed, options.insiders),
     };
@@ -157,6 +158,8 @@ struct Run {
     faults: Faults,
     /// Invite links that somebody was shown, whatever became of them.
     links: Vec<String>,
+    /// When backups are taken in where the account is: of its own, so that runs without are what they were before there was any.
+    takes_in: Chance,
     /// Who does what nobody may do.
     #[cfg(feature = "mutants")]
     insiders: insider::Insiders,
@@ -230,6 +233,9 @@ impl Run {
         #[cfg(feature = "mutants")]
         if let Some(crime) = self.commits(world) {
             return Some(crime);
+        }
+        if let Some(taken_in) = self.takes_in(world) {
+            return Some(taken_in);
         }
         let device = self.chance.below(world.devices.len());
         let others: Vec<String> = self

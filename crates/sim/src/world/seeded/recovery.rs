@@ -5,6 +5,9 @@ use api::{Command, Query, Role, Standing, View};
 use super::{Run, conversations};
 use crate::world::{DeviceId, Transition, World};
 
+/// Of so many steps in a thousand a backup is taken in, if there is one.
+const TAKES_IN: u32 = 60;
+
 impl Run {
     /// A backup, or an account that comes back from one; now and then one that was removed from a group meanwhile.
     pub(super) fn loses_everything(&mut self, world: &World, device: DeviceId) -> Option<Transition> {
@@ -36,6 +39,19 @@ impl Run {
             return Some(removal);
         }
         Some(recover)
+    }
+
+    /// A backup is taken in on a device of its account: on the one that made it, or on another.
+    pub(super) fn takes_in(&mut self, world: &World) -> Option<Transition> {
+        if !self.takes_in.per_mille(TAKES_IN) {
+            return None;
+        }
+        let whole: Vec<DeviceId> = world.kept.iter().filter(|(_, kept)| kept.whole).map(|(of, _)| *of).collect();
+        let of = *self.takes_in.pick(&whole)?;
+        let account = world.model.accounts.get(&of)?;
+        let own = world.model.accounts.iter().filter(|(_, own)| *own == account);
+        let own: Vec<DeviceId> = own.map(|(device, _)| *device).collect();
+        Some(Transition::Restore { device: *self.takes_in.pick(&own)?, of })
     }
 
     /// What is written behind a backup at the relay gets into the next one there, then everything is lost.
