@@ -291,7 +291,9 @@ impl World {
             Transition::BackUp(device) => self.command(*device, Command::MakeRecoveryKey)?,
             Transition::Restore { device, of } => {
                 let kept = self.kept.get(of).cloned().unwrap_or_default();
-                if let Some(id) = self.devices[*device].next_command() {
+                // Where there is no account yet it only tells what it would do.
+                let account = self.model.accounts.get(device).filter(|account| **account == kept.address);
+                if let (Some(_), Some(id)) = (account, self.devices[*device].next_command()) {
                     self.taking_in.insert((*device, id), kept.shown.clone());
                 }
                 self.command(*device, kept.restores(false))?;
