@@ -193,6 +193,13 @@ impl Person {
         messages
     }
 
+    pub fn conversations(&self) -> Vec<api::Conversation> {
+        let Ok(View::Conversations(conversations)) = self.engine.view(&Query::Conversations) else {
+            panic!("there are conversations")
+        };
+        conversations
+    }
+
     fn output(&mut self, output: Output) {
         match output {
             Output::Request { id, route, body } => {
