@@ -323,7 +323,7 @@ pub(crate) struct Upload {
 }
 
 pub(crate) fn push_upload(db: &Connection, upload: &Upload) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO uploads VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+    db.prepare_cached("INSERT INTO uploads (blob, relay, secret, body) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
         upload.blob.0,
         upload.relay,
         upload.secret.0,
@@ -333,7 +333,7 @@ pub(crate) fn push_upload(db: &Connection, upload: &Upload) -> rusqlite::Result<
 }
 
 pub(crate) fn uploads(db: &Connection) -> rusqlite::Result<Vec<Upload>> {
-    db.prepare_cached("SELECT blob, relay, secret, body FROM uploads")?
+    db.prepare_cached("SELECT blob, relay, secret, body FROM uploads WHERE given = 0")?
         .query_map([], |row| {
             Ok(Upload {
                 blob: BlobId(fixed(row, 0)?),
@@ -347,7 +347,23 @@ pub(crate) fn uploads(db: &Connection) -> rusqlite::Result<Vec<Upload>> {
 
 /// This blob is still to be uploaded.
 pub(crate) fn has_upload(db: &Connection, blob: &BlobId) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT 1 FROM uploads WHERE blob = ?1")?.exists([blob.0])
+    db.prepare_cached("SELECT 1 FROM uploads WHERE blob = ?1 AND given = 0")?.exists([blob.0])
+}
+
+/// The relay that a blob is to be uploaded to.
+pub(crate) fn upload_relay(db: &Connection, blob: &BlobId) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached("SELECT relay FROM uploads WHERE blob = ?1")?.query_row([blob.0], |row| row.get(0)).optional()
+}
+
+/// A blob is at its relay, in this incarnation of it. That of invitations is kept for as long as they are.
+pub(crate) fn uploaded(db: &Connection, blob: &BlobId, now: u64, incarnation: &[u8; 16]) -> rusqlite::Result<()> {
+    let kept = db
+        .prepare_cached(
+            "UPDATE uploads SET given = ?2, given_in = ?3 WHERE blob = ?1 AND length(body) <= ?4 \
+             AND EXISTS (SELECT 1 FROM deposits WHERE blob = ?1)",
+        )?
+        .execute(params![blob.0, int(now.max(1)), incarnation, KEPT_TREE])?;
+    if kept == 0 { remove_upload(db, blob) } else { Ok(()) }
 }
 
 pub(crate) fn remove_upload(db: &Connection, blob: &BlobId) -> rusqlite::Result<()> {
@@ -366,6 +382,8 @@ pub(crate) struct DepositRow {
     pub body: Vec<u8>,
     pub not_before: u64,
     pub attempts: u32,
+    /// Invitations have a blob, what else is deposited has none.
+    pub is_invitation: bool,
 }
 
 /// What [`push_deposit`] stores.
@@ -395,11 +413,11 @@ pub(crate) fn push_deposit(db: &Connection, deposit: &NewDeposit<'_>) -> rusqlit
     Ok(())
 }
 
-/// Deposits whose blob is up, whatever their time.
+/// Deposits that are still to be taken and whose blob is up, whatever their time.
 pub(crate) fn deposits(db: &Connection) -> rusqlite::Result<Vec<DepositRow>> {
     db.prepare_cached(
-        "SELECT n, conversation, relay, inbox, entry, body, not_before, attempts FROM deposits \
-         WHERE blob IS NULL OR blob NOT IN (SELECT blob FROM uploads) ORDER BY n",
+        "SELECT n, conversation, relay, inbox, entry, body, not_before, attempts, blob IS NOT NULL FROM deposits \
+         WHERE given = 0 AND (blob IS NULL OR blob NOT IN (SELECT blob FROM uploads WHERE given = 0)) ORDER BY n",
     )?
     .query_map([], deposit_row)?
     .collect()
@@ -415,12 +433,15 @@ fn deposit_row(row: &Row<'_>) -> rusqlite::Result<DepositRow> {
         body: row.get(5)?,
         not_before: uint(row, 6)?,
         attempts: row.get(7)?,
+        is_invitation: row.get(8)?,
     })
 }
 
+/// One that is still to be taken.
 pub(crate) fn deposit(db: &Connection, n: i64) -> rusqlite::Result<Option<DepositRow>> {
     db.prepare_cached(
-        "SELECT n, conversation, relay, inbox, entry, body, not_before, attempts FROM deposits WHERE n = ?1",
+        "SELECT n, conversation, relay, inbox, entry, body, not_before, attempts, blob IS NOT NULL FROM deposits \
+         WHERE n = ?1 AND given = 0",
     )?
     .query_row([n], deposit_row)
     .optional()
@@ -436,17 +457,74 @@ pub(crate) fn remove_requests(db: &Connection, conversation: LogId) -> rusqlite:
 pub(crate) const UNAWAITED: LogId = LogId([0; 16]);
 
 pub(crate) fn deposits_left(db: &Connection, conversation: LogId) -> rusqlite::Result<u32> {
-    db.prepare_cached("SELECT count(*) FROM deposits WHERE conversation = ?1")?
+    db.prepare_cached("SELECT count(*) FROM deposits WHERE conversation = ?1 AND given = 0")?
         .query_row([conversation.0], |row| row.get(0))
 }
 
 pub(crate) fn all_deposits_left(db: &Connection) -> rusqlite::Result<u32> {
-    db.prepare_cached("SELECT count(*) FROM deposits WHERE conversation != ?1")?
+    db.prepare_cached("SELECT count(*) FROM deposits WHERE conversation != ?1 AND given = 0")?
         .query_row([UNAWAITED.0], |row| row.get(0))
 }
 
 pub(crate) fn delay_deposit(db: &Connection, n: i64, not_before: u64) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE deposits SET not_before = ?2, attempts = attempts + 1 WHERE n = ?1")?
+        .execute(params![n, int(not_before)])?;
+    Ok(())
+}
+
+/// For so long an invitation is kept once its relay has taken it, in ms: a backup that a relay is restored from is rarely older.
+const GIVEN_KEPT_MS: u64 = 14 * 86_400_000;
+
+/// A larger tree is not kept, in bytes: that of some 80 devices.
+const KEPT_TREE: i64 = 256 << 10;
+
+/// A relay has taken an invitation, in this incarnation.
+pub(crate) fn invitation_given(db: &Connection, n: i64, now: u64, incarnation: &[u8; 16]) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE deposits SET given = ?2, given_in = ?3 WHERE n = ?1")?.execute(params![
+        n,
+        int(now.max(1)),
+        incarnation
+    ])?;
+    let old = db
+        .prepare_cached("DELETE FROM deposits WHERE given BETWEEN 1 AND ?1")?
+        .execute([int(now.saturating_sub(GIVEN_KEPT_MS))])?;
+    if old > 0 {
+        forget_trees(db)?;
+    }
+    Ok(())
+}
+
+/// Trees that no invitation speaks of any more go.
+pub(crate) fn forget_trees(db: &Connection) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "DELETE FROM uploads WHERE given > 0 AND NOT EXISTS (SELECT 1 FROM deposits WHERE deposits.blob = uploads.blob)",
+    )?
+    .execute([])?;
+    Ok(())
+}
+
+/// Trees that a relay has got in another incarnation than this one are to be uploaded again. True if there are any.
+pub(crate) fn upload_again(db: &Connection, relay: &str, incarnation: &[u8; 16]) -> rusqlite::Result<bool> {
+    let again = db
+        .prepare_cached("UPDATE uploads SET given = 0 WHERE relay = ?1 AND given > 0 AND given_in != ?2")?
+        .execute(params![relay, incarnation])?;
+    Ok(again > 0)
+}
+
+/// Invitations that a relay has taken in another incarnation than this one: number, conversation and inbox of each.
+pub(crate) fn given_before(
+    db: &Connection,
+    relay: &str,
+    incarnation: &[u8; 16],
+) -> rusqlite::Result<Vec<(i64, LogId, LogId)>> {
+    db.prepare_cached("SELECT n, conversation, inbox FROM deposits WHERE relay = ?1 AND given > 0 AND given_in != ?2")?
+        .query_map(params![relay, incarnation], |row| Ok((row.get(0)?, LogId(fixed(row, 1)?), LogId(fixed(row, 2)?))))?
+        .collect()
+}
+
+/// An invitation is to be left in its inbox again.
+pub(crate) fn invite_again(db: &Connection, n: i64, not_before: u64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE deposits SET given = 0, attempts = 0, not_before = ?2 WHERE n = ?1")?
         .execute(params![n, int(not_before)])?;
     Ok(())
 }

@@ -42,7 +42,7 @@ impl State {
                 Kind::Conflict,
                 format!("The relay {relay} was restored from a backup."),
                 "What was written after that backup is gone there. The devices of those who have it give it back by themselves.",
-                "Messages may stand in another order, and somebody who was invited meanwhile may have to be invited again.",
+                "Messages may stand in another order.",
             ),
         });
         for conversation in conversations::all(turn.db)? {

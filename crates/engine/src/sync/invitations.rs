@@ -4,7 +4,7 @@ use api::{ConversationKind, Event, Invitation as InvitationView, Kind, Problem, 
 use content::attachment::{self, AttachmentKey};
 use rusqlite::{Connection, OptionalExtension, params};
 use wire::{
-    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, Code, DeviceId, EntryId, Epoch, Label, LogId, Request,
+    AccountRecord, BlobId, BlobSecret, Bytes, ChainHash, DeviceId, EntryId, Epoch, Label, LogId, RelayName, Request,
     Response, Seq, Signed, UnixMillis, sign, verify,
 };
 
@@ -26,8 +26,6 @@ const MAX_TREE: u64 = 32 * 1024 * 1024;
 const MAX_REQUESTS: u32 = 256;
 /// Trees of strangers' invitations that are fetched at the same time.
 const TREES_OF_STRANGERS: usize = 4;
-/// Tries before a deposit is given up: the receiver's relay has been away for days then.
-const DEPOSIT_TRIES: u32 = 40;
 
 impl State {
     /// Hands what the new devices need to the outbox, in the transaction that merges the commit which adds them.
@@ -143,58 +141,15 @@ impl State {
             TransferState::Failed(failure) if self.shelf.owns(&blob) => self.shelf_refused(turn, &blob, failure),
             // Refused for good: the invitations that speak of it can't be followed, which their receivers will say.
             state => {
-                outbox::remove_upload(turn.db, &blob)?;
+                let relay = outbox::upload_relay(turn.db, &blob)?.filter(|_| matches!(state, TransferState::Done(_)));
+                match relay.and_then(|relay| self.incarnation_now(&relay)) {
+                    Some(incarnation) => outbox::uploaded(turn.db, &blob, turn.now.0, &incarnation)?,
+                    None => outbox::remove_upload(turn.db, &blob)?,
+                }
                 self.picture_is_up(turn, &blob, !matches!(state, TransferState::Failed(_)))?;
                 self.drive_deposits(turn)
             }
         }
-    }
-
-    /// Leaves what is due in inboxes, each on a connection of its own.
-    pub(super) fn drive_deposits(&mut self, turn: &mut Turn<'_>) -> Done {
-        for row in outbox::deposits(turn.db)? {
-            if self.asked.values().any(|ask| matches!(ask, Ask::Deposit { row: n } if *n == row.n)) {
-                continue;
-            }
-            if row.not_before > turn.now.0 {
-                turn.wake_at(UnixMillis(row.not_before));
-                continue;
-            }
-            let Ok(relay) = row.relay.parse() else {
-                outbox::remove_deposit(turn.db, row.n)?;
-                continue;
-            };
-            let route = self.errand(&relay);
-            let request = Request::Deposit { inbox: row.inbox, id: row.entry, body: row.body.into() };
-            self.ask(turn, route, request, Ask::Deposit { row: row.n });
-        }
-        Ok(())
-    }
-
-    pub(super) fn on_deposited(&mut self, turn: &mut Turn<'_>, n: i64, result: Result<Response, Rejection>) -> Done {
-        let Some(row) = outbox::deposit(turn.db, n)? else { return Ok(()) };
-        let again = match &result {
-            Ok(_) => None,
-            Err(Rejection::Refused(error)) if !error.code.is_transient() => None,
-            Err(rejection) => Some(super::intents::retry_after(rejection, 1_000 << row.attempts.min(10))),
-        };
-        match again {
-            Some(after) if row.attempts < DEPOSIT_TRIES => {
-                outbox::delay_deposit(turn.db, n, turn.now.plus(after).0)?;
-                turn.wake_at(turn.now.plus(after));
-            }
-            _ => {
-                outbox::remove_deposit(turn.db, n)?;
-                self.deposit_settled(row.conversation);
-                if let Err(Rejection::Refused(error)) = result
-                    && error.code != Code::NotFound
-                {
-                    let problem = super::account::refusal("An invitation could not be delivered.", &error);
-                    turn.event(Event::Notice { conversation: Some(row.conversation.to_string()), problem });
-                }
-            }
-        }
-        Ok(())
     }
 
     /// An invitation was found in the own inbox.
@@ -792,7 +747,7 @@ fn verified(invitation: &Invitation, inbox: LogId) -> Option<(Signed<AccountReco
     let device = record.active().find(|d| d.certificate.device == device)?;
     let key = &device.certificate.signature_key;
     verify(key, Label::Invitation, &[&invitation.parts(inbox)], &invitation.signature).ok()?;
-    let _: wire::RelayName = invitation.relay.parse().ok()?;
+    let _: RelayName = invitation.relay.parse().ok()?;
     let log = LogId(formats::array(&invitation.log).ok()?);
     Some((record, log))
 }

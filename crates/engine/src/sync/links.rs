@@ -71,6 +71,7 @@ impl State {
         let relay = route.relay.clone();
         if matches!(lane, Lane::Account | Lane::Logs) {
             self.see_incarnation(turn, &relay, &hello)?;
+            self.invite_again(turn, &relay, &hello)?;
         }
         if matches!(lane, Lane::Account | Lane::Logs) {
             turn.event(api::Event::Connection { relay: relay.to_string(), up: true });

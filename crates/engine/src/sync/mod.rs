@@ -12,6 +12,7 @@ mod bodies;
 mod clock;
 mod commands;
 mod commits;
+mod deposits;
 mod entries;
 mod fetch;
 mod gather;

@@ -268,3 +268,42 @@ fn rule_12_three_relays_one_of_which_is_restored_while_people_talk() {
         }
     }
 }
+
+/// Somebody who is off is invited, and the relay that has the invitation, and the tree that it speaks of, comes back from a backup of before.
+#[test]
+fn rule_12_an_invitation_that_a_restored_relay_lost_is_left_there_again() {
+    let mut story = Story::at(30, &["a.example"], &[0, 0]);
+    story.does(Transition::BackUpRelay(0));
+    story.does(Transition::GoAway(1));
+    story.does(Transition::create_group(0, "trip", &["p1@a.example"]));
+    story.does(Transition::Settle);
+    let id = story.conversation(0, "trip").id;
+    story.does(Transition::send(0, &id, "said while he was off"));
+    story.does(Transition::Settle);
+    story.does(Transition::RestoreRelay(0));
+    story.does(Transition::Settle);
+    story.does(Transition::ComeBack(1));
+    story.settles();
+    story.accepts(1);
+    all_show(&story, &[0, 1], &id, &["said while he was off"]);
+    story.does(Transition::send(1, &id, "here I am"));
+    story.settles();
+    all_show(&story, &[0, 1], &id, &["said while he was off", "here I am"]);
+}
+
+#[test]
+fn rule_12_nobody_is_invited_again_who_was_removed_since() {
+    let mut story = Story::at(32, &["a.example"], &[0, 0]);
+    story.does(Transition::BackUpRelay(0));
+    story.does(Transition::GoAway(1));
+    story.does(Transition::create_group(0, "trip", &["p1@a.example"]));
+    story.does(Transition::Settle);
+    let id = story.conversation(0, "trip").id;
+    story.does(Transition::remove(0, &id, "p1@a.example"));
+    story.does(Transition::Settle);
+    story.does(Transition::RestoreRelay(0));
+    story.does(Transition::Settle);
+    story.does(Transition::ComeBack(1));
+    story.settles();
+    assert_eq!(story.conversations(1).iter().filter(|conversation| conversation.id == id).count(), 0);
+}
