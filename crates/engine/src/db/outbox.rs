@@ -478,13 +478,17 @@ const GIVEN_KEPT_MS: u64 = 14 * 86_400_000;
 /// A larger tree is not kept, in bytes: that of some 80 devices.
 const KEPT_TREE: i64 = 256 << 10;
 
-/// A relay has taken an invitation, in this incarnation.
+/// A relay has taken an invitation, in this incarnation. It is kept if the tree is that it speaks of.
 pub(crate) fn invitation_given(db: &Connection, n: i64, now: u64, incarnation: &[u8; 16]) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE deposits SET given = ?2, given_in = ?3 WHERE n = ?1")?.execute(params![
-        n,
-        int(now.max(1)),
-        incarnation
-    ])?;
+    let kept = db
+        .prepare_cached(
+            "UPDATE deposits SET given = ?2, given_in = ?3 WHERE n = ?1 \
+             AND EXISTS (SELECT 1 FROM uploads WHERE uploads.blob = deposits.blob)",
+        )?
+        .execute(params![n, int(now.max(1)), incarnation])?;
+    if kept == 0 {
+        remove_deposit(db, n)?;
+    }
     let old = db
         .prepare_cached("DELETE FROM deposits WHERE given BETWEEN 1 AND ?1")?
         .execute([int(now.saturating_sub(GIVEN_KEPT_MS))])?;

@@ -1,6 +1,7 @@
 //! What this device leaves in inboxes: invitations and requests, tried until their relay takes them. Invitations are kept for a while
 //! longer, for a relay that comes back from a backup of before.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Event, Standing};
@@ -78,10 +79,11 @@ impl State {
         }
         let mut inside: BTreeMap<LogId, BTreeSet<LogId>> = BTreeMap::new();
         for (n, conversation, inbox) in given {
-            if !inside.contains_key(&conversation) {
-                inside.insert(conversation, self.inboxes_of(turn, conversation)?);
-            }
-            if inside.get(&conversation).is_some_and(|inside| inside.contains(&inbox)) {
+            let inside = match inside.entry(conversation) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(self.inboxes_of(turn, conversation)?),
+            };
+            if inside.contains(&inbox) {
                 let spread = turn.below(self.options.deposit_spread_ms);
                 outbox::invite_again(turn.db, n, turn.now.plus(spread).0)?;
             } else {
