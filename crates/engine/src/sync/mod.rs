@@ -235,7 +235,10 @@ enum Ask {
     /// The list of devices of somebody whom this account talks to.
     LookUpAgain(wire::Address),
     /// The list of devices that says that this one certifies.
-    TakeRole,
+    TakeRole {
+        /// Which version of the list.
+        version: u64,
+    },
     /// Who has made a link that this account follows.
     JoinLookUp {
         log: LogId,
@@ -408,7 +411,7 @@ impl State {
             Ask::LookUpSelf => self.on_self_looked_up(turn, result),
             Ask::LookUpOther(address) => self.on_other_looked_up(turn, &address, result),
             Ask::LookUpAgain(address) => self.on_looked_up_again(turn, &address, result),
-            Ask::TakeRole => self.on_role_taken(turn, result),
+            Ask::TakeRole { version } => self.on_role_taken(turn, version, result),
             Ask::Open { epochs, relay } => self.on_opened(turn, &relay, epochs, result),
             Ask::Read { log, epoch, from } => self.on_read(turn, log, epoch, from, result),
             Ask::ReadInbox => self.on_inbox_read(turn, result),
