@@ -61,7 +61,9 @@ pub(crate) use backup::state as backup_state;
 pub(crate) use bodies::{message_view, pins, revisions};
 pub(crate) use commands::{presence_is_told, scheduled, typing_is_told};
 pub(crate) use receipts::{READ_RECEIPTS, are_on as receipts_are_on};
-pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
+pub(crate) use resolve::{
+    contact_address, conversation as resolve_conversation, message as named_message, over as over_with,
+};
 pub(crate) use restored::keep_record;
 pub(crate) use turn::Turn;
 
