@@ -10,7 +10,7 @@ use api::{Kind, Problem};
 use client::OpenError;
 use zeroize::Zeroizing;
 
-use crate::args::Args;
+use crate::args::{Args, Passphrase};
 use crate::terminal::{Terminal, Wait};
 
 /// How long a second process waits for the first.
@@ -180,6 +180,30 @@ pub fn given_passphrase(args: &Args) -> Result<Option<Zeroizing<String>>, Proble
     Ok(from_environment("TRANSOM_PASSPHRASE"))
 }
 
+/// Refused before anything is asked: where there is no profile, none of the passphrase that is to go, or one already.
+pub fn check_passphrase(args: &Args, change: Passphrase) -> Result<(), Problem> {
+    let directory = directory(args)?;
+    if !directory.join("transom.db").exists() {
+        return Err(Problem::new(
+            Kind::NotFound,
+            format!("There is no profile '{}' yet.", args.profile),
+            "",
+            "Make an account in it first: transom register NAME@RELAY",
+        ));
+    }
+    let is_protected = client::is_protected(&directory).map_err(|error| open_problem(&error, &args.profile))?;
+    let (what, next) = match change {
+        Passphrase::Set if is_protected && given_passphrase(args)?.is_none() => {
+            ("has a passphrase already", "Give it another one: transom passphrase change")
+        }
+        Passphrase::Change | Passphrase::Remove if !is_protected => {
+            ("has no passphrase", "Set one: transom passphrase set")
+        }
+        _ => return Ok(()),
+    };
+    Err(Problem::new(Kind::Usage, format!("The profile '{}' {what}.", args.profile), "", next))
+}
+
 /// The new passphrase for `passphrase set` and `change`, typed twice if somebody is there to type it.
 pub fn new_passphrase() -> Result<Zeroizing<String>, Problem> {
     let new = match from_environment("TRANSOM_NEW_PASSPHRASE") {
@@ -257,8 +281,23 @@ pub fn open_problem(error: &OpenError, profile: &str) -> Problem {
             "",
             "Set TRANSOM_PASSPHRASE, name a file with --passphrase-file FILE, or use a terminal.",
         ),
-        other => Problem::new(Kind::Local, format!("The profile '{profile}' can't be opened."), other.to_string(), ""),
+        other => {
+            let text = other.to_string();
+            // "this and that: do so and so"
+            let (why, next) = text.rsplit_once(": ").unwrap_or((&text, ""));
+            Problem::new(
+                Kind::Local,
+                format!("The profile '{profile}' can't be opened."),
+                sentence(why),
+                if next.is_empty() { String::new() } else { sentence(next) },
+            )
+        }
     }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
 }
 
 /// What a person reads who has typed another passphrase.

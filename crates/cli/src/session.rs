@@ -371,7 +371,12 @@ impl<'a> Session<'a> {
                     self.unreachable = Some(problem.clone());
                 }
             }
-            Event::Connection { up: true, .. } => self.unreachable = None,
+            // Word of another relay says nothing of the one that is waited for.
+            Event::Connection { up: true, relay }
+                if self.unreachable.as_ref().is_some_and(|problem| is_about(problem, relay)) =>
+            {
+                self.unreachable = None;
+            }
             Event::Connection { up: false, .. } => self.is_caught_up = false,
             Event::CaughtUp => self.is_caught_up = true,
             _ => {}
@@ -467,7 +472,7 @@ fn keeps(command: &Command) -> &'static str {
             "Run `transom restore` again: it goes on where it was, and takes nothing in twice."
         }
         Command::MakeRecoveryKey | Command::KeepRecoveryKey { .. } => {
-            "The key that was shown is not in use: run `transom backup key` again."
+            "The new key is not in use: run `transom backup key` again."
         }
         _ => "What you asked for is kept and goes on by itself on the next run, for example `transom receive`.",
     }

@@ -9,8 +9,8 @@ use crate::db::{arrangements, contacts, conversations, joins, messages, outlines
 use crate::identity::{Me, fingerprint, safety_number};
 use crate::invite_link;
 use crate::sync::{
-    contact_address, message_view, named_message, pins, presence_is_told, receipts_are_on, resolve_conversation,
-    revisions, scheduled, typing_is_told,
+    contact_address, message_view, named_message, over_with, pins, presence_is_told, receipts_are_on,
+    resolve_conversation, revisions, scheduled, typing_is_told,
 };
 
 /// Messages that one page holds at most.
@@ -172,7 +172,11 @@ fn find(db: &Connection, me: &Me, target: &str) -> Result<conversations::Convers
             "Take a name from the list of conversations.",
         )
     };
-    let id = resolve_conversation(db, me, target)?.ok_or_else(none)?;
+    let id = match resolve_conversation(db, me, target)? {
+        Some(id) => id,
+        // It stands in the list of conversations.
+        None => over_with(db, target)?.ok_or_else(none)?,
+    };
     conversations::get(db, id).map_err(database)?.ok_or_else(none)
 }
 

@@ -153,6 +153,7 @@ pub fn passphrase(args: &Args, terminal: &Terminal, change: Passphrase) -> Resul
     if change == Passphrase::Lock {
         return lock(args, terminal);
     }
+    profile::check_passphrase(args, change)?;
     let profile = Profile::open(args, terminal)?;
     let old = match (change, profile::given_passphrase(args)?) {
         (Passphrase::Set, old) => old,

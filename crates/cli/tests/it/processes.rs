@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 /// No command of a transcript takes this long, on however slow a machine; one that does hangs.
 const HANGS: Duration = Duration::from_secs(180);
@@ -24,8 +24,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub fn new(home: &Path) -> Self {
-        Self { data: home.join("relay"), http: free_port(), https: free_port(), process: None }
+    pub fn new(data: &Path) -> Self {
+        Self { data: data.to_owned(), http: free_port(), https: free_port(), process: None }
     }
 
     /// Its name: what addresses on it end with.
@@ -109,6 +109,25 @@ fn free_port() -> u16 {
     }
 }
 
+/// The port of a server that knows HTTP and nothing of relays; it lives as long as this process.
+pub fn web_server() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                // What is asked is not looked at, but read: where bytes lie unread at its end, a connection ends as if it broke.
+                let _ = (&stream).read(&mut [0; 4096]);
+                let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                let _ = (&stream).write_all(answer.as_bytes());
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+            });
+        }
+    });
+    port
+}
+
 fn binary() -> PathBuf {
     let path = match std::env::var_os("TRANSOMD") {
         Some(path) => path.into(),
@@ -123,10 +142,33 @@ fn binary() -> PathBuf {
 }
 
 /// Nothing of the machine's own settings: neither its user's profile nor their colours.
-fn transom(home: &Path, profile: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_transom"));
+fn transom(home: &Path, profile: &str, program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("TRANSOM_HOME", home).env("TRANSOM_PROFILE", profile).env("TZ", "UTC");
     command
+}
+
+/// Variables of the environment; those without a value are taken away.
+fn set(command: &mut Command, environment: &[(String, String)]) {
+    for (name, value) in environment {
+        if value.is_empty() {
+            command.env_remove(name)
+        } else {
+            command.env(name, value)
+        };
+    }
+}
+
+/// Both ends of a terminal of so many columns: who sits at it, and what runs in it.
+fn terminal(columns: u16) -> (File, File) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let size = Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&ours, size).unwrap();
+    let theirs = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = File::options().read(true).write(true).open(theirs).unwrap();
+    (File::from(ours), theirs)
 }
 
 /// A `transom` process.
@@ -152,8 +194,9 @@ pub struct Ended {
 
 impl Transom {
     pub fn start(home: &Path, profile: &str, words: &[String], environment: &[(String, String)]) -> Self {
-        let mut command = transom(home, profile);
-        command.args(words).envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut command = transom(home, profile, env!("CARGO_BIN_EXE_transom"));
+        command.args(words);
+        set(&mut command, environment);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = child.stdout.take().unwrap();
         Self::listen(child, out)
@@ -161,25 +204,44 @@ impl Transom {
 
     /// The same with a terminal of so many columns for its output.
     pub fn on_terminal(home: &Path, profile: &str, words: &[&str], environment: &[(&str, &str)], columns: u16) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let size = Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&ours, size).unwrap();
-        let theirs = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let theirs = File::options().read(true).write(true).open(theirs).unwrap();
-        let mut command = transom(home, profile);
+        let (ours, theirs) = terminal(columns);
+        let mut command = transom(home, profile, env!("CARGO_BIN_EXE_transom"));
         command.args(words).envs(environment.iter().copied());
         let child = command.stdin(Stdio::piped()).stdout(theirs).stderr(Stdio::piped()).spawn().unwrap();
         // Its end of the terminal has to be closed here, so that the last line is seen to be the last.
         drop(command);
-        Self::listen(child, File::from(ours))
+        Self::listen(child, ours)
+    }
+
+    /// The same for somebody who sits at it and has typed `typed` by the time that he is asked. It has no colours, and does not show
+    /// what is typed, since that would stand in front of the questions.
+    pub fn with_person(
+        home: &Path,
+        profile: &str,
+        words: &[String],
+        environment: &[(String, String)],
+        typed: &str,
+    ) -> Self {
+        let (mut ours, theirs) = terminal(100);
+        let mut modes = tcgetattr(&theirs).unwrap();
+        modes.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&theirs, OptionalActions::Now, &modes).unwrap();
+        ours.write_all(typed.as_bytes()).unwrap();
+        // Passphrases are read from the terminal that a process belongs to, not from its input.
+        let mut command = transom(home, profile, "setsid");
+        command.args(["--ctty", env!("CARGO_BIN_EXE_transom")]).args(words).env("TERM", "dumb");
+        set(&mut command, environment);
+        let (out, errors) = (theirs.try_clone().unwrap(), theirs.try_clone().unwrap());
+        let child = command.stdin(theirs).stdout(out).stderr(errors).spawn().unwrap();
+        // As above; all that it says comes from there.
+        drop(command);
+        Self::listen(child, ours)
     }
 
     fn listen(mut child: Child, out: impl Read + Send + 'static) -> Self {
         let (sender, lines) = mpsc::channel();
         let out = BufReader::new(out);
-        let errors = BufReader::new(child.stderr.take().unwrap());
+        let errors = child.stderr.take().map(BufReader::new);
         let error_sender = sender.clone();
         // A terminal ends its lines with a carriage return, too, and its reader's last answer is an error.
         let line = |line: String| line.trim_end_matches('\r').to_owned();
@@ -187,7 +249,8 @@ impl Transom {
             out.lines().map_while(Result::ok).try_for_each(|text| sender.send(Line::Out(line(text))))
         });
         std::thread::spawn(move || {
-            errors.lines().map_while(Result::ok).try_for_each(|line| error_sender.send(Line::Error(line)))
+            let mut lines = errors.into_iter().flat_map(BufRead::lines).map_while(Result::ok);
+            lines.try_for_each(|line| error_sender.send(Line::Error(line)))
         });
         let stdin = child.stdin.take();
         Self { child, stdin, lines, out: Vec::new(), errors: Vec::new() }
@@ -202,9 +265,9 @@ impl Transom {
         }
     }
 
-    pub fn input(&mut self, text: &str) {
+    pub fn input(&mut self, bytes: &[u8]) {
         if let Some(mut stdin) = self.stdin.take() {
-            stdin.write_all(text.as_bytes()).unwrap();
+            stdin.write_all(bytes).unwrap();
         }
     }
 

@@ -3,9 +3,12 @@
 //! ```text
 //! # A remark.
 //! relay: start                        also: kill, forget (all its accounts and logs), and replace (its certificate as well)
-//! file: cut NAME                      the end of a file in `[home]` gets lost; `file: spoil NAME` changes a byte in its middle
+//! second relay: start                 another one, whose name is `[second]`
+//! file: cut NAME                      the end of a file in `[home]` gets lost; `file: spoil NAME` changes a byte in its middle,
+//!                                     `file: swell NAME` makes it 33 MiB large
 //! [alice]$ transom send bob "hi"      runs to its end; what it prints follows
 //! [bob]$ transom send alice - < some words
+//! [bob]% transom block alice < y      on a terminal, at which somebody types that (`|` is the end of a line)
 //! [bob]& transom watch                runs on; `[bob] until TEXT` reads on to a line with TEXT,
 //! [bob] until TEXT                    `[bob] interrupt` is Ctrl+C, `[bob] kill` is kill -9,
 //! [bob] wait                          `[bob] wait` waits for its end
@@ -13,17 +16,20 @@
 //!
 //! A line of output is kept as it is, except for what differs from run to run: see `Stage::mask`. Lines of progress (they begin with
 //! "· ") are left out, since they appear only where something takes longer than a second, and so are empty lines and some events
-//! (`EVENTS_LEFT_OUT`). `picture.png` and `drawing.svg` are in `[home]`. An exit code other than 0 follows as
+//! (`EVENTS_LEFT_OUT`). `picture.png` (also as `cut.png` and `large.png`, to be damaged) and `drawing.svg` are in `[home]`.
+//! An exit code other than 0 follows as
 //! `[exit N]`. `[relay]` in a command stands for the relay's name, `[code]` for the last link code that was printed, `[device]` for
 //! the last device id that `devices list` printed for another device than this one, `[message]` for the last message id printed,
 //! `[scheduled]` for the last id of what is to be sent later, `[link]` for the last invite link that a line consists of, `[recovery]` for the last recovery key, `[other]` for the one before it,
-//! `[pin]` for the file that a profile keeps the relay's authority in, `[long]` for a text of 40,000 letters.
+//! `[pin]` for the file that a profile keeps the relay's authority in, `[long]` for a text of 40,000 letters, `[bytes]` in
+//! what is typed for some that are no text, `[web]` for a web server that is no relay. `transom {NAME=value}` sets a variable of
+//! the environment, `{NAME=}` takes it away.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::processes::{Ended, Relay, Transom};
+use crate::processes::{Ended, Relay, Transom, web_server};
 
 pub fn directory() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/it/transcripts"].iter().collect()
@@ -35,7 +41,9 @@ pub fn run(name: &str) {
     let wanted = std::fs::read_to_string(&path).unwrap();
     let home = tempfile::tempdir().unwrap();
     let mut stage = Stage {
-        relay: Relay::new(home.path()),
+        relay: Relay::new(&home.path().join("relay")),
+        second: Relay::new(&home.path().join("second")),
+        web: None,
         home: home.path().join("people"),
         running: HashMap::new(),
         code: String::new(),
@@ -47,7 +55,9 @@ pub fn run(name: &str) {
         environment: HashMap::new(),
     };
     std::fs::create_dir_all(&stage.home).unwrap();
-    std::fs::write(stage.home.join("picture.png"), include_bytes!("picture.png")).unwrap();
+    for name in ["picture.png", "cut.png", "large.png"] {
+        std::fs::write(stage.home.join(name), include_bytes!("picture.png")).unwrap();
+    }
     std::fs::write(stage.home.join("drawing.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
     let mut printed = String::new();
     for line in wanted.lines() {
@@ -73,19 +83,25 @@ pub fn run(name: &str) {
 }
 
 fn is_action(line: &str) -> bool {
-    line.starts_with("relay: ") || line.starts_with("file: ") || actor(line).is_some()
+    line.starts_with("relay: ")
+        || line.starts_with("second relay: ")
+        || line.starts_with("file: ")
+        || actor(line).is_some()
 }
 
 /// `[name]` and what follows it.
 fn actor(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix('[')?.split_once(']')?;
-    let is_action =
-        ["$ transom", "& transom", " until ", " interrupt", " kill", " wait"].iter().any(|a| rest.starts_with(a));
+    let is_action = ["$ transom", "& transom", "% transom", " until ", " interrupt", " kill", " wait"]
+        .iter()
+        .any(|a| rest.starts_with(a));
     is_action.then_some((name, rest))
 }
 
 struct Stage {
     relay: Relay,
+    second: Relay,
+    web: Option<u16>,
     home: PathBuf,
     running: HashMap<String, Transom>,
     code: String,
@@ -99,11 +115,15 @@ struct Stage {
 
 impl Stage {
     fn act(&mut self, line: &str) -> Vec<String> {
+        let (line, relay) = match line.strip_prefix("second ") {
+            Some(line) => (line, &mut self.second),
+            None => (line, &mut self.relay),
+        };
         match line {
-            "relay: start" => self.relay.start(),
-            "relay: kill" => self.relay.kill(),
-            "relay: forget" => self.relay.forget(),
-            "relay: replace" => self.relay.replace(),
+            "relay: start" => relay.start(),
+            "relay: kill" => relay.kill(),
+            "relay: forget" => relay.forget(),
+            "relay: replace" => relay.replace(),
             _ if line.starts_with("file: ") => self.damage(line),
             _ => {
                 let (who, what) = actor(line).expect("an action has an actor");
@@ -117,6 +137,9 @@ impl Stage {
     fn damage(&self, line: &str) {
         let (how, name) = line.trim_start_matches("file: ").split_once(' ').expect("a file has a name");
         let path = self.home.join(name);
+        if how == "swell" {
+            return std::fs::File::options().write(true).open(&path).and_then(|file| file.set_len(33 << 20)).unwrap();
+        }
         let mut bytes = std::fs::read(&path).unwrap();
         let half = bytes.len() / 2;
         match how {
@@ -135,9 +158,16 @@ impl Stage {
             };
             let mut process = self.start(who, command);
             if let Some(input) = input {
-                process.input(&self.with_keys(input).replace("[long]", &long()));
+                let text = self.with_keys(input).replace("[long]", &long());
+                process.input(if text == "[bytes]" { b"caf\xe9" } else { text.as_bytes() });
             }
             return self.ended(process.end());
+        }
+        if let Some(command) = what.strip_prefix("% transom") {
+            let (command, typed) = command.split_once(" < ").expect("somebody types something");
+            let (words, settings) = self.words(who, command);
+            let typed = self.with_keys(typed).replace('|', "\n") + "\n";
+            return self.ended(Transom::with_person(&self.home, who, &words, &settings, &typed).end());
         }
         if let Some(command) = what.strip_prefix("& transom") {
             let process = self.start(who, command);
@@ -161,8 +191,19 @@ impl Stage {
     }
 
     fn start(&mut self, who: &str, command: &str) -> Transom {
+        let (words, settings) = self.words(who, command);
+        Transom::start(&self.home, who, &words, &settings)
+    }
+
+    /// What a command consists of, and the settings that it runs with.
+    fn words(&mut self, who: &str, command: &str) -> (Vec<String>, Vec<(String, String)>) {
+        if command.contains("[web]") {
+            self.web.get_or_insert_with(web_server);
+        }
         let command = command
             .replace("[relay]", &self.relay.name())
+            .replace("[second]", &self.second.name())
+            .replace("[web]", &self.web())
             .replace("[http]", &self.relay.http.to_string())
             .replace("[code]", &self.code)
             .replace("[device]", &self.device)
@@ -180,7 +221,11 @@ impl Stage {
                 None => words.push(word),
             }
         }
-        Transom::start(&self.home, who, &words, &settings)
+        (words, settings)
+    }
+
+    fn web(&self) -> String {
+        format!("localhost:{}", self.web.unwrap_or_default())
     }
 
     /// Where a profile keeps what it has pinned of the relay.
@@ -205,7 +250,8 @@ impl Stage {
     }
 
     fn print(&mut self, lines: &[String]) -> Vec<String> {
-        for line in lines {
+        let lines: Vec<String> = lines.iter().map(|line| left_on_screen(line)).collect();
+        for line in &lines {
             if let Some(code) = line.trim().strip_prefix("transom devices link ").filter(|code| code.contains('/')) {
                 self.code = code.to_owned();
             }
@@ -249,6 +295,7 @@ impl Stage {
         let line = without_date(&line).replace(&*self.home.to_string_lossy(), "[home]");
         let line = self.keys.iter().fold(line, |line, key| line.replace(key, "[recovery]"));
         let line = line.replace(&format!("localhost:{}", self.relay.http), "localhost:[http]");
+        let line = line.replace(&self.second.name(), "[second]").replace(&self.web(), "[web]");
         without_day(&mask(line.trim_end()))
     }
 }
@@ -262,6 +309,16 @@ const EVENTS_LEFT_OUT: [&str; 5] = [
     r#""event":"done","command":1"#,
     r#""event":"done","command":2"#,
 ];
+
+/// What a terminal shows of a line in the end: progress is drawn over.
+fn left_on_screen(line: &str) -> String {
+    let mut parts = line.rsplit('\r').next().unwrap_or_default().split('\u{1b}');
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown.push_str(part.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).get(1..).unwrap_or_default());
+    }
+    shown
+}
 
 /// More than fits anywhere.
 fn long() -> String {

@@ -6,7 +6,7 @@ use crate::processes::{Relay, Transom};
 /// Begins to link a device on a terminal of so many columns; answers with what is printed before the code of the device, and behind it.
 fn link(columns: u16, more: &[&str], environment: &[(&str, &str)], is_drawn: bool) -> (String, Vec<String>) {
     let home = tempfile::tempdir().unwrap();
-    let mut relay = Relay::new(home.path());
+    let mut relay = Relay::new(&home.path().join("relay"));
     relay.start();
     let mut words = vec!["devices", "link", "--new"];
     let name = relay.name();

@@ -185,6 +185,9 @@ async fn connection(
                 tokio_websockets::Error::Upgrade(upgrade::Error::DidNotSwitchProtocols(429 | 503)) => {
                     Fault::Unreachable("it takes no more connections at the moment".into())
                 }
+                tokio_websockets::Error::Upgrade(upgrade::Error::DidNotSwitchProtocols(code)) => {
+                    Fault::NotARelay(format!("it answers as other web servers do, with the code {code}"))
+                }
                 other => Fault::NotARelay(other.to_string()),
             })?;
         Ok::<_, Fault>(socket)

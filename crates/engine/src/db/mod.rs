@@ -146,6 +146,8 @@ pub(crate) fn open(database: &Database, rng: &mut dyn rand_core::CryptoRng) -> R
             // A raw key: it is random already, SQLCipher's own derivation would only cost time at each start.
             let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\";", hex.as_str()));
             db.execute_batch(&pragma)?;
+            // SQLCipher would write to the terminal what its answers say as well.
+            db.execute_batch("PRAGMA cipher_log_level = NONE;")?;
             db.execute_batch(
                 "PRAGMA cipher_page_size = 4096; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; \
                  PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;",

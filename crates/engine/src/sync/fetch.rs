@@ -145,9 +145,12 @@ impl State {
             TransferState::Failed(TransferFailure::Unreachable) => {
                 fetch.again = Some(turn.now.plus(AGAIN_MS));
                 fetch.tries += 1;
+                let relay = fetch.address.relay().to_string();
                 if fetch.tries > TRIES {
-                    let relay = fetch.address.relay().to_string();
                     return self.fetch_failed(turn, out_of_reach(&relay));
+                }
+                if fetch.tries == 1 {
+                    turn.event(Event::Notice { conversation: None, problem: not_reached_yet(&relay) });
                 }
                 turn.wake_at(turn.now.plus(AGAIN_MS));
                 return Ok(());
@@ -338,6 +341,16 @@ fn no_address() -> Problem {
         "Whose backup?",
         "This profile has no account yet, so that it does not know at which relay to look.",
         "Give the address of the account: name@relay.",
+    )
+}
+
+/// Said once, while it is tried on.
+fn not_reached_yet(relay: &str) -> Problem {
+    Problem::new(
+        Kind::Offline,
+        format!("The relay {relay} can't be reached."),
+        "",
+        "It is tried again by itself. Check the network and the address.",
     )
 }
 

@@ -416,7 +416,7 @@ impl State {
         // What goes out is nothing that waits to be fetched.
         let fetching = self.moving.values().any(|moving| !matches!(moving, super::Moving::Upload { .. }));
         // Who certifies, and who is who, is settled before one says that all is known.
-        let is_open = |ask: &Ask| matches!(ask, Ask::TakeRole | Ask::LookUpSelf | Ask::LookUpOther(_));
+        let is_open = |ask: &Ask| matches!(ask, Ask::TakeRole { .. } | Ask::LookUpSelf | Ask::LookUpOther(_));
         let asking = self.asked.values().any(is_open);
         // Where somebody else has the address there is no inbox any more, nor for a device that was taken out.
         let is_out = self.account.is_taken || self.me.as_ref().is_some_and(Me::revoked);

@@ -62,7 +62,9 @@ pub(crate) use backup::state as backup_state;
 pub(crate) use bodies::{message_view, pins, revisions};
 pub(crate) use commands::{presence_is_told, scheduled, typing_is_told};
 pub(crate) use receipts::{READ_RECEIPTS, are_on as receipts_are_on};
-pub(crate) use resolve::{contact_address, conversation as resolve_conversation, message as named_message};
+pub(crate) use resolve::{
+    contact_address, conversation as resolve_conversation, message as named_message, over as over_with,
+};
 pub(crate) use restored::keep_record;
 pub(crate) use turn::Turn;
 
@@ -236,7 +238,10 @@ enum Ask {
     /// The list of devices of somebody whom this account talks to.
     LookUpAgain(wire::Address),
     /// The list of devices that says that this one certifies.
-    TakeRole,
+    TakeRole {
+        /// Which version of the list.
+        version: u64,
+    },
     /// Who has made a link that this account follows.
     JoinLookUp {
         log: LogId,
@@ -409,7 +414,7 @@ impl State {
             Ask::LookUpSelf => self.on_self_looked_up(turn, result),
             Ask::LookUpOther(address) => self.on_other_looked_up(turn, &address, result),
             Ask::LookUpAgain(address) => self.on_looked_up_again(turn, &address, result),
-            Ask::TakeRole => self.on_role_taken(turn, result),
+            Ask::TakeRole { version } => self.on_role_taken(turn, version, result),
             Ask::Open { epochs, relay } => self.on_opened(turn, &relay, epochs, result),
             Ask::Read { log, epoch, from } => self.on_read(turn, log, epoch, from, result),
             Ask::ReadInbox => self.on_inbox_read(turn, result),

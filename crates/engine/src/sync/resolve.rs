@@ -88,6 +88,25 @@ fn direct(db: &Connection, me: &Me, address: &Address) -> Result<Option<LogId>, 
     Ok(first.map(|(_, id)| id))
 }
 
+/// The last of the 1:1 conversations that are over with the one who is meant. It can be read; whoever writes begins a new one.
+pub(crate) fn over(db: &Connection, text: &str) -> Result<Option<LogId>, Problem> {
+    let text = text.trim();
+    let called = contacts::called(db, text).map_err(|_| database())?;
+    let lower = text.to_lowercase();
+    let mut all = conversations::all(db).map_err(|_| database())?;
+    all.retain(|c| {
+        let is_meant = |peer: &str| {
+            peer == lower
+                || peer.split('@').next() == Some(&lower)
+                || called.iter().any(|contact| contact.address.as_str() == peer)
+        };
+        c.standing == api::Standing::Left && c.peer.as_deref().is_some_and(is_meant)
+    });
+    let first = all.first();
+    let is_one = first.is_some_and(|first| all.iter().all(|c| c.peer == first.peer));
+    Ok(first.filter(|_| is_one).map(|c| c.id))
+}
+
 /// An address as somebody typed it: whole, what the person calls a contact, the name part of a known one, or a name at the own relay.
 pub(crate) fn contact_address(db: &Connection, me: &Me, text: &str) -> Result<Address, Problem> {
     let text = text.trim();

@@ -136,7 +136,14 @@ impl State {
         self.see_record(turn, record.bytes(), true)?;
         let Some(me) = &self.me else { return Ok(()) };
         // A list of after the offer: it was taken back, or is of before another change.
-        if me.record.hash() != record.hash() || me.revoked() || db::meta::<Takes>(turn.db, TAKES)?.is_some() {
+        if me.record.hash() != record.hash() || me.revoked() {
+            return Ok(());
+        }
+        // What this device is about to take on an earlier offer is void where that was taken back before this one was made.
+        if let Some(takes) = db::meta::<Takes>(turn.db, TAKES)?
+            && Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&takes.record))
+                .is_ok_and(|takes| takes.version > record.version)
+        {
             return Ok(());
         }
         let Some(next) = me.certified_by_this(&seed) else { return Ok(()) };
@@ -146,15 +153,16 @@ impl State {
 
     /// Tells the relay of the list that names this device.
     pub(super) fn drive_role(&mut self, turn: &mut Turn<'_>) -> Done {
-        let asks = self.asked.values().any(|ask| matches!(ask, Ask::TakeRole));
+        let asks = self.asked.values().any(|ask| matches!(ask, Ask::TakeRole { .. }));
         if !self.account.authenticated || asks || self.me.as_ref().is_none_or(|me| !me.published()) {
             return Ok(());
         }
         let (Some(takes), Some(route)) = (db::meta::<Takes>(turn.db, TAKES)?, self.account_route()) else {
             return Ok(());
         };
+        let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&takes.record)) else { return Ok(()) };
         let request = Request::PutRecord { record: takes.record.clone().into(), account_proof: None };
-        self.ask(turn, route, request, Ask::TakeRole);
+        self.ask(turn, route, request, Ask::TakeRole { version: record.version });
         Ok(())
     }
 
@@ -168,9 +176,18 @@ impl State {
     }
 
     /// The relay has the list, or does not take it.
-    pub(super) fn on_role_taken(&mut self, turn: &mut Turn<'_>, result: Result<Response, Rejection>) -> Done {
+    pub(super) fn on_role_taken(
+        &mut self,
+        turn: &mut Turn<'_>,
+        version: u64,
+        result: Result<Response, Rejection>,
+    ) -> Done {
         let (Some(takes), Some(me)) = (db::meta::<Takes>(turn.db, TAKES)?, &mut self.me) else { return Ok(()) };
         let Ok(record) = Signed::<AccountRecord>::parse(Bytes::copy_from_slice(&takes.record)) else { return Ok(()) };
+        if record.version != version {
+            // Of a list that another offer has made void meanwhile.
+            return self.drive_role(turn);
+        }
         let commands = match result {
             Err(Rejection::Lost) => return Ok(()),
             Err(Rejection::Refused(error))
