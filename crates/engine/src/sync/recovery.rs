@@ -407,7 +407,9 @@ fn is_of(record: &Signed<AccountRecord>, account: &SigningKey, address: &Address
 
 fn preview(backup: &Backup, address: &Address, base: &Signed<AccountRecord>, keep: bool) -> RestorePreview {
     let items = || backup.chunks.iter().flat_map(|chunk| &chunk.items);
-    let comes_back = |item: &&Item| matches!(item, Item::Conversation(c) if db::outlines::comes_back(c, keep));
+    // Those that people see: with oneself alone one asks nobody.
+    let comes_back =
+        |item: &&Item| matches!(item, Item::Conversation(c) if c.kind != 2 && db::outlines::comes_back(c, keep));
     let first = base.certifying();
     RestorePreview {
         address: address.to_string(),

@@ -136,3 +136,18 @@ fn rule_21_nobody_but_the_one_that_holds_the_key_hands_it_over() {
     story.settles();
     assert_eq!((hold(&story, &[0, 2, 3]), shown(&story, &[0, 2, 3])), (vec![3], vec![id(&story, 3); 3]));
 }
+
+/// A device that was off finds both offers, and begins with the first, which no longer counts.
+#[test]
+fn rule_21_a_role_that_is_offered_again_after_it_was_taken_back_arrives() {
+    let (mut story, _) = linked(9);
+    let (own, other) = (hands_over(&story, 0, 0), hands_over(&story, 0, 2));
+    story.does(Transition::GoAway(2));
+    for offer in [other.clone(), own, other] {
+        story.does(offer);
+        story.does(Transition::Settle);
+    }
+    story.does(Transition::ComeBack(2));
+    story.settles();
+    assert_eq!((hold(&story, &[0, 2, 3]), shown(&story, &[0, 2, 3])), (vec![2], vec![id(&story, 2); 3]));
+}
